@@ -1,0 +1,160 @@
+/*
+ * The backend interface: what a plug-in that serves models sees of Sconce.
+ *
+ * A backend is a shared object `libsconce_<name>.so` that exports one function,
+ * `sconce_backend`, which returns a table of functions. The executor (a worker process of
+ * its own, one per model version and device) loads it, loads one model, makes lanes, and
+ * hands batches of requests to lanes.
+ *
+ * Handles are opaque. Functions named sconce_… are called by the backend, members of
+ * struct sconce_backend_ops by the executor. Strings are UTF-8; every pointer with a
+ * length may contain NULs.
+ *
+ * Versions: SCONCE_BACKEND_MAJOR moves when a backend has to be changed, MINOR when
+ * something is added at the end of a table. A backend is refused unless its major is
+ * equal and its minor not above the executor's.
+ *
+ * Errors: NULL means success; otherwise an error object made by sconce_error_new, which
+ * whoever receives it owns and frees with sconce_error_free.
+ */
+#ifndef SCONCE_BACKEND_H
+#define SCONCE_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SCONCE_BACKEND_MAJOR 1
+#define SCONCE_BACKEND_MINOR 0
+
+struct sconce_error;
+struct sconce_host;    /* the executor, as the backend sees it */
+struct sconce_request; /* one request in this executor */
+struct sconce_model;   /* defined by the backend */
+struct sconce_lane;    /* defined by the backend */
+
+/* ---- errors ------------------------------------------------------------------------ */
+
+/* What a request's error becomes for the client (HTTP status and TorchServe's type). */
+enum sconce_code {
+    SCONCE_BAD_REQUEST = 400,  /* the request cannot be served as it is: say what and how to mend it */
+    SCONCE_TOO_LARGE = 413,
+    SCONCE_INTERNAL = 500,
+    SCONCE_UNAVAILABLE = 503,
+    SCONCE_OUT_OF_MEMORY = 507,
+};
+
+/* Never NULL (a static "out of memory" object if there is no memory). Any thread. */
+struct sconce_error *sconce_error_new(enum sconce_code code, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+enum sconce_code sconce_error_code(const struct sconce_error *e);
+const char *sconce_error_text(const struct sconce_error *e);
+void sconce_error_free(struct sconce_error *e);
+
+/* ---- the executor's side: host and settings ------------------------------------------ */
+
+enum sconce_log_level { SCONCE_DEBUG, SCONCE_INFO, SCONCE_WARN, SCONCE_ERROR };
+
+/* Writes a line to the model log. Any thread. Not for every request. */
+void sconce_log(struct sconce_host *h, enum sconce_log_level level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Strings that live as long as the host. */
+const char *sconce_host_model_name(const struct sconce_host *h);
+const char *sconce_host_model_version(const struct sconce_host *h);
+/* The model's folder, absolute; "" for a backend that is served without files. */
+const char *sconce_host_model_dir(const struct sconce_host *h);
+/* Folder where the executor found this backend's shared object (for companions of it). */
+const char *sconce_host_backend_dir(const struct sconce_host *h);
+/* A setting of the model (model-config.yaml or registration), NULL if absent. */
+const char *sconce_host_setting(const struct sconce_host *h, const char *key);
+/* A setting read as an integer; `fallback` if absent; an error that names key and range otherwise. */
+struct sconce_error *sconce_host_setting_int(const struct sconce_host *h, const char *key, int64_t min,
+                                             int64_t max, int64_t fallback, int64_t *out);
+/* How many lanes the executor will make (workers of this model). */
+unsigned sconce_host_lanes(const struct sconce_host *h);
+
+/* ---- requests -------------------------------------------------------------------------- */
+
+/*
+ * The request's body. The bytes stay in shared memory that this process cannot write;
+ * they are valid and unchanging until the request is answered.
+ */
+const void *sconce_request_body(const struct sconce_request *r, size_t *size);
+/* Media type cut at ';', lower case, "" if none was sent. Valid until the request is answered. */
+const char *sconce_request_content_type(const struct sconce_request *r);
+/* Pointer that the backend may hang on a request in prepare; NULL before. */
+void sconce_request_set_data(struct sconce_request *r, void *data);
+void *sconce_request_data(const struct sconce_request *r);
+
+/*
+ * Room for an answer's body of `size` bytes, in the response arena where it fits, so that it
+ * is written once. NULL if there is no memory or size exceeds max_response_size. Valid until
+ * the request is answered; a second call replaces the first. The lane that executes the
+ * request only.
+ */
+void *sconce_response_reserve(struct sconce_request *r, size_t size);
+/* Answers with the first `size` bytes of what reserve gave (0 and no reserve: empty body). content_type
+ * may be NULL (no header), else a string that outlives the call. The request is the executor's again: do
+ * not touch it. */
+void sconce_response_send(struct sconce_request *r, const char *content_type, size_t size);
+/* Answers with an error, which is consumed. */
+void sconce_response_fail(struct sconce_request *r, struct sconce_error *e);
+
+/* ---- the backend's side ------------------------------------------------------------------ */
+
+/* What the executor has to know of a loaded model. Filled with zeros before the call. */
+struct sconce_model_info {
+    size_t size; /* sizeof(struct sconce_model_info) of the executor */
+    /* Most that one batch may hold, in the unit of request_prepare's cost; 0: only batchSize counts. */
+    uint64_t max_batch_cost;
+    /* Average number of body bytes for one unit of cost: by it the frontend guesses before prepare. 0: no cost. */
+    uint32_t bytes_per_cost;
+};
+
+struct sconce_backend_ops {
+    uint32_t major, minor; /* SCONCE_BACKEND_MAJOR, _MINOR at build time */
+    const char *name;
+
+    /*
+     * Loads the model. Called once, before anything else, on the main thread. May take long.
+     * On success *model belongs to the backend until model_unload.
+     */
+    struct sconce_error *(*model_load)(struct sconce_host *h, struct sconce_model **model,
+                                       struct sconce_model_info *info);
+    /* Called after all lanes are gone. */
+    void (*model_unload)(struct sconce_model *m);
+
+    /* One lane = one thread at a time, possibly not the thread that made it. */
+    struct sconce_error *(*lane_create)(struct sconce_model *m, unsigned index, struct sconce_lane **lane);
+    void (*lane_destroy)(struct sconce_lane *l);
+
+    /*
+     * Optional (NULL). Called once per request when it arrives, on any lane's thread, several
+     * at a time: parse and tokenise here. *cost is what the request adds to a batch (tokens).
+     * An error answers the request; request_discard is then not called.
+     */
+    struct sconce_error *(*request_prepare)(struct sconce_model *m, struct sconce_request *r, uint64_t *cost);
+    /* Optional. Frees what prepare hung on a request that will not be executed. */
+    void (*request_discard)(struct sconce_model *m, struct sconce_request *r);
+
+    /*
+     * Computes a batch of n >= 1 requests and answers every one of them (send or fail) before
+     * it returns. The sum of costs is at most max_batch_cost unless n is 1. The backend frees
+     * what prepare hung on them.
+     */
+    void (*lane_execute)(struct sconce_lane *l, struct sconce_request **requests, size_t n);
+};
+
+/* The one exported function. Static data; any number of calls. */
+typedef const struct sconce_backend_ops *(*sconce_backend_fn)(void);
+const struct sconce_backend_ops *sconce_backend(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
