@@ -41,7 +41,7 @@ struct sconce_lane;    /* defined by the backend */
 
 /* What a request's error becomes for the client (HTTP status and TorchServe's type). */
 enum sconce_code {
-    SCONCE_BAD_REQUEST = 400,  /* the request cannot be served as it is: say what and how to mend it */
+    SCONCE_BAD_REQUEST = 400, /* the request cannot be served as it is: say what and how to mend it */
     SCONCE_TOO_LARGE = 413,
     SCONCE_INTERNAL = 500,
     SCONCE_UNAVAILABLE = 503,
@@ -112,7 +112,8 @@ struct sconce_model_info {
     size_t size; /* sizeof(struct sconce_model_info) of the executor */
     /* Most that one batch may hold, in the unit of request_prepare's cost; 0: only batchSize counts. */
     uint64_t max_batch_cost;
-    /* Average number of body bytes for one unit of cost: by it the frontend guesses before prepare. 0: no cost. */
+    /* Average number of body bytes for one unit of cost: by it the frontend guesses before prepare. 0: no
+     * cost. */
     uint32_t bytes_per_cost;
 };
 

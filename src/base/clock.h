@@ -1,4 +1,5 @@
-/* Time: one monotonic clock for durations (the same in every process of the host), one wall clock for people. */
+/* Time: one monotonic clock for durations (the same in every process of the host), one wall clock for people.
+ */
 #ifndef SC_BASE_CLOCK_H
 #define SC_BASE_CLOCK_H
 
@@ -12,7 +13,10 @@ static inline int64_t sc_clock_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static inline int64_t sc_clock_ms(void) { return sc_clock_ns() / 1000000; }
+static inline int64_t sc_clock_ms(void)
+{
+    return sc_clock_ns() / 1000000;
+}
 
 /* Milliseconds since 1970, UTC. */
 static inline int64_t sc_wall_ms(void)

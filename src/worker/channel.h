@@ -1,0 +1,181 @@
+/*
+ * The data path between one loop of the frontend and one worker process: shared memory and
+ * wake-ups, no sockets (docs/design.md §3.4; the memory-ordering argument is in channel.c).
+ *
+ *   board     one per worker process: running pages of its lanes, its sleep flag, its eventfd
+ *   channel   one per (loop, worker): submission, completion and release rings, the
+ *             worker's response arena, the loop's eventfd, a socket for descriptors of large bodies
+ *
+ * The frontend makes both, sends the descriptors to the worker (SC_CTL_ATTACH) and is the
+ * "host" side; the worker is not trusted: everything it writes is copied once and then
+ * checked, and a broken rule is SC_EPEER, after which the owner must end the worker.
+ * A channel belongs to one epoch (one life of a frontend and of a worker); it is never reused.
+ */
+#ifndef SC_WORKER_CHANNEL_H
+#define SC_WORKER_CHANNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/array.h"
+#include "base/limits.h"
+#include "base/span.h"
+#include "worker/arena.h"
+
+/* ---- host side (frontend) -------------------------------------------------------------- */
+
+struct sc_board;
+struct sc_chan;
+
+#define SC_BOARD_FDS 2 /* memory, eventfd */
+#define SC_CHAN_FDS 5  /* rings, response memory, request memory, eventfd, socket */
+
+/* lanes: 1..SC_LANES_MAX. Any thread; afterwards the functions below say who may call. */
+int sc_board_new(struct sc_board **out, uint32_t lanes, uint64_t epoch) SC_MUST_USE;
+/* Only after every channel of the board is deleted. */
+void sc_board_del(struct sc_board *b);
+/* Descriptors to pass to the worker; they stay the board's. */
+void sc_board_fds(const struct sc_board *b, int fds[SC_BOARD_FDS]);
+
+/* What a lane is computing now, as it says. */
+struct sc_running {
+    int64_t since_ns; /* sc_clock_ns when the page was written; 0 if the lane is idle */
+    uint32_t n;       /* 0..SC_LANE_RUNNING_MAX, cut to it whatever the worker wrote */
+    uint64_t ids[SC_LANE_RUNNING_MAX];
+};
+/* Copies a lane's page. Any thread. A torn read is possible while the worker lives; after its death it is
+ * exact. */
+void sc_board_running(const struct sc_board *b, uint32_t lane, struct sc_running *out);
+uint32_t sc_board_lanes(const struct sc_board *b);
+
+/* request_fd/request_bytes: the memory of the request arena that this channel's submissions point into
+ * (sc_shm_create, readonly_peers). The descriptor is duplicated. */
+struct sc_chan_spec {
+    struct sc_board *board;
+    int request_fd;
+    size_t request_bytes;
+    size_t response_bytes; /* the worker's arena for answers on this channel */
+    uint64_t max_response; /* max_response_size: longer answers are SC_EPEER */
+    uint64_t epoch;
+};
+int sc_chan_new(struct sc_chan **out, const struct sc_chan_spec *spec) SC_MUST_USE;
+void sc_chan_del(struct sc_chan *c);
+void sc_chan_fds(const struct sc_chan *c, int fds[SC_CHAN_FDS]);
+/* The eventfd that the worker writes; poll it for reading. */
+int sc_chan_wake_fd(const struct sc_chan *c);
+
+/* One request on its way to the worker. Layout of the block: meta, then body. */
+struct sc_submission {
+    uint64_t id;       /* the host's; unique in the epoch, echoed by the worker */
+    uint64_t off;      /* of meta in the request arena */
+    uint32_t meta_len; /* encoded metadata (worker/meta.h) */
+    uint32_t flags;    /* SC_SUBMIT_... */
+    uint64_t body_len;
+    int body_fd;        /* -1: the body follows meta in the arena. Else a sealed memfd (SHRINK, GROW, WRITE)
+                           of body_len bytes; stays the host's */
+    int64_t arrival_ns; /* when the request arrived */
+    uint64_t cost;      /* the host's guess of the cost */
+};
+enum { SC_SUBMIT_ALONE = 1 }; /* must be computed in a batch of its own (a suspect) */
+
+/*
+ * Appends a submission; the worker may see it at once but is not woken before
+ * sc_chan_flush. SC_AGAIN if the ring (or the socket, for a large body) is full. The host's loop only, as all
+ * below.
+ */
+int sc_chan_submit(struct sc_chan *c, const struct sc_submission *s) SC_MUST_USE;
+/* Wakes the worker if it sleeps and something was submitted or released since. */
+void sc_chan_flush(struct sc_chan *c);
+
+struct sc_completion {
+    uint64_t id;
+    uint32_t status; /* as the worker gave it, unchecked but for its range 0..999 */
+    uint32_t flags;
+    struct sc_span meta; /* copied: valid until the next poll of this channel */
+    struct sc_span body; /* in shared memory (the worker may still scribble on it) or in a mapping of its own;
+                            valid until sc_chan_release */
+    uint64_t token;      /* for sc_chan_release */
+};
+/*
+ * The next completion: 1 and *out filled, 0 if there is none, SC_EPEER if the worker broke a
+ * rule (*msg says which). Checks that lie with the channel: ranges, sizes, blocks released twice or
+ * overlapping, seals, epoch. Whether the id is in flight is for the caller to check.
+ */
+int sc_chan_poll(struct sc_chan *c, struct sc_completion *out, struct sc_msg *msg) SC_MUST_USE;
+/* Gives the completion's memory back to the worker (or unmaps it). */
+void sc_chan_release(struct sc_chan *c, uint64_t token);
+
+/*
+ * Before the loop sleeps: announces it, so that the worker writes the eventfd with its next
+ * completion. False if completions have arrived meanwhile: poll first. sc_chan_awake withdraws it
+ * and drains the eventfd.
+ */
+bool sc_chan_sleep(struct sc_chan *c) SC_MUST_USE;
+void sc_chan_awake(struct sc_chan *c);
+
+/* ---- worker side --------------------------------------------------------------------------- */
+
+/*
+ * The worker's end of all channels of one attachment. Thread-safe where it says so. A frontend that
+ * died shows as sc_port_closed: the port then swallows answers.
+ */
+struct sc_port;
+
+/* fds: SC_BOARD_FDS, then SC_CHAN_FDS per channel; owned by the port on success and on failure. */
+int sc_port_new(struct sc_port **out, const int *fds, unsigned channels, uint64_t epoch,
+                struct sc_msg *msg) SC_MUST_USE;
+void sc_port_del(struct sc_port *p);
+unsigned sc_port_channels(const struct sc_port *p);
+/* The eventfd that the frontend writes. */
+int sc_port_wake_fd(const struct sc_port *p);
+
+struct sc_work {
+    uint64_t id;
+    unsigned channel;
+    uint32_t flags;
+    struct sc_span meta;
+    struct sc_span body; /* read-only memory; valid until the answer */
+    void *body_map;      /* of a large body, unmapped by sc_port_done */
+    int64_t arrival_ns;
+    uint64_t cost;
+};
+/* The next submission of any channel, fairly: 1, 0 if there is none, or an error. One thread at a time. */
+int sc_port_next(struct sc_port *p, struct sc_work *out) SC_MUST_USE;
+/* Unmaps what sc_port_next mapped for this work; call before the answer is sent. Any thread. */
+void sc_port_done(struct sc_port *p, struct sc_work *w);
+
+/* As on the host side: announce sleep; false if there is work. Then wait on the wake fd, then call awake. */
+bool sc_port_sleep(struct sc_port *p) SC_MUST_USE;
+void sc_port_awake(struct sc_port *p);
+
+/* Writes lane's running page before a batch starts, and clears it after. One thread per lane. */
+void sc_port_begin(struct sc_port *p, uint32_t lane, const uint64_t *ids, uint32_t n);
+void sc_port_end(struct sc_port *p, uint32_t lane);
+
+/*
+ * An answer. reserve gives room for `size` body bytes (block of the response arena, or a memfd when it
+ * does not fit), NULL if there is neither; send publishes the first body_len bytes with
+ * the metadata; cancel gives the room back. Without reserve, send copies `body` itself. send blocks (briefly
+ * polling) while the completion ring is full, unless the port is closed. Any thread; one answer per id.
+ */
+struct sc_answer {
+    void *p; /* where to write the body */
+    size_t size;
+    uint64_t off;         /* private */
+    int fd;               /* private */
+    unsigned channel;     /* private */
+    unsigned char inside; /* private */
+};
+void *sc_port_reserve(struct sc_port *p, const struct sc_work *w, size_t size, struct sc_answer *a);
+void sc_port_cancel(struct sc_port *p, struct sc_answer *a);
+int sc_port_send(struct sc_port *p, const struct sc_work *w, uint32_t status, struct sc_span meta,
+                 struct sc_answer *reserved, struct sc_span body);
+/* Wakes the frontend's loops if they sleep and something was sent since. Any thread. */
+void sc_port_flush(struct sc_port *p);
+
+/* Marks the port closed (the frontend's socket hung up). */
+bool sc_port_closed(const struct sc_port *p);
+/* A descriptor that becomes readable (HUP) when the frontend is gone: the socket of channel 0. */
+int sc_port_hup_fd(const struct sc_port *p);
+
+#endif

@@ -1,0 +1,136 @@
+/*
+ * Control messages: supervisor and frontend, supervisor and workers (docs/design.md §2).
+ *
+ * SOCK_SEQPACKET, one message a packet, descriptors by SCM_RIGHTS. Fixed header, then a
+ * payload of the type's structure, then (for some) text. All within one host and one build, yet versioned:
+ * a worker may be an older build. Receivers check version, length and descriptor count; a
+ * malformed message from a worker closes that worker's connection, never the supervisor.
+ */
+#ifndef SC_WORKER_CONTROL_H
+#define SC_WORKER_CONTROL_H
+
+#include <stdint.h>
+
+#include "base/array.h"
+#include "base/limits.h"
+#include "base/span.h"
+
+#define SC_CTL_VERSION 1
+
+enum sc_ctl_type {
+    /* supervisor → frontend */
+    SC_CTL_WELCOME = 1, /* struct sc_ctl_welcome; fds: journal, listeners in the order of the spec */
+    SC_CTL_SLOT_STATE,  /* struct sc_ctl_slot + status text: once per living slot after WELCOME, then at each
+                           change */
+    SC_CTL_DRAIN,       /* finish what is in flight, accept nothing new, then exit 0 */
+    SC_CTL_REOPEN_LOGS, /* HUP */
+
+    /* frontend → supervisor */
+    SC_CTL_READY = 32, /* serving: resets the frontend's own back-off */
+    SC_CTL_SLOT_START, /* struct sc_ctl_start + strings: keep a worker running in this slot */
+    SC_CTL_SLOT_STOP,  /* struct sc_ctl_slot: TERM, after the grace KILL, no restart; ends with state GONE */
+    SC_CTL_SLOT_KILL, /* struct sc_ctl_slot: KILL this life now (hung, hostile); restarted by the slot's rules
+                       */
+    SC_CTL_ATTACH,    /* struct sc_ctl_attach; fds: board, channels; passed on to the worker of that slot and
+                         life */
+
+    /* worker → supervisor */
+    SC_CTL_HELLO = 64, /* struct sc_ctl_hello: first message after connecting */
+    SC_CTL_STATUS,     /* struct sc_ctl_status + text: passed on to the frontend as SLOT_STATE */
+    /* supervisor → worker: SC_CTL_ATTACH as it came; end of connection = the supervisor is gone: exit at once
+     */
+};
+
+struct sc_ctl_header {
+    uint16_t version;
+    uint16_t type;
+    uint32_t length; /* of what follows */
+};
+
+/* A slot's condition. */
+enum sc_slot_state {
+    SC_SLOT_STARTING = 1, /* spawned, not yet connected back */
+    SC_SLOT_CONNECTED,    /* connected back: attach it */
+    SC_SLOT_LOADED,       /* its model is loaded (worker's STATUS; text = JSON object of facts) */
+    SC_SLOT_FAILED,       /* the worker says loading failed (text = why); it will exit */
+    SC_SLOT_EXITED, /* process ended: wait_status; a new life begins after delay_ms, or never (delay_ms < 0:
+                       given up) */
+    SC_SLOT_GONE,   /* stopped on request and forgotten; the number may be used again */
+};
+
+struct sc_ctl_welcome {
+    uint64_t epoch; /* grows with every frontend */
+    uint32_t listeners;
+    uint32_t restarted; /* 1: an earlier frontend died; the journal has what it knew */
+};
+
+struct sc_ctl_slot {
+    uint32_t slot;
+    uint32_t state;
+    uint64_t life; /* counts the processes of this slot, from 1 */
+    int32_t pid;
+    int32_t wait_status;
+    int64_t delay_ms;
+    uint32_t attached; /* 1: has channels of this epoch */
+    uint32_t tag_len;  /* the tag of SLOT_START follows the structure, then the text */
+};
+
+struct sc_ctl_start {
+    uint32_t slot;
+    uint32_t flags;          /* SC_START_... */
+    int64_t retry_window_ms; /* < 0: never give up */
+    uint32_t tag_len;        /* frontend's own name for the slot, given back in SLOT_STATE */
+    uint32_t argc;           /* then: tag, argv strings each NUL-terminated, then envc "K=V" strings */
+    uint32_t envc;           /* added to the supervisor's environment */
+};
+enum { SC_START_ONCE = 1 }; /* no restart when it ends */
+
+struct sc_ctl_attach {
+    uint32_t slot;
+    uint32_t channels;
+    uint64_t life;
+    uint64_t epoch;
+};
+
+struct sc_ctl_hello {
+    uint8_t token[16]; /* SCONCE_TOKEN, from hex */
+    uint32_t rank;
+    int32_t pid;
+};
+
+struct sc_ctl_status {
+    uint32_t state; /* SC_SLOT_LOADED or SC_SLOT_FAILED */
+    uint32_t text_len;
+};
+
+/* One received message; payload and fds are valid until the next receive. */
+struct sc_ctl_message {
+    uint16_t type;
+    struct sc_span payload;
+    int fds[SC_CTL_FDS]; /* close-on-exec; the receiver owns them */
+    unsigned nfds;
+    char bytes[SC_CTL_BYTES];
+};
+
+/*
+ * Sends header + a + b (either may be empty) with descriptors. Never blocks: SC_AGAIN if the socket is full,
+ * SC_ELIMIT if the message is too large, SC_ECLOSED, SC_ESYS.
+ */
+int sc_ctl_send(int sock, uint16_t type, struct sc_span a, struct sc_span b, const int *fds,
+                unsigned nfds) SC_MUST_USE;
+/* Receives one message without blocking: 1, 0 if none is there, SC_ECLOSED at the end, SC_EPROTO (malformed,
+ * truncated; its descriptors are closed), SC_EVERSION, SC_ESYS. */
+int sc_ctl_receive(int sock, struct sc_ctl_message *m) SC_MUST_USE;
+/* Closes the message's descriptors that the receiver did not take (it sets taken ones to -1). */
+void sc_ctl_close_fds(struct sc_ctl_message *m);
+
+/* Environment that a spawned worker finds. */
+#define SC_ENV_SOCKET "SCONCE_SOCKET" /* connect-back address: "@name" is abstract, else a path */
+#define SC_ENV_TOKEN "SCONCE_TOKEN"   /* 32 hex digits */
+#define SC_ENV_RANK "SCONCE_RANK"
+
+/* Worker's side: connects back and says hello. Blocking, with SC_CONNECT_BACK_MS as limit. Returns the socket
+ * (non-blocking, close-on-exec) or an error with *msg. Reads the three variables above. */
+int sc_ctl_connect_back(struct sc_msg *msg) SC_MUST_USE;
+
+#endif
