@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/array.h"
+#include "base/error.h"
 #include "base/limits.h"
 #include "base/span.h"
 #include "worker/arena.h"

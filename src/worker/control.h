@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/array.h"
+#include "base/error.h"
 #include "base/limits.h"
 #include "base/span.h"
 

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/array.h"
+#include "base/error.h"
 #include "base/span.h"
 
 struct sc_journal;
