@@ -1,0 +1,132 @@
+/*
+ * HTTP server side: listeners, connections, and exchanges (one request and its answer).
+ *
+ * A connection works on one exchange at a time, so pipelined requests are answered in order;
+ * while an answer is being written nothing more is read. All calls about an exchange are made on its
+ * connection's loop, by both sides. An exchange lives from on_request until it was answered
+ * and on_done was called; also when its client goes away.
+ */
+#ifndef SC_NET_HTTP_H
+#define SC_NET_HTTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/array.h"
+#include "base/limits.h"
+#include "net/body.h"
+#include "net/loop.h"
+
+struct sc_http_header {
+    struct sc_span name;  /* as sent */
+    struct sc_span value; /* trimmed */
+};
+
+/* The spans are valid while the exchange lives. */
+struct sc_http_request {
+    struct sc_span method;
+    struct sc_span target; /* as sent: path and query */
+    struct sc_span path;   /* undecoded, up to '?' */
+    struct sc_span query;  /* undecoded, without '?'; empty if none */
+    const struct sc_http_header *headers;
+    unsigned nheaders;
+    bool head; /* method is HEAD: the body of the answer is not sent */
+    bool http10;
+    int64_t content_length; /* -1: chunked; 0: none announced */
+};
+
+/* The value of the first header of that name (any case), an empty span with NULL pointer if there is none. */
+struct sc_span sc_http_header_get(const struct sc_http_request *r, struct sc_span name);
+
+struct sc_http_exchange {
+    struct sc_http_request req;
+    struct sc_body body; /* on_request may set it with operations of its own; heap by default */
+    struct sc_loop *loop;
+    int64_t start_ns;  /* arrival of the request's first byte */
+    char id[37];       /* x-request-id: a random UUID, NUL-terminated */
+    unsigned listener; /* index of the listener */
+    void *user;        /* the application's */
+};
+
+struct sc_http_app {
+    /*
+     * Headers are complete; the body is not read yet. The application may choose x->body's operations, or
+     * answer at once (then the body is skipped). Unless it answered, on_body follows when the body is
+     * complete.
+     */
+    void (*on_request)(struct sc_http_exchange *x, void *ctx);
+    void (*on_body)(struct sc_http_exchange *x, void *ctx);
+    /* The client went away before the answer. The application must still respond (the answer is dropped), now
+     * or later. */
+    void (*on_gone)(struct sc_http_exchange *x, void *ctx);
+    /* The exchange is over; x->user and the body's memory are the application's to free now (the body is
+     * freed by net unless the application took it by clearing x->body.ops). */
+    void (*on_done)(struct sc_http_exchange *x, void *ctx);
+    void *ctx;
+};
+
+struct sc_http_response {
+    int status;                  /* 100..999 */
+    const char *reason;          /* NULL: the IANA phrase; "" as TorchServe sends for predictions */
+    struct sc_span content_type; /* NULL pointer: no such header */
+    const struct sc_http_header
+        *headers; /* more headers, sent after x-request-id's place as http-and-grpc-api §2.4 orders them */
+    unsigned nheaders;
+    struct sc_span body; /* sent from where it lies, or copied if the socket does not take it at once */
+    void (*release)(void *arg); /* called on the loop as soon as body is no longer needed; may be NULL; may be
+                                   called before respond returns */
+    void *release_arg;
+};
+
+/*
+ * Answers the exchange: status line, headers in TorchServe's order (content-type, x-request-id, CORS, cache
+ * headers, content-length, connection), body. Once per exchange. Status >= 400 closes the connection
+ * afterwards.
+ */
+void sc_http_respond(struct sc_http_exchange *x, const struct sc_http_response *r);
+/* A streamed answer: begin sends the head with transfer-encoding: chunked (HTTP/1.0: until close), chunk
+ * sends one chunk (copied; empty ones are skipped), end finishes. chunk returns SC_ELIMIT when the client
+ * does not take what is already waiting (the caller should pause and is told by on_writable), SC_ECLOSED when
+ * the client is gone. abort closes without the last chunk. */
+void sc_http_stream_begin(struct sc_http_exchange *x, const struct sc_http_response *head,
+                          void (*on_writable)(struct sc_http_exchange *x));
+int sc_http_stream_chunk(struct sc_http_exchange *x, struct sc_span data);
+void sc_http_stream_end(struct sc_http_exchange *x);
+void sc_http_stream_abort(struct sc_http_exchange *x);
+
+/* Bounds and headers of a server; times in ms, 0: no limit. Copied by sc_http_server_new; strings must
+ * outlive it. */
+struct sc_http_config {
+    uint64_t max_request_size;
+    uint32_t header_timeout_ms, body_timeout_ms, write_timeout_ms, idle_timeout_ms;
+    uint32_t max_connections;                              /* per loop */
+    const char *cors_origin, *cors_methods, *cors_headers; /* NULL or "": not sent */
+    bool access_log;
+};
+
+/* Counters of one loop; read from any thread for metrics (relaxed). */
+struct sc_http_counters {
+    uint64_t connections, requests, responses_2xx, responses_4xx,
+        responses_5xx; /* 5xx: all that are neither 2xx nor 4xx */
+};
+
+struct sc_http_server;
+
+/* One server for all loops. listeners: bound and listening sockets (TCP or unix), taken over. Connections of
+ * a listener whose bit is set in `pinned` stay on loop 0, the others are spread round robin. */
+int sc_http_server_new(struct sc_http_server **out, struct sc_loops *loops, const struct sc_http_config *c,
+                       const struct sc_http_app *app, const int *listeners, unsigned n, uint32_t pinned,
+                       struct sc_msg *msg) SC_MUST_USE;
+/* Stops accepting, closes idle connections, lets exchanges finish; calls done on loop 0 when no connection is
+ * left. Loop 0 only. */
+void sc_http_server_drain(struct sc_http_server *s, void (*done)(void *arg), void *arg);
+/* Closes everything now. Loop 0 only; before sc_loops_stop. */
+void sc_http_server_close(struct sc_http_server *s);
+void sc_http_server_counters(const struct sc_http_server *s, struct sc_http_counters *sum);
+
+/* Opens a listening socket for "http://host:port" or "unix:/path" (http-and-grpc-api §1: grammar, stale
+ * socket files are removed). backlog 1024, close-on-exec. Returns the descriptor, or an error whose *msg
+ * names address and remedy (port in use...). */
+int sc_listen(struct sc_span address, uint16_t default_port, struct sc_msg *msg) SC_MUST_USE;
+
+#endif
