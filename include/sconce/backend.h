@@ -28,6 +28,9 @@
 extern "C" {
 #endif
 
+/* Both sides find each other's functions at run time, whatever their compiler hides by default. */
+#pragma GCC visibility push(default)
+
 #define SCONCE_BACKEND_MAJOR 1
 #define SCONCE_BACKEND_MINOR 0
 
@@ -154,6 +157,8 @@ struct sconce_backend_ops {
 /* The one exported function. Static data; any number of calls. */
 typedef const struct sconce_backend_ops *(*sconce_backend_fn)(void);
 const struct sconce_backend_ops *sconce_backend(void);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,37 @@
+# The libraries of docs/design.md §5, each as a target sc_dep_<name>: shared, or static under SCONCE_STATIC.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+
+# sc_dependency(NAME PKG_CONFIG_NAME STATIC_FILE): STATIC_FILE is the archive that replaces the shared library.
+function(sc_dependency name package static_file)
+    pkg_check_modules(${name} REQUIRED IMPORTED_TARGET GLOBAL ${package})
+    add_library(sc_dep_${name} INTERFACE)
+    if(SCONCE_STATIC)
+        find_library(${name}_archive ${static_file} REQUIRED)
+        target_include_directories(sc_dep_${name} INTERFACE ${${name}_INCLUDE_DIRS})
+        target_compile_options(sc_dep_${name} INTERFACE ${${name}_STATIC_CFLAGS_OTHER})
+        # The program exports functions to backends: these are not among them.
+        target_link_libraries(sc_dep_${name} INTERFACE ${${name}_archive} Threads::Threads ${CMAKE_DL_LIBS})
+        target_link_options(sc_dep_${name} INTERFACE -Wl,--exclude-libs,${static_file})
+    else()
+        target_link_libraries(sc_dep_${name} INTERFACE PkgConfig::${name})
+    endif()
+endfunction()
+
+sc_dependency(libuv libuv libuv_a.a)
+sc_dependency(jansson jansson libjansson.a)
+sc_dependency(libutf8proc libutf8proc libutf8proc.a)
+if(SCONCE_STATIC)
+    add_link_options(-static-libgcc)
+endif()
+
+# oneDNN has no static form and is not packaged everywhere: whoever uses it makes a module of its own that is
+# loaded at run time, and leaves it out when SC_DNNL is false.
+find_path(SC_DNNL_INCLUDE oneapi/dnnl/dnnl.h)
+find_library(SC_DNNL_LIBRARY dnnl)
+if(SC_DNNL_INCLUDE AND SC_DNNL_LIBRARY)
+    set(SC_DNNL TRUE)
+else()
+    set(SC_DNNL FALSE)
+    message(NOTICE "-- oneDNN (libdnnl-dev) is not here: the CPU encoder is built with its plain kernels only")
+endif()

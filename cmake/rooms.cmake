@@ -1,0 +1,47 @@
+# The rooms of the house as libraries, and how programs are made of them.
+
+# sc_room(NAME LIBRARIES...): src/NAME/*.c as static library sc_NAME. A room without files yet is only its links.
+function(sc_room name)
+    file(GLOB sources CONFIGURE_DEPENDS src/${name}/*.c)
+    if(sources)
+        add_library(sc_${name} STATIC ${sources})
+        target_compile_options(sc_${name} PRIVATE ${SC_LTO_COMPILE})
+        set(scope PUBLIC)
+    else()
+        add_library(sc_${name} INTERFACE)
+        set(scope INTERFACE)
+    endif()
+    target_include_directories(sc_${name} ${scope} ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+    target_link_libraries(sc_${name} ${scope} ${ARGN})
+endfunction()
+
+# sc_link_program(TARGET LIBRARIES...): a program that loads backends. They find the functions of
+# include/sconce/backend.h in it, so it exports these and keeps those it does not call itself.
+function(sc_link_program target)
+    target_link_libraries(${target} PRIVATE ${ARGN})
+    target_compile_options(${target} PRIVATE ${SC_LTO_COMPILE})
+    target_link_options(${target} PRIVATE ${SC_LTO_LINK})
+    set_target_properties(${target} PROPERTIES ENABLE_EXPORTS ON)
+    file(STRINGS ${CMAKE_SOURCE_DIR}/include/sconce/backend.h lines REGEX "^[a-z].*sconce_[a-z_]+\\(")
+    get_target_property(type sc_worker TYPE)
+    if(NOT type STREQUAL "INTERFACE_LIBRARY")
+        foreach(line ${lines})
+            string(REGEX MATCH "sconce_[a-z_]+\\(" name "${line}")
+            string(REPLACE "(" "" name "${name}")
+            if(NOT name STREQUAL "sconce_backend" AND NOT name STREQUAL "")
+                target_link_options(${target} PRIVATE -Wl,-u,${name})
+            endif()
+        endforeach()
+    endif()
+endfunction()
+
+# sc_add_targets_of(GROUP DIR): GROUP builds the programs and modules that DIR/CMakeLists.txt defines.
+function(sc_add_targets_of group dir)
+    get_property(targets DIRECTORY ${dir} PROPERTY BUILDSYSTEM_TARGETS)
+    foreach(target ${targets})
+        get_target_property(type ${target} TYPE)
+        if(type MATCHES "EXECUTABLE|SHARED_LIBRARY|MODULE_LIBRARY")
+            add_dependencies(${group} ${target})
+        endif()
+    endforeach()
+endfunction()
