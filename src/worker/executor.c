@@ -1,0 +1,197 @@
+#include "worker/executor.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "worker/control.h"
+#include "worker/executor_private.h"
+#include "worker/supervisor.h"
+
+/* How long a lane looks for more work before it sleeps; a wake-up costs more (docs/design.md §3.4). */
+#define SPIN_NS 5000
+
+static const char *env_or(const char *name, const char *fallback)
+{
+    const char *v = getenv(name);
+    return v ? v : fallback;
+}
+
+static long env_number(const char *name, long min, long max, long fallback)
+{
+    const char *text = getenv(name);
+    char *end;
+    if (!text)
+        return fallback;
+    long v = strtol(text, &end, 10);
+    return *text == '\0' || *end || v < min || v > max ? fallback : v;
+}
+
+static int load_backend(struct sc_executor *ex, struct sc_msg *msg)
+{
+    const char *name = env_or(SC_ENV_BACKEND, "");
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/libsconce_%s.so", ex->host.backend_dir, name);
+    if (*name == '\0' || strchr(name, '/') || n < 0 || (size_t)n >= sizeof path)
+        return sc_fail(msg, SC_EINVAL, "\"%s\" is no name of a backend", name);
+    void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!lib)
+        return sc_fail(msg, SC_ENOTFOUND, "backend %s cannot be loaded: %s", name, dlerror());
+    sconce_backend_fn get;
+    *(void **)&get = dlsym(lib, "sconce_backend");
+    if (!get)
+        return sc_fail(msg, SC_EINVAL, "%s exports no function sconce_backend: it is not a Sconce backend",
+                       path);
+    ex->ops = get();
+    if (ex->ops->major != SCONCE_BACKEND_MAJOR || ex->ops->minor > SCONCE_BACKEND_MINOR)
+        return sc_fail(msg, SC_EVERSION,
+                       "backend %s speaks interface %u.%u, this server %u.%u: build both from one release",
+                       name, ex->ops->major, ex->ops->minor, SCONCE_BACKEND_MAJOR, SCONCE_BACKEND_MINOR);
+    return 0;
+}
+
+static int load_model(struct sc_executor *ex, struct sc_msg *msg)
+{
+    ex->info.size = sizeof ex->info;
+    struct sconce_error *e = ex->ops->model_load(&ex->host, &ex->model, &ex->info);
+    if (e) {
+        sc_fail(msg, SC_EINVAL, "%s", sconce_error_text(e));
+        sconce_error_free(e);
+        return SC_EINVAL;
+    }
+    return 0;
+}
+
+static void read_environment(struct sc_executor *ex)
+{
+    ex->host.model = env_or(SC_ENV_MODEL, "");
+    ex->host.version = env_or(SC_ENV_VERSION, "1.0");
+    ex->host.dir = env_or(SC_ENV_DIR, "");
+    ex->host.backend_dir = env_or(SC_ENV_BACKEND_DIR, ".");
+    ex->host.lanes = (unsigned)env_number(SC_ENV_LANES, 1, SC_LANES_MAX, 1);
+    ex->host.max_response = (uint64_t)env_number(SC_ENV_MAX_RESPONSE, 1, LONG_MAX, SC_RESPONSE_BYTES);
+    ex->batch_size = (uint32_t)env_number(SC_ENV_BATCH_SIZE, 1, SC_BATCH_SIZE_MAX, SC_BATCH_SIZE_MAX);
+    ex->batch_delay_ns = env_number(SC_ENV_BATCH_DELAY, 0, INT_MAX, 100) * INT64_C(1000000);
+    ex->fill = strcmp(env_or(SC_ENV_BATCH_POLICY, "eager"), "fill") == 0;
+    cpu_set_t cpus;
+    ex->spin_ns = sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 2 ? SPIN_NS : 0;
+}
+
+static int send_status(int ctl, enum sc_slot_state state, const char *text)
+{
+    struct sc_ctl_status s = {.state = state,
+                              .text_len = (uint32_t)SC_MIN(strlen(text), (size_t)SC_STATUS_TEXT)};
+    char payload[sizeof s + SC_STATUS_TEXT];
+    memcpy(payload, &s, sizeof s);
+    memcpy(payload + sizeof s, text, s.text_len);
+    return sc_ctl_send(ctl, SC_CTL_STATUS, sc_span(payload, sizeof s + s.text_len), sc_span(NULL, 0), NULL,
+                       0);
+}
+
+static void attach(struct sc_executor *ex, struct sc_ctl_message *m)
+{
+    struct sc_ctl_attach a;
+    struct sc_msg msg;
+    if (m->payload.n < sizeof a) {
+        sc_ctl_close_fds(m);
+        return;
+    }
+    memcpy(&a, m->payload.p, sizeof a);
+    if (a.channels == 0 || m->nfds != SC_BOARD_FDS + a.channels * SC_CHAN_FDS) {
+        sc_log(SC_LOG_ERROR, "attachment with %u descriptors for %u channels", m->nfds, a.channels);
+        sc_ctl_close_fds(m);
+        return;
+    }
+    struct sc_port *port;
+    int rc = sc_port_new(&port, m->fds, a.channels, a.epoch, &msg);
+    m->nfds = 0;
+    if (rc < 0) {
+        sc_log(SC_LOG_ERROR, "attachment failed: %s", msg.text);
+        return;
+    }
+    if (sc_lanes_attach(ex, port) < 0)
+        sc_log(SC_LOG_ERROR, "attachment failed: out of memory");
+}
+
+/* Serves until the supervisor hangs up or a signal asks to stop. */
+static void serve(struct sc_executor *ex, int ctl, int signals)
+{
+    static struct sc_ctl_message m;
+    struct pollfd fds[2] = {{.fd = ctl, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+    for (;;) {
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            return;
+        if (fds[1].revents)
+            return;
+        int rc;
+        while ((rc = sc_ctl_receive(ctl, &m)) == 1) {
+            if (m.type == SC_CTL_ATTACH)
+                attach(ex, &m);
+            else
+                sc_ctl_close_fds(&m);
+        }
+        if (rc < 0)
+            return;
+    }
+}
+
+int sc_executor_main(void)
+{
+    static struct sc_executor ex;
+    struct sc_msg msg = {""};
+    read_environment(&ex);
+
+    const char *log_dir = getenv(SC_ENV_LOG_DIR);
+    struct sc_log_config log = {.dir = log_dir, .level = SC_LOG_INFO, .to_stdout = true};
+    if (sc_log_open(&log, &msg) < 0)
+        fprintf(stderr, "%s\n", msg.text);
+    char name[64];
+    snprintf(name, sizeof name, "W-%s_%s", ex.host.model, ex.host.version);
+    sc_log_thread_name(name);
+
+    int ctl = sc_ctl_connect_back(&msg);
+    if (ctl < 0) {
+        sc_log(SC_LOG_ERROR, "%s", msg.text);
+        sc_log_close();
+        return 1;
+    }
+    /* Threads of the backend inherit the mask: signals come to the descriptor alone. */
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    signal(SIGHUP, SIG_IGN);
+    int rc = load_backend(&ex, &msg);
+    if (rc == 0)
+        rc = load_model(&ex, &msg);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (rc == 0)
+        rc = sc_lanes_start(&ex, &msg);
+    if (rc == 0) {
+        char facts[256];
+        snprintf(facts, sizeof facts, "{\"lanes\": %u, \"maxBatchCost\": %llu, \"bytesPerCost\": %u}",
+                 ex.host.lanes, (unsigned long long)ex.info.max_batch_cost, ex.info.bytes_per_cost);
+        rc = send_status(ctl, SC_SLOT_LOADED, facts);
+        if (rc == 0)
+            serve(&ex, ctl, signals);
+    } else {
+        sc_log(SC_LOG_ERROR, "model %s cannot be served: %s", ex.host.model, msg.text);
+        if (send_status(ctl, SC_SLOT_FAILED, msg.text) < 0)
+            sc_log(SC_LOG_ERROR, "the supervisor is gone");
+    }
+    sc_lanes_stop(&ex);
+    if (ex.model)
+        ex.ops->model_unload(ex.model);
+    sc_log_close();
+    return rc == 0 ? 0 : 1;
+}

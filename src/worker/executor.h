@@ -1,0 +1,36 @@
+/*
+ * The native executor: a worker process that serves one model version with N lanes.
+ *
+ * Loads the backend's shared object and the model, connects back to the supervisor, is attached to the
+ * frontend's channels, and then batches: each lane is one thread that takes what is
+ * there, prepares it (tokenises), and computes. The same port may be replaced by a newer frontend's
+ * at any time; what the old one wanted is computed or dropped, its answers are swallowed.
+ *
+ *   executor.c  life of the process: load, attach, signals
+ *   lanes.c     queue, batching (eager and fill), running pages
+ *   host.c      the functions of include/sconce/backend.h
+ */
+#ifndef SC_WORKER_EXECUTOR_H
+#define SC_WORKER_EXECUTOR_H
+
+/*
+ * Environment of an executor, set by the frontend with SC_CTL_SLOT_START:
+ * strings and decimal numbers; SCONCE_SET_<key> carries a setting of the model.
+ */
+#define SC_ENV_MODEL "SCONCE_MODEL"
+#define SC_ENV_VERSION "SCONCE_MODEL_VERSION"
+#define SC_ENV_DIR "SCONCE_MODEL_DIR"
+#define SC_ENV_BACKEND "SCONCE_BACKEND"
+#define SC_ENV_BACKEND_DIR "SCONCE_BACKEND_DIR"
+#define SC_ENV_LANES "SCONCE_LANES"
+#define SC_ENV_BATCH_SIZE "SCONCE_BATCH_SIZE"
+#define SC_ENV_BATCH_DELAY "SCONCE_MAX_BATCH_DELAY_MS"
+#define SC_ENV_BATCH_POLICY "SCONCE_BATCH_POLICY" /* eager | fill */
+#define SC_ENV_MAX_RESPONSE "SCONCE_MAX_RESPONSE"
+#define SC_ENV_LOG_DIR "SCONCE_LOG_DIR"
+#define SC_ENV_SETTING "SCONCE_SET_"
+
+/* Runs an executor until it is told to end; returns the process's exit code. */
+int sc_executor_main(void);
+
+#endif

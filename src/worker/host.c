@@ -1,0 +1,196 @@
+/* The functions that a backend calls: include/sconce/backend.h. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "worker/executor.h"
+#include "worker/executor_private.h"
+#include "worker/meta.h"
+
+#define SC_EXPORT __attribute__((visibility("default")))
+
+struct sconce_error {
+    enum sconce_code code;
+    char text[512];
+};
+
+static struct sconce_error no_memory = {SCONCE_OUT_OF_MEMORY, "out of memory"};
+
+SC_EXPORT struct sconce_error *sconce_error_new(enum sconce_code code, const char *fmt, ...)
+{
+    struct sconce_error *e = malloc(sizeof *e);
+    if (!e)
+        return &no_memory;
+    e->code = code;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(e->text, sizeof e->text, fmt, ap);
+    va_end(ap);
+    return e;
+}
+
+SC_EXPORT enum sconce_code sconce_error_code(const struct sconce_error *e)
+{
+    return e->code;
+}
+SC_EXPORT const char *sconce_error_text(const struct sconce_error *e)
+{
+    return e->text;
+}
+
+SC_EXPORT void sconce_error_free(struct sconce_error *e)
+{
+    if (e != &no_memory)
+        free(e);
+}
+
+SC_EXPORT void sconce_log(struct sconce_host *h, enum sconce_log_level level, const char *fmt, ...)
+{
+    static const enum sc_log_level levels[] = {SC_LOG_DEBUG, SC_LOG_INFO, SC_LOG_WARN, SC_LOG_ERROR};
+    char line[1024];
+    (void)h;
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        return;
+    if ((size_t)level >= SC_COUNT(levels))
+        level = SCONCE_ERROR;
+    sc_log_line(SC_LOGGER_MODEL, levels[level], NULL, sc_span(line, SC_MIN((size_t)n, sizeof line - 1)));
+}
+
+SC_EXPORT const char *sconce_host_model_name(const struct sconce_host *h)
+{
+    return h->model;
+}
+SC_EXPORT const char *sconce_host_model_version(const struct sconce_host *h)
+{
+    return h->version;
+}
+SC_EXPORT const char *sconce_host_model_dir(const struct sconce_host *h)
+{
+    return h->dir;
+}
+SC_EXPORT const char *sconce_host_backend_dir(const struct sconce_host *h)
+{
+    return h->backend_dir;
+}
+SC_EXPORT unsigned sconce_host_lanes(const struct sconce_host *h)
+{
+    return h->lanes;
+}
+
+SC_EXPORT const char *sconce_host_setting(const struct sconce_host *h, const char *key)
+{
+    char name[128];
+    (void)h;
+    int n = snprintf(name, sizeof name, SC_ENV_SETTING "%s", key);
+    return n > 0 && (size_t)n < sizeof name ? getenv(name) : NULL;
+}
+
+SC_EXPORT struct sconce_error *sconce_host_setting_int(const struct sconce_host *h, const char *key,
+                                                       int64_t min, int64_t max, int64_t fallback,
+                                                       int64_t *out)
+{
+    const char *text = sconce_host_setting(h, key);
+    *out = fallback;
+    if (!text)
+        return NULL;
+    char *end;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (errno || end == text || *end || v < min || v > max)
+        return sconce_error_new(SCONCE_BAD_REQUEST,
+                                "setting %s is \"%s\": it must be an integer from %lld to %lld", key, text,
+                                (long long)min, (long long)max);
+    *out = v;
+    return NULL;
+}
+
+SC_EXPORT const void *sconce_request_body(const struct sconce_request *r, size_t *size)
+{
+    *size = r->work.body.n;
+    return r->work.body.p;
+}
+
+SC_EXPORT const char *sconce_request_content_type(const struct sconce_request *r)
+{
+    return r->content_type;
+}
+SC_EXPORT void sconce_request_set_data(struct sconce_request *r, void *data)
+{
+    r->data = data;
+}
+SC_EXPORT void *sconce_request_data(const struct sconce_request *r)
+{
+    return r->data;
+}
+
+SC_EXPORT void *sconce_response_reserve(struct sconce_request *r, size_t size)
+{
+    if (r->reserved)
+        sc_port_cancel(r->ref->port, &r->answer);
+    r->reserved = false;
+    void *p = sc_port_reserve(r->ref->port, &r->work, size, &r->answer);
+    r->reserved = p != NULL;
+    return p;
+}
+
+static void send_answer(struct sconce_request *r, unsigned status, struct sc_span key, struct sc_span value,
+                        struct sc_span body, bool with_reserved)
+{
+    char room[1024];
+    struct sc_buf meta = {.p = room, .cap = sizeof room, .max = sizeof room};
+    struct sc_meta_writer w;
+    sc_meta_begin(&w, &meta);
+    if (value.p)
+        sc_meta_add(&w, key, value);
+    sc_meta_end(&w);
+    r->answered = true;
+    if (r->work.body_map)
+        sc_port_done(r->ref->port, &r->work);
+    if (sc_port_send(r->ref->port, &r->work, status, sc_buf_view(&meta), with_reserved ? &r->answer : NULL,
+                     body) < 0)
+        sc_log(SC_LOG_DEBUG, "an answer was dropped: the frontend is gone");
+    r->reserved = false;
+}
+
+SC_EXPORT void sconce_response_send(struct sconce_request *r, const char *content_type, size_t size)
+{
+    if (r->answered)
+        return;
+    struct sc_span body = {NULL, 0};
+    bool reserved = r->reserved;
+    if (reserved)
+        body = sc_span(r->answer.p, SC_MIN(size, r->answer.size));
+    struct sc_span type = sc_span_str(content_type);
+    type.n = SC_MIN(type.n, 512);
+    send_answer(r, 200, SC_SPAN(":content-type"), type, body, reserved);
+}
+
+void sc_request_fail(struct sconce_request *r, unsigned status, const char *type, const char *text)
+{
+    if (r->answered)
+        return;
+    if (r->reserved)
+        sc_port_cancel(r->ref->port, &r->answer);
+    r->reserved = false;
+    send_answer(r, status, SC_SPAN(":type"), sc_span_str(type), sc_span_str(text), false);
+}
+
+SC_EXPORT void sconce_response_fail(struct sconce_request *r, struct sconce_error *e)
+{
+    const char *type = "InternalServerException";
+    switch (e->code) {
+    case SCONCE_BAD_REQUEST:
+    case SCONCE_TOO_LARGE: type = "BadRequestException"; break;
+    case SCONCE_UNAVAILABLE: type = "ServiceUnavailableException"; break;
+    case SCONCE_INTERNAL:
+    case SCONCE_OUT_OF_MEMORY: break;
+    }
+    sc_request_fail(r, e->code, type, e->text);
+    sconce_error_free(e);
+}
