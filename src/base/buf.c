@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
+
 void sc_buf_init(struct sc_buf *b, size_t max)
 {
     *b = (struct sc_buf){.max = max};
@@ -23,7 +25,7 @@ int sc_buf_reserve(struct sc_buf *b, size_t more)
         return 0;
     if (more > b->max - b->n)
         return b->failed = SC_ELIMIT;
-    size_t cap = b->cap ? b->cap : 256;
+    size_t cap = b->cap ? b->cap : SC_MIN((size_t)256, b->max);
     while (cap - b->n < more)
         cap = cap > b->max / 2 ? b->max : cap * 2;
     char *p = realloc(b->p, cap);

@@ -6,8 +6,9 @@
 #define SC_BASE_LIMITS_H
 
 /* --- base: log --- */
-#define SC_LOG_RING_BYTES (1u << 20) /* lines waiting for the writer thread; more are dropped and counted */
-#define SC_LOG_LINE_MAX 8192         /* bytes of one line; the rest is cut */
+#define SC_LOG_RING_BYTES (2u << 20)   /* lines waiting for the writer thread; more are dropped and counted */
+#define SC_LOG_LINE_MAX 8192           /* bytes of one line; the rest is cut */
+#define SC_LOG_FILE_BYTES (100u << 20) /* a log file is rolled over beyond this */
 
 /* --- proto --- */
 #define SC_HTTP_LINE_MAX 4095      /* request line, as TorchServe (http-and-grpc-api §2.2) */
@@ -26,23 +27,41 @@
 #define SC_CONN_HEADER_TIMEOUT_MS 60000 /* from the first byte of a request to the end of its headers */
 #define SC_CONN_BODY_TIMEOUT_MS 60000   /* without a byte of the body */
 #define SC_CONN_WRITE_TIMEOUT_MS 60000  /* without the client taking a byte */
+#define SC_CONN_LINGER_MS 2000          /* for the client to read the last answer before the close */
+#define SC_CONN_STREAM_BYTES (256u << 10) /* waiting bytes of a streamed answer; more chunks are refused */
+#define SC_CONN_SPARE_BLOCKS 64         /* read buffers kept per loop */
+#define SC_HTTP_RESPONSE_HEAD_MAX 65536 /* status line and headers of an answer */
+#define SC_ACCEPT_BURST 64              /* connections accepted before others get their turn */
+#define SC_ACCEPT_PAUSE_MS 100          /* after accept failed for want of resources */
 #define SC_REQUEST_BYTES 6553500        /* max_request_size */
 #define SC_RESPONSE_BYTES 6553500       /* max_response_size */
 
 /* --- worker --- */
-#define SC_RING_ENTRIES 1024            /* of one ring; a power of two */
-#define SC_ARENA_BLOCK_MAX (256u << 10) /* larger bodies travel in a memfd of their own */
-#define SC_ARENA_BYTES (16u << 20)      /* address space of one arena; pages come when touched */
-#define SC_LANES_MAX 64                 /* lanes of one executor */
-#define SC_LANE_RUNNING_MAX 1024        /* requests on one lane's running page */
-#define SC_SLOTS_MAX 1024               /* worker slots of the supervisor */
-#define SC_CTL_BYTES 16384              /* one control message */
-#define SC_CTL_FDS 80                   /* descriptors of one control message */
-#define SC_STATUS_TEXT 2048             /* text of a worker's status */
+#define SC_RING_ENTRIES 1024             /* of one ring; a power of two */
+#define SC_ARENA_BLOCK_MIN 256           /* smallest block, and the grain in which blocks are checked */
+#define SC_ARENA_BLOCK_MAX (256u << 10)  /* larger bodies travel in a memfd of their own */
+#define SC_ARENA_BYTES (16u << 20)       /* address space of one arena; pages come when touched */
+#define SC_ANSWER_META_BYTES (16u << 10) /* metadata of one answer */
+#define SC_CHAN_HELD_MAX 4096    /* answers of one channel sent and not yet released; a power of two */
+#define SC_CHAN_LARGE_MAX 256    /* of them, those in a memfd of their own */
+#define SC_LANES_MAX 64          /* lanes of one executor */
+#define SC_LANE_RUNNING_MAX 1024 /* requests on one lane's running page */
+#define SC_SLOTS_MAX 1024        /* worker slots of the supervisor */
+#define SC_CTL_BYTES 16384       /* one control message */
+#define SC_CTL_FDS (4 + 5 * SC_LOOPS_MAX) /* of one control message: a board, a channel per loop */
+#define SC_CTL_TAG_MAX 1024               /* a slot's tag */
+#define SC_CTL_QUEUE_BYTES (4u << 20)     /* messages waiting for a peer that does not read; more ends it */
+#define SC_CTL_QUEUE_FDS 320              /* descriptors in them */
+#define SC_CTL_STRANGERS_MAX 32 /* connections that have not said hello; one more closes the oldest */
+#define SC_CTL_HELLO_MS 5000    /* connection to hello */
+#define SC_STATUS_TEXT 2048     /* text of a worker's status */
 #define SC_JOURNAL_BYTES (16u << 20)
-#define SC_CONNECT_BACK_MS 30000 /* spawn to connect-back */
-#define SC_DRAIN_MS 30000        /* TERM to the end of the last request */
-#define SC_STOP_GRACE_MS 5000    /* a worker's time between TERM and KILL */
+#define SC_CONNECT_BACK_MS 30000      /* spawn to connect-back */
+#define SC_DRAIN_MS 30000             /* TERM to the end of the last request */
+#define SC_STOP_GRACE_MS 5000         /* a worker's time between TERM and KILL */
+#define SC_BACKOFF_SETTLED_MS 1000    /* a worker that was loaded for so long is restarted at once */
+#define SC_FRONTEND_SETTLED_MS 10000  /* a frontend that was ready for so long has no failures behind it */
+#define SC_FRONTEND_DELAY_MAX_MS 5000 /* between two lives of a frontend that keeps failing */
 
 /* --- model --- */
 #define SC_MODEL_NAME_MAX 255
@@ -51,5 +70,22 @@
 #define SC_JOB_QUEUE_SIZE 100       /* job_queue_size: requests waiting for an archive's workers */
 #define SC_QUEUE_BYTES (256u << 20) /* bodies waiting for a native model */
 #define SC_BATCH_SIZE_MAX 1024
+
+/* --- encoder (backend) --- */
+#define SC_ENCODER_CONFIG_BYTES (4u << 20) /* config.json */
+#define SC_ENCODER_HEADER_BYTES (4u << 20) /* header of model.safetensors */
+#define SC_ENCODER_TENSOR_DIMS 8
+#define SC_ENCODER_HIDDEN_MAX 16384
+#define SC_ENCODER_LAYERS_MAX 256
+#define SC_ENCODER_HEADS_MAX 1024
+#define SC_ENCODER_INTERMEDIATE_MAX 65536
+#define SC_ENCODER_VOCAB_MAX (8u << 20)
+#define SC_ENCODER_POSITIONS_MAX 65536
+#define SC_ENCODER_TYPES_MAX 256          /* segments: a token's type is a byte */
+#define SC_ENCODER_LABELS_MAX 65536
+#define SC_ENCODER_TEXTS 1024             /* maxTexts: texts of one request */
+#define SC_ENCODER_TEXTS_MAX 1000000      /* its ceiling */
+#define SC_ENCODER_BATCH_TOKENS 1024      /* maxBatchTokens: tokens computed together */
+#define SC_ENCODER_BATCH_TOKENS_MAX 65536 /* its ceiling */
 
 #endif

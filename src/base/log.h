@@ -5,7 +5,11 @@
  *
  * Files and patterns are TorchServe's (config-cli-archive-metrics §8): ts_log.log,
  * model_log.log, access_log.log, ts_metrics.log, model_metrics.log; every line also goes to stdout
- * and ts_log.log. With SC_LOG_JSON lines are JSON objects instead.
+ * and ts_log.log. With `json` lines are JSON objects instead. Files roll over at 100 MB and at midnight
+ * (log_sink.h).
+ *
+ * Before open, after close, and in a child that was forked and has not executed another program, lines go
+ * straight to stderr.
  */
 #ifndef SC_BASE_LOG_H
 #define SC_BASE_LOG_H
@@ -39,24 +43,24 @@ struct sc_log_config {
 
 /*
  * Opens the files and starts the writer thread. An unwritable folder is an error whose *msg names it and the
- * remedy. Before open, lines go straight to stderr. One log per process.
+ * remedy. One log per process; a second open is SC_EEXIST.
  */
 int sc_log_open(const struct sc_log_config *c, struct sc_msg *msg) SC_MUST_USE;
 /* Opens the files again under their names (after logrotate). Any thread; returns at once. */
 void sc_log_reopen(void);
-/* Writes what is in the ring and ends the thread. */
+/* Writes what is in the ring and ends the thread. Other threads must have ceased to log. */
 void sc_log_close(void);
 /* Blocks until all lines written so far are in the files (tests, fatal exits). */
 void sc_log_sync(void);
 
 bool sc_log_enabled(enum sc_logger logger, enum sc_log_level level);
 /* One line, without newline. `thread` is the thread's name in the line, NULL: the calling thread's. Any
- * thread; never blocks. */
+ * thread; never blocks. Cut at SC_LOG_LINE_MAX. */
 void sc_log_line(enum sc_logger logger, enum sc_log_level level, const char *thread, struct sc_span line);
 void sc_log(enum sc_log_level level, const char *fmt, ...) SC_PRINTF(2, 3);
 /* Names the calling thread for its lines (at most 15 characters also for the system). */
 void sc_log_thread_name(const char *name);
-/* Lines dropped since the start. */
+/* Lines dropped since the start: the ring was full, or a file or stdout did not take them. */
 uint64_t sc_log_dropped(void);
 
 #endif
