@@ -1,0 +1,44 @@
+"""Fixtures for every test that talks to a real server. The server itself is harness.Server."""
+import os
+from pathlib import Path
+
+import pytest
+
+import harness
+
+
+def pytest_report_header():
+    return f"sconce: {harness.build_dir()}"
+
+
+@pytest.fixture(scope="session")
+def build():
+    """The folder with the program under test (SCONCE_BUILD, default build/release)."""
+    folder = harness.build_dir()
+    if not os.access(folder / "sconce", os.X_OK):
+        pytest.fail(f"there is no program {folder / 'sconce'}: run ./dev build first, or set SCONCE_BUILD", pytrace=False)
+    return folder
+
+
+@pytest.fixture
+def serve(build, tmp_path):
+    """A function that starts a server: serve(models={"echo": "identity"}, config={...}). All are stopped, and what
+    they leave behind is looked for, when the test ends."""
+    started = []
+
+    def start(**settings):
+        server = harness.Server(build=build, folder=tmp_path / f"server{len(started)}", **settings)
+        started.append(server)
+        return server.start()
+
+    yield start
+    harness.stop_all(started)
+
+
+@pytest.fixture(scope="module")
+def echo(build, tmp_path_factory):
+    """A running server with the model `echo` (identity), shared by the tests of one file: leave it as you found it."""
+    server = harness.Server(build=build, folder=Path(tmp_path_factory.mktemp("echo")), models={"echo": "identity"})
+    server.start()
+    yield server
+    harness.stop_all([server])

@@ -1,0 +1,124 @@
+# shellcheck shell=sh
+# What building and testing need, and how it gets here. Read by ./dev; the caller stands in the repository's root.
+# Nothing is asked of apt while dpkg has everything.
+
+BUILD_PACKAGES='gcc libc6-dev cmake ninja-build pkgconf libuv1-dev libjansson-dev libutf8proc-dev'
+# Not in Ubuntu 24.04: the encoder then has its plain kernels only.
+OPTIONAL_PACKAGES='libdnnl-dev'
+TEST_PACKAGES='libcmocka-dev python3 python3-venv shellcheck'
+BENCH_PACKAGES='python3 python3-venv wrk'
+
+installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+known() { [ -n "$(apt-cache show --no-all-versions "$1" 2>/dev/null)" ]; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@" </dev/null
+    elif command -v sudo >/dev/null; then
+        sudo "$@" </dev/null
+    else
+        die "packages are missing, and there is neither root nor sudo to install them. Ask an administrator for:
+apt-get install --no-install-recommends$missing"
+    fi
+}
+
+apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -qq -o DPkg::Lock::Timeout=120 "$@"; }
+
+# The package lists, at most once a run.
+refreshed=
+refresh() {
+    [ -z "$refreshed" ] || return 0
+    say "apt-get update"
+    apt update
+    refreshed=1
+}
+
+# install PACKAGE...: those that are not there yet
+install() {
+    missing=
+    for package; do
+        installed "$package" || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    command -v apt-get >/dev/null || die "there is no apt-get here. Install by hand what Debian calls:$missing"
+    for package in $missing; do
+        known "$package" || refresh
+    done
+    say "apt-get install$missing"
+    mkdir -p build
+    # shellcheck disable=SC2086 # a list of words
+    apt_install $missing && return 0
+    # Lists can be older than what the archive still has.
+    refresh
+    # shellcheck disable=SC2086
+    apt_install $missing || {
+        tail -n 20 build/apt.log >&2
+        die "apt-get could not install:$missing (all it said: build/apt.log)"
+    }
+}
+
+apt_install() { apt -o DPkg::Use-Pty=0 install --no-install-recommends "$@" >build/apt.log 2>&1; }
+
+# The LLVM to use: what is here, else what can be had. 19 is CI's, and the one whose formatting counts.
+llvm() {
+    for test in installed known; do
+        for version in 19 20 18; do
+            if "$test" "clang-$version"; then
+                echo "$version"
+                return
+            fi
+        done
+    done
+    echo 19
+}
+
+deps_build() {
+    # shellcheck disable=SC2086
+    install $BUILD_PACKAGES "$@"
+    for package in $OPTIONAL_PACKAGES; do
+        if installed "$package" || [ -e "build/.without-$package" ]; then
+            continue
+        fi
+        missing=" $package"
+        known "$package" || refresh
+        if known "$package"; then
+            install "$package"
+        else
+            say "going on without $package: it is not packaged for this system"
+            : >"build/.without-$package"
+        fi
+    done
+}
+
+deps_test() {
+    # shellcheck disable=SC2086
+    deps_build $TEST_PACKAGES
+    version=$(llvm)
+    install "clang-$version" "libclang-rt-$version-dev" "clang-tidy-$version" "clang-format-$version"
+    venv build/venv tests/requirements.txt
+}
+
+deps_bench() {
+    # shellcheck disable=SC2086
+    deps_build $BENCH_PACKAGES
+    command -v nginx >/dev/null || [ -x build/bench-tools/usr/sbin/nginx ] || {
+        # Unpacked, not installed: a web server that starts by itself is not wanted on anybody's machine.
+        missing=' nginx'
+        known nginx || refresh
+        say "nginx, unpacked into build/bench-tools"
+        mkdir -p build/bench-tools
+        (cd build/bench-tools && apt-get -qq download nginx && dpkg-deb -x nginx_*.deb . && rm -f nginx_*.deb)
+    }
+}
+
+# venv DIR REQUIREMENTS: a Python environment, made anew when the requirements change
+venv() {
+    cmp -s "$2" "$1/.requirements" && return 0
+    say "Python environment $1"
+    python=/usr/bin/python3 # the one that the package python3-venv belongs to
+    [ -x "$python" ] || python=python3
+    rm -rf "$1"
+    "$python" -m venv "$1"
+    "$1/bin/pip" --disable-pip-version-check --no-input --quiet install -r "$2"
+    cp "$2" "$1/.requirements"
+}
