@@ -50,6 +50,7 @@ for name in $(env | sed -n 's/^\(PIP_[A-Z_]*\)=.*/\1/p'); do
     esac
 done
 # Mounts and processes in namespaces of their own: both are gone when the command ends, however it ends.
+# shellcheck disable=SC2016 # expanded inside
 exec unshare --mount --pid --fork --kill-child sh -eu -c '
     root=$1
     mount -t proc proc "$root/proc"
