@@ -69,11 +69,14 @@ def title(pid):
     return read_proc(pid, "cmdline").rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace").strip()
 
 
-def marked(mark):
-    """Living processes that carry the mark in their environment, ours excepted."""
-    entry = f"{MARK}={mark}".encode()
-    pids = [int(p) for p in os.listdir("/proc") if p.isdigit()]
-    return [p for p in pids if p != os.getpid() and entry in read_proc(p, "environ").split(b"\0") and alive(p)]
+def all_stats():
+    """pid -> (state, parent, session, start time) of every process."""
+    stats = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (stat := read_proc(name, "stat")):
+            f = stat.rpartition(b")")[2].split()
+            stats[int(name)] = (f[0], int(f[1]), int(f[3]), int(f[19]))
+    return stats
 
 
 class Server:
@@ -89,6 +92,7 @@ class Server:
         self.mark = uuid.uuid4().hex
         self.output = self.folder / "output.txt"
         self.process = None
+        self.seen = {}  # pid -> start time of processes known to be this server's
         self.shm_before = set(os.listdir("/dev/shm"))
 
         names = ("inference", "management", "metrics")
@@ -137,8 +141,10 @@ class Server:
                 raise AssertionError(f"the server ended with {self.process.returncode} at start\n{self.log_tail()}")
             try:
                 return self.get("/ping", timeout=5).status_code == 200
-            except requests.RequestException:
+            except (OSError, EOFError):  # requests' exceptions among them
                 return False
+            finally:
+                self.processes()
         try:
             wait_for(healthy, seconds, "/ping to be healthy")
         except AssertionError as e:
@@ -172,7 +178,7 @@ class Server:
     def kill(self):
         """The hard way, for clean-up: every process of this server, whatever its state."""
         for _ in range(50):
-            left = marked(self.mark)
+            left = self.processes()
             if not left:
                 break
             for pid in left:
@@ -186,7 +192,7 @@ class Server:
 
     def assert_nothing_left(self, seconds=1.0):
         end = time.monotonic() + seconds
-        while (left := marked(self.mark)) and time.monotonic() < end:
+        while (left := self.processes()) and time.monotonic() < end:
             time.sleep(0.02)
         if left:
             tree = self.tree()
@@ -205,13 +211,41 @@ class Server:
 
     # ---- processes ----
 
+    def processes(self):
+        """Living processes of this server, orphans included. One belongs to it that carries the mark in its
+        environment, is in the server's session, works in its folder, descends from such a one, or did so before."""
+        stats = {p: s for p, s in all_stats().items() if s[0] not in (b"Z", b"X")}
+        entry = f"{MARK}={self.mark}".encode()
+        folder = str(self.folder.resolve())
+        self.seen = {p: start for p, start in self.seen.items() if p in stats and stats[p][3] == start}
+
+        def belongs(pid):
+            if self.process and self.process.pid in (pid, stats[pid][2]):
+                return True
+            try:
+                if os.readlink(f"/proc/{pid}/cwd") == folder:
+                    return True
+            except OSError:
+                pass
+            return entry in read_proc(pid, "environ").split(b"\0")
+
+        for pid in stats:
+            if pid != os.getpid() and pid not in self.seen and belongs(pid):
+                self.seen[pid] = stats[pid][3]
+        grown = True
+        while grown:
+            children = [p for p, s in stats.items() if s[1] in self.seen and p not in self.seen]
+            self.seen.update((p, stats[p][3]) for p in children)
+            grown = bool(children)
+        return sorted(self.seen)
+
     def tree(self):
-        return "\n".join(f"{p} {title(p)}" for p in marked(self.mark))
+        return "\n".join(f"{p} {title(p)}" for p in self.processes())
 
     def pids(self, role):
         """Processes whose title starts with `sconce: ROLE` (supervisor, frontend, `executor echo`, ...)."""
         start = f"sconce: {role}"
-        return sorted(p for p in marked(self.mark) if (t := title(p)).startswith(start) and not t[len(start):][:1].isalnum())
+        return [p for p in self.processes() if (t := title(p)).startswith(start) and not t[len(start):][:1].isalnum()]
 
     def pid(self, role):
         """The one process of that role; waits for it."""
