@@ -103,8 +103,8 @@ cat <<END
   curl http://127.0.0.1:$metrics/metrics
 
 == Look at
-  ps -o pid,ppid,args --forest -g $server     who is who: supervisor, frontend, one executor per model
-  kill -9 the executor or the frontend and ask again: nothing is lost
+  ps -ef | grep '[s]conce: '              who is who: supervisor, frontend, one executor per model
+  kill -9 of the executor or the frontend, then ask again: nothing is lost
   models/demo-langid/README.md            what the model knows, and what it was made of
   docs/                                   how to run, how it is built, how fast it is
 END
