@@ -4,16 +4,18 @@ find_package(Threads REQUIRED)
 
 # sc_dependency(NAME PKG_CONFIG_NAME STATIC_FILE): STATIC_FILE is the archive that replaces the shared library.
 function(sc_dependency name package static_file)
-    pkg_check_modules(${name} REQUIRED IMPORTED_TARGET GLOBAL ${package})
     add_library(sc_dep_${name} INTERFACE)
     if(SCONCE_STATIC)
+        pkg_check_modules(${name} REQUIRED ${package})
+        add_library(PkgConfig::${name} ALIAS sc_dep_${name})
         find_library(${name}_archive ${static_file} REQUIRED)
         target_include_directories(sc_dep_${name} INTERFACE ${${name}_INCLUDE_DIRS})
-        target_compile_options(sc_dep_${name} INTERFACE ${${name}_STATIC_CFLAGS_OTHER})
-        # The program exports functions to backends: these are not among them.
+        target_compile_options(sc_dep_${name} INTERFACE ${${name}_CFLAGS_OTHER})
+        # The program exports functions to backends: the library's are not among them.
         target_link_libraries(sc_dep_${name} INTERFACE ${${name}_archive} Threads::Threads ${CMAKE_DL_LIBS})
         target_link_options(sc_dep_${name} INTERFACE -Wl,--exclude-libs,${static_file})
     else()
+        pkg_check_modules(${name} REQUIRED IMPORTED_TARGET GLOBAL ${package})
         target_link_libraries(sc_dep_${name} INTERFACE PkgConfig::${name})
     endif()
 endfunction()

@@ -6,9 +6,10 @@ dir=$1
 newest=2.35
 failed=0
 
+[ -x "$dir/sconce" ] || { echo "there is no program $dir/sconce" >&2 && exit 1; }
 for file in "$dir"/sconce "$dir"/libsconce_*.so; do
     [ -e "$file" ] || continue
-    case $file in *dnnl*) continue ;; esac
+    case $file in *dnn*) continue ;; esac
     for library in $(readelf -d "$file" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
         case $library in
         libc.so.6 | libm.so.6 | libdl.so.2 | libpthread.so.0 | librt.so.1 | ld-linux*) ;;
