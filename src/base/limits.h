@@ -22,19 +22,19 @@
 /* --- net --- */
 #define SC_LOOPS_MAX 16 /* event loops of the frontend */
 #define SC_LISTENERS_MAX 8
-#define SC_CONNECTIONS_MAX 65536        /* per loop; beyond it new connections are closed at once */
-#define SC_CONN_READ_BYTES 16384        /* read buffer of a busy connection */
-#define SC_CONN_HEADER_TIMEOUT_MS 60000 /* from the first byte of a request to the end of its headers */
-#define SC_CONN_BODY_TIMEOUT_MS 60000   /* without a byte of the body */
-#define SC_CONN_WRITE_TIMEOUT_MS 60000  /* without the client taking a byte */
-#define SC_CONN_LINGER_MS 2000          /* for the client to read the last answer before the close */
+#define SC_CONNECTIONS_MAX 65536          /* per loop; beyond it new connections are closed at once */
+#define SC_CONN_READ_BYTES 16384          /* read buffer of a busy connection */
+#define SC_CONN_HEADER_TIMEOUT_MS 60000   /* from the first byte of a request to the end of its headers */
+#define SC_CONN_BODY_TIMEOUT_MS 60000     /* without a byte of the body */
+#define SC_CONN_WRITE_TIMEOUT_MS 60000    /* without the client taking a byte */
+#define SC_CONN_LINGER_MS 2000            /* for the client to read the last answer before the close */
 #define SC_CONN_STREAM_BYTES (256u << 10) /* waiting bytes of a streamed answer; more chunks are refused */
-#define SC_CONN_SPARE_BLOCKS 64         /* read buffers kept per loop */
-#define SC_HTTP_RESPONSE_HEAD_MAX 65536 /* status line and headers of an answer */
-#define SC_ACCEPT_BURST 64              /* connections accepted before others get their turn */
-#define SC_ACCEPT_PAUSE_MS 100          /* after accept failed for want of resources */
-#define SC_REQUEST_BYTES 6553500        /* max_request_size */
-#define SC_RESPONSE_BYTES 6553500       /* max_response_size */
+#define SC_CONN_SPARE_BLOCKS 64           /* read buffers kept per loop */
+#define SC_HTTP_RESPONSE_HEAD_MAX 65536   /* status line and headers of an answer */
+#define SC_ACCEPT_BURST 64                /* connections accepted before others get their turn */
+#define SC_ACCEPT_PAUSE_MS 100            /* after accept failed for want of resources */
+#define SC_REQUEST_BYTES 6553500          /* max_request_size */
+#define SC_RESPONSE_BYTES 6553500         /* max_response_size */
 
 /* --- worker --- */
 #define SC_RING_ENTRIES 1024             /* of one ring; a power of two */
@@ -55,6 +55,7 @@
 #define SC_CTL_STRANGERS_MAX 32 /* connections that have not said hello; one more closes the oldest */
 #define SC_CTL_HELLO_MS 5000    /* connection to hello */
 #define SC_STATUS_TEXT 2048     /* text of a worker's status */
+#define SC_STATUS_MAX 64        /* statuses of one life; they are passed on, and the frontend must keep up */
 #define SC_JOURNAL_BYTES (16u << 20)
 #define SC_CONNECT_BACK_MS 30000      /* spawn to connect-back */
 #define SC_DRAIN_MS 30000             /* TERM to the end of the last request */
@@ -81,11 +82,19 @@
 #define SC_ENCODER_INTERMEDIATE_MAX 65536
 #define SC_ENCODER_VOCAB_MAX (8u << 20)
 #define SC_ENCODER_POSITIONS_MAX 65536
-#define SC_ENCODER_TYPES_MAX 256          /* segments: a token's type is a byte */
+#define SC_ENCODER_TYPES_MAX 256 /* segments: a token's type is a byte */
 #define SC_ENCODER_LABELS_MAX 65536
 #define SC_ENCODER_TEXTS 1024             /* maxTexts: texts of one request */
 #define SC_ENCODER_TEXTS_MAX 1000000      /* its ceiling */
 #define SC_ENCODER_BATCH_TOKENS 1024      /* maxBatchTokens: tokens computed together */
 #define SC_ENCODER_BATCH_TOKENS_MAX 65536 /* its ceiling */
+#define SC_TOKENIZER_FILE_BYTES (24u << 20) /* tokenizer.json, vocab.txt, tokenizer_config.json */
+#define SC_TOKENIZER_VOCAB_MAX (1u << 20)
+#define SC_TOKENIZER_WORD_MAX 1024        /* max_input_chars_per_word */
+#define SC_TOKENIZER_LENGTH_MAX (1u << 20) /* ids of one encoding */
+#define SC_TOKENIZER_ADDED_MAX 4096       /* added_tokens */
+#define SC_TOKENIZER_ADDED_BYTES 512      /* text of one of them */
+#define SC_TOKENIZER_PIECES_MAX 16        /* of a post-processor's template */
+#define SC_TRIE_NODES_MAX (4u << 20)
 
 #endif

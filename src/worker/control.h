@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/array.h"
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/span.h"
@@ -62,6 +63,7 @@ enum sc_slot_state {
 struct sc_ctl_welcome {
     uint64_t epoch; /* grows with every frontend */
     uint32_t listeners;
+    uint32_t slots;     /* SLOT_STATE messages that follow at once, one per living slot */
     uint32_t restarted; /* 1: an earlier frontend died; the journal has what it knew */
 };
 
@@ -72,18 +74,29 @@ struct sc_ctl_slot {
     int32_t pid;
     int32_t wait_status;
     int64_t delay_ms;
-    uint32_t attached; /* 1: has channels of this epoch */
-    uint32_t tag_len;  /* the tag of SLOT_START follows the structure, then the text */
+    uint32_t attached; /* 1: has channels of this epoch; an ATTACH alone is not announced as a change */
+    uint32_t tag_len;  /* the tag of SLOT_START follows the structure, then the text: of LOADED and FAILED the
+                          worker's, of EXITED why (the text of FAILED; "cannot run ..."), if that is known */
 };
+/* The frontend sends the same structure with SLOT_STOP and SLOT_KILL, without tag and text: only slot and,
+ * for SLOT_KILL, life count. A KILL for a life that is over does nothing. */
 
 struct sc_ctl_start {
     uint32_t slot;
     uint32_t flags;          /* SC_START_... */
     int64_t retry_window_ms; /* < 0: never give up */
     uint32_t tag_len;        /* frontend's own name for the slot, given back in SLOT_STATE */
-    uint32_t argc;           /* then: tag, argv strings each NUL-terminated, then envc "K=V" strings */
-    uint32_t envc;           /* added to the supervisor's environment */
+    uint32_t argc;           /* then: tag, argc strings each NUL-terminated, then envc "K=V" strings */
+    uint32_t envc;           /* added to the supervisor's environment, in place of the same names there */
 };
+/*
+ * The first of the argc strings is the program to run (a name without a slash is looked up in PATH), the
+ * second its argv[0], which is its title in ps, the others its arguments: argc is at least 2.
+ *
+ * A slot stays occupied until its state GONE, given up or not: SLOT_START for an occupied slot is a mistake
+ * that is logged and otherwise ignored. The worker runs in a process group of its own, with /dev/null as
+ * standard input and no other descriptor than the standard ones, and dies with the supervisor.
+ */
 enum { SC_START_ONCE = 1 }; /* no restart when it ends */
 
 struct sc_ctl_attach {
@@ -99,6 +112,8 @@ struct sc_ctl_hello {
     int32_t pid;
 };
 
+/* Text follows, SC_STATUS_TEXT bytes at most; it is told again to a new frontend. A longer text, or more than
+ * SC_STATUS_MAX statuses in one life, are malformed. */
 struct sc_ctl_status {
     uint32_t state; /* SC_SLOT_LOADED or SC_SLOT_FAILED */
     uint32_t text_len;
@@ -124,6 +139,29 @@ int sc_ctl_send(int sock, uint16_t type, struct sc_span a, struct sc_span b, con
 int sc_ctl_receive(int sock, struct sc_ctl_message *m) SC_MUST_USE;
 /* Closes the message's descriptors that the receiver did not take (it sets taken ones to -1). */
 void sc_ctl_close_fds(struct sc_ctl_message *m);
+
+/* ---- payloads -------------------------------------------------------------------------- */
+
+/* Readers trust nothing; every one returns 0 or SC_EPROTO. Views point into the payload. */
+
+/* The next of the NUL-terminated strings in *area, which shrinks; NULL at the end. */
+const char *sc_ctl_next_string(struct sc_span *area);
+
+/* Copies a structure that is the whole payload. */
+int sc_ctl_read_fixed(struct sc_span payload, void *out, size_t size) SC_MUST_USE;
+int sc_ctl_read_slot(struct sc_span payload, struct sc_ctl_slot *out, struct sc_span *tag,
+                     struct sc_span *text) SC_MUST_USE;
+/* On success *argv holds exactly out->argc strings and *env out->envc, for sc_ctl_next_string. */
+int sc_ctl_read_start(struct sc_span payload, struct sc_ctl_start *out, struct sc_span *tag,
+                      struct sc_span *argv, struct sc_span *env) SC_MUST_USE;
+int sc_ctl_read_status(struct sc_span payload, struct sc_ctl_status *out, struct sc_span *text) SC_MUST_USE;
+
+/* Appends the payload of SLOT_START to b: head's lengths and counts are filled in from tag and the two
+ * NULL-terminated lists (env may be NULL). Failures are b's. */
+void sc_ctl_write_start(struct sc_buf *b, struct sc_ctl_start head, struct sc_span tag,
+                        const char *const *argv, const char *const *env);
+
+/* ---- the worker's way in --------------------------------------------------------------- */
 
 /* Environment that a spawned worker finds. */
 #define SC_ENV_SOCKET "SCONCE_SOCKET" /* connect-back address: "@name" is abstract, else a path */
