@@ -113,7 +113,7 @@ class Server:
         if models:
             self.command += ["--models", *(f"{name}={path}" for name, path in models.items())]
         self.command += map(str, args)
-        reports = f"log_path={self.folder}/sanitizer:exitcode=97"
+        reports = f"log_path={self.folder}/sanitizer:exitcode=97:allocator_may_return_null=1"
         self.env = {**os.environ, MARK: self.mark, "ASAN_OPTIONS": f"detect_leaks=1:{reports}",
                     "UBSAN_OPTIONS": f"print_stacktrace=1:{reports}", "TSAN_OPTIONS": reports, **(env or {})}
 
