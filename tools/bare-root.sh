@@ -32,7 +32,7 @@ cp -L /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certifica
     cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" 2>/dev/null || :
 
 # The clone keeps its build folder between runs; its sources are always the committed ones.
-work=$root/root/sconce
+work=$root/srv/sconce
 if [ -d "$work/.git" ]; then
     git -c safe.directory='*' -C "$work" fetch -q "$PWD" HEAD
     git -c safe.directory='*' -C "$work" reset -q --hard FETCH_HEAD
@@ -66,5 +66,5 @@ exec unshare --mount --pid --fork --kill-child sh -eu -c '
     ln -s /proc/self/fd "$root/dev/fd"
     command=$2
     shift 2
-    env -i "$@" chroot "$root" sh -c "cd && cd sconce && $command" </dev/null
+    env -i "$@" chroot "$root" sh -c "cd /srv/sconce && $command" </dev/null
 ' bare-root "$root" "$command" "$@"
