@@ -11,28 +11,29 @@ BENCH_PACKAGES='python3 python3-venv wrk'
 installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 known() { [ -n "$(apt-cache show --no-all-versions "$1" 2>/dev/null)" ]; }
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@" </dev/null
-    elif command -v sudo >/dev/null; then
-        sudo "$@" </dev/null
-    else
-        die "packages are missing, and there is neither root nor sudo to install them. Ask an administrator for:
-apt-get install --no-install-recommends$missing"
-    fi
+apt_get() {
+    set -- env DEBIAN_FRONTEND=noninteractive apt-get -y -qq -o DPkg::Lock::Timeout=120 "$@"
+    [ "$(id -u)" = 0 ] || set -- sudo "$@"
+    "$@" </dev/null
 }
 
-apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -qq -o DPkg::Lock::Timeout=120 "$@"; }
+may_install() { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }
+must_install() {
+    may_install || die "packages are missing, and there is neither root nor sudo
+to install them. Ask an administrator for: apt-get install --no-install-recommends$missing"
+}
 
 # The package lists, at most once a run.
 refreshed=
 refresh() {
     [ -z "$refreshed" ] || return 0
+    must_install
     say "apt-get update"
-    apt update
+    apt_get update
     refreshed=1
 }
 
+missing=
 # install PACKAGE...: those that are not there yet
 install() {
     missing=
@@ -41,6 +42,7 @@ install() {
     done
     [ -n "$missing" ] || return 0
     command -v apt-get >/dev/null || die "there is no apt-get here. Install by hand what Debian calls:$missing"
+    must_install
     for package in $missing; do
         known "$package" || refresh
     done
@@ -57,7 +59,7 @@ install() {
     }
 }
 
-apt_install() { apt -o DPkg::Use-Pty=0 install --no-install-recommends "$@" >build/apt.log 2>&1; }
+apt_install() { apt_get -o DPkg::Use-Pty=0 install --no-install-recommends "$@" >build/apt.log 2>&1; }
 
 # The LLVM to use: what is here, else what can be had. 19 is CI's, and the one whose formatting counts.
 llvm() {
@@ -76,10 +78,9 @@ deps_build() {
     # shellcheck disable=SC2086
     install $BUILD_PACKAGES "$@"
     for package in $OPTIONAL_PACKAGES; do
-        if installed "$package" || [ -e "build/.without-$package" ]; then
+        if installed "$package" || [ -e "build/.without-$package" ] || ! may_install; then
             continue
         fi
-        missing=" $package"
         known "$package" || refresh
         if known "$package"; then
             install "$package"
@@ -94,6 +95,10 @@ deps_test() {
     # shellcheck disable=SC2086
     deps_build $TEST_PACKAGES
     version=$(llvm)
+    if ! installed "clang-$version" && ! known "clang-$version"; then
+        refresh
+        version=$(llvm)
+    fi
     install "clang-$version" "libclang-rt-$version-dev" "clang-tidy-$version" "clang-format-$version"
     venv build/venv tests/requirements.txt
 }
@@ -103,7 +108,6 @@ deps_bench() {
     deps_build $BENCH_PACKAGES
     command -v nginx >/dev/null || [ -x build/bench-tools/usr/sbin/nginx ] || {
         # Unpacked, not installed: a web server that starts by itself is not wanted on anybody's machine.
-        missing=' nginx'
         known nginx || refresh
         say "nginx, unpacked into build/bench-tools"
         mkdir -p build/bench-tools
