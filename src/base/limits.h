@@ -16,7 +16,11 @@
 #define SC_HTTP_HEADERS_MAX 100    /* header fields of one request */
 #define SC_HTTP_CHUNK_LINE_MAX 256 /* chunk-size line with extensions */
 #define SC_HTTP_TRAILER_BYTES 8192
-#define SC_JSON_DEPTH_MAX 64 /* nesting of a JSON document */
+#define SC_JSON_DEPTH_MAX 64     /* nesting of a JSON document */
+#define SC_QUERY_PARAMS_MAX 1024 /* parameters of a query; more are ignored, as by TorchServe */
+#define SC_FORM_PARTS_MAX 1024   /* fields of a form, parts of a multipart body */
+#define SC_FORM_PART_HEADERS_BYTES 8192
+#define SC_FORM_BOUNDARY_MAX 200
 #define SC_SETTINGS_FILE_BYTES (1u << 20)
 
 /* --- net --- */
@@ -84,17 +88,17 @@
 #define SC_ENCODER_POSITIONS_MAX 65536
 #define SC_ENCODER_TYPES_MAX 256 /* segments: a token's type is a byte */
 #define SC_ENCODER_LABELS_MAX 65536
-#define SC_ENCODER_TEXTS 1024             /* maxTexts: texts of one request */
-#define SC_ENCODER_TEXTS_MAX 1000000      /* its ceiling */
-#define SC_ENCODER_BATCH_TOKENS 1024      /* maxBatchTokens: tokens computed together */
-#define SC_ENCODER_BATCH_TOKENS_MAX 65536 /* its ceiling */
+#define SC_ENCODER_TEXTS 1024               /* maxTexts: texts of one request */
+#define SC_ENCODER_TEXTS_MAX 1000000        /* its ceiling */
+#define SC_ENCODER_BATCH_TOKENS 1024        /* maxBatchTokens: tokens computed together */
+#define SC_ENCODER_BATCH_TOKENS_MAX 65536   /* its ceiling */
 #define SC_TOKENIZER_FILE_BYTES (24u << 20) /* tokenizer.json, vocab.txt, tokenizer_config.json */
 #define SC_TOKENIZER_VOCAB_MAX (1u << 20)
-#define SC_TOKENIZER_WORD_MAX 1024        /* max_input_chars_per_word */
+#define SC_TOKENIZER_WORD_MAX 1024         /* max_input_chars_per_word */
 #define SC_TOKENIZER_LENGTH_MAX (1u << 20) /* ids of one encoding */
-#define SC_TOKENIZER_ADDED_MAX 4096       /* added_tokens */
-#define SC_TOKENIZER_ADDED_BYTES 512      /* text of one of them */
-#define SC_TOKENIZER_PIECES_MAX 16        /* of a post-processor's template */
+#define SC_TOKENIZER_ADDED_MAX 4096        /* added_tokens */
+#define SC_TOKENIZER_ADDED_BYTES 512       /* text of one of them */
+#define SC_TOKENIZER_PIECES_MAX 16         /* of a post-processor's template */
 #define SC_TRIE_NODES_MAX (4u << 20)
 
 #endif

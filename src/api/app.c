@@ -1,0 +1,173 @@
+#include "api/app.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/respond.h"
+#include "base/alloc.h"
+
+#define HEALTHY "{\n  \"status\": \"Healthy\"\n}\n"
+#define UNHEALTHY "{\n  \"status\": \"Unhealthy\"\n}\n"
+
+static void answer_ping(struct sc_app *app, struct sc_http_exchange *x)
+{
+    if (sc_engine_healthy(app->engine))
+        sc_respond_body(x, 200, SC_SPAN("application/json"), SC_SPAN(HEALTHY));
+    else
+        sc_respond_body(x, 500, SC_SPAN("application/json"), SC_SPAN(UNHEALTHY));
+}
+
+static struct sc_call *take_call(struct sc_app *app, struct sc_http_exchange *x)
+{
+    struct sc_call *c = app->pools[x->loop->index];
+    if (c)
+        app->pools[x->loop->index] = c->next;
+    else
+        c = sc_alloc(sizeof *c);
+    c->app = app;
+    c->x = x;
+    c->job = NULL;
+    c->running = false;
+    c->shard = NULL;
+    c->route = NULL;
+    c->status = 0;
+    c->type = NULL;
+    c->raw = false;
+    sc_buf_init(&c->out, 16u << 20);
+    x->user = c;
+    return c;
+}
+
+static void on_request(struct sc_http_exchange *x, void *ctx)
+{
+    struct sc_app *app = ctx;
+    unsigned serves = app->serves[x->listener];
+    x->user = NULL;
+    if ((serves & SC_SERVES_INFERENCE) && sc_span_eq(x->req.path, SC_SPAN("/ping"))) {
+        answer_ping(app, x);
+        return;
+    }
+    struct sc_call *c = take_call(app, x);
+    struct sc_msg msg;
+    if (sc_path_decode(x->req.path, c->decoded, sizeof c->decoded, &c->path, &msg) < 0) {
+        sc_respond_error(x, 403, "IllegalArgumentException", sc_span_str(msg.text));
+        return;
+    }
+    if ((serves & SC_SERVES_INFERENCE) && c->path.n >= 1 && sc_span_eq(c->path.segment[0], SC_SPAN("ping"))) {
+        answer_ping(app, x);
+        return;
+    }
+    if (((serves & SC_SERVES_INFERENCE) && sc_inference_claim(c)) || ((serves & SC_SERVES_MANAGEMENT) && sc_management_claim(c)) ||
+        ((serves & SC_SERVES_METRICS) && sc_metrics_claim(c)))
+        return;
+    if (c->path.n == 0)
+        sc_respond_bad_method(x);
+    else
+        sc_respond_no_resource(x);
+}
+
+static void on_body(struct sc_http_exchange *x, void *ctx)
+{
+    struct sc_call *c = x->user;
+    (void)ctx;
+    c->running = true;
+    c->route(c);
+}
+
+static void on_gone(struct sc_http_exchange *x, void *ctx)
+{
+    struct sc_call *c = x->user;
+    (void)ctx;
+    if (!c)
+        return;
+    if (!c->running)
+        sc_respond_status(x, 500, SC_SPAN("")); /* the body was still coming; nobody reads this */
+    else if (c->job)
+        sc_job_cancel(c->job); /* answers now, or when the worker has */
+}
+
+static void on_done(struct sc_http_exchange *x, void *ctx)
+{
+    struct sc_app *app = ctx;
+    struct sc_call *c = x->user;
+    if (!c)
+        return;
+    sc_buf_free(&c->out);
+    c->next = app->pools[x->loop->index];
+    app->pools[x->loop->index] = c;
+    x->user = NULL;
+}
+
+void sc_app_init(struct sc_app *app, struct sc_http_app *http)
+{
+    *http = (struct sc_http_app){.on_request = on_request, .on_body = on_body, .on_gone = on_gone, .on_done = on_done, .ctx = app};
+}
+
+void sc_app_free(struct sc_app *app)
+{
+    for (unsigned i = 0; i < SC_LOOPS_MAX; i++)
+        while (app->pools[i]) {
+            struct sc_call *c = app->pools[i];
+            app->pools[i] = c->next;
+            free(c);
+        }
+}
+
+/* ---- answers made on loop 0 ------------------------------------------------------------------- */
+
+static void send_answer(struct sc_call *c)
+{
+    if (c->out.failed && !c->out.n)
+        sc_respond_error(c->x, 500, "InternalServerException", SC_SPAN("the answer is too large"));
+    else if (c->type)
+        sc_respond_error(c->x, c->status, c->type, sc_buf_view(&c->out));
+    else if (c->raw)
+        sc_respond_body(c->x, c->status, SC_SPAN("application/json"), sc_buf_view(&c->out));
+    else
+        sc_respond_status(c->x, c->status, sc_buf_view(&c->out));
+}
+
+static void send_task(struct sc_task *t)
+{
+    send_answer(SC_CONTAINER(t, struct sc_call, task));
+}
+
+void sc_call_finish(struct sc_call *c)
+{
+    if (c->x->loop->index == 0) {
+        send_answer(c);
+        return;
+    }
+    c->task.run = send_task;
+    sc_loop_post(c->x->loop, &c->task);
+}
+
+static void set_text(struct sc_call *c, const char *fmt, va_list ap)
+{
+    char text[4096];
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    sc_buf_clear(&c->out);
+    sc_buf_add(&c->out, text, n < 0 ? 0 : SC_MIN((size_t)n, sizeof text - 1));
+}
+
+void sc_call_status(struct sc_call *c, int status, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    set_text(c, fmt, ap);
+    va_end(ap);
+    c->status = status;
+    sc_call_finish(c);
+}
+
+void sc_call_error(struct sc_call *c, int status, const char *type, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    set_text(c, fmt, ap);
+    va_end(ap);
+    c->status = status;
+    c->type = type;
+    sc_call_finish(c);
+}

@@ -1,0 +1,64 @@
+/*
+ * The HTTP application: which route a request takes, and what a route needs to answer.
+ *
+ * Inference routes run on the connection's loop. Management routes run on loop 0 (where models and workers live),
+ * wherever their connection is; the answer goes back to the connection's loop.
+ */
+#ifndef SC_API_APP_H
+#define SC_API_APP_H
+
+#include "base/buf.h"
+#include "model/engine.h"
+#include "model/settings.h"
+#include "net/http.h"
+#include "proto/url.h"
+
+enum { SC_SERVES_INFERENCE = 1, SC_SERVES_MANAGEMENT = 2, SC_SERVES_METRICS = 4 };
+
+struct sc_app {
+    struct sc_loops *loops;
+    struct sc_engine *engine;
+    const struct sc_settings *settings;
+    struct sc_metrics *metrics;
+    struct sc_http_server *server;
+    unsigned serves[SC_LISTENERS_MAX];  /* bits per listener */
+    struct sc_call *pools[SC_LOOPS_MAX];
+};
+
+/* One request in the application. Belongs to the exchange's loop, but for the time a management route runs. */
+struct sc_call {
+    struct sc_task task;
+    struct sc_call *next;               /* in the pool */
+    struct sc_app *app;
+    struct sc_http_exchange *x;
+    struct sc_job *job;                 /* prediction: until done */
+    bool running;                       /* the body was complete; somebody will answer */
+    struct sc_shard *shard;
+    char decoded[SC_HTTP_LINE_MAX + 1]; /* what the path's segments point into */
+    struct sc_path path;
+    void (*route)(struct sc_call *c);   /* runs when the body is there */
+    /* answer of a management route, made on loop 0 */
+    int status;
+    const char *type;                   /* error type; NULL: a normal answer */
+    bool raw;                           /* out is the whole body */
+    struct sc_buf out;
+};
+
+void sc_app_init(struct sc_app *app, struct sc_http_app *http);
+/* After the loops have ended. */
+void sc_app_free(struct sc_app *app);
+
+/* inference.c: claims the request (and has answered it, or set c->route), or returns false. */
+bool sc_inference_claim(struct sc_call *c);
+/* management.c: as above; the route runs on loop 0 and ends with sc_call_finish. */
+bool sc_management_claim(struct sc_call *c);
+/* metrics.c */
+bool sc_metrics_claim(struct sc_call *c);
+
+/* Sends the call's answer from its exchange's loop; called on loop 0 (or on that loop). */
+void sc_call_finish(struct sc_call *c);
+/* Sets status and a {"status": ...} body, or an error, then finishes. */
+void sc_call_status(struct sc_call *c, int status, const char *fmt, ...) SC_PRINTF(3, 4);
+void sc_call_error(struct sc_call *c, int status, const char *type, const char *fmt, ...) SC_PRINTF(4, 5);
+
+#endif

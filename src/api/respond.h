@@ -1,0 +1,21 @@
+/* Bodies and errors as TorchServe shapes them (http-and-grpc-api §2.5, §2.6). */
+#ifndef SC_API_RESPOND_H
+#define SC_API_RESPOND_H
+
+#include "base/buf.h"
+#include "net/http.h"
+
+/* {"code", "type", "message"}; any loop of the exchange. */
+void sc_respond_error(struct sc_http_exchange *x, int status, const char *type, struct sc_span message);
+/* {"status": text} */
+void sc_respond_status(struct sc_http_exchange *x, int status, struct sc_span text);
+/* A body of the given type; the bytes are copied if the socket does not take them at once. */
+void sc_respond_body(struct sc_http_exchange *x, int status, struct sc_span content_type, struct sc_span body);
+
+/* The sentences that several routes share. */
+void sc_respond_no_resource(struct sc_http_exchange *x);   /* 404 */
+void sc_respond_bad_method(struct sc_http_exchange *x);    /* 405 */
+void sc_respond_no_model(struct sc_http_exchange *x, struct sc_span name);
+void sc_respond_no_version(struct sc_http_exchange *x, struct sc_span name, struct sc_span version);
+
+#endif

@@ -1,0 +1,127 @@
+/*
+ * The model side of the frontend, as the API sees it: find a model, run a request on it,
+ * change what is loaded.
+ *
+ * Two planes. The data plane (shards, jobs) is per loop and shares nothing: a request lives on the
+ * loop of its connection. The control plane (models, versions, workers) lives on loop 0 and tells the
+ * other loops by posting to them.
+ */
+#ifndef SC_MODEL_ENGINE_H
+#define SC_MODEL_ENGINE_H
+
+#include "model/settings.h"
+#include "model/spec.h"
+#include "net/body.h"
+#include "net/loop.h"
+#include "worker/channel.h"
+
+struct sc_engine;
+struct sc_shard; /* one model version on one loop */
+struct sc_version;
+
+struct sc_engine_spec {
+    struct sc_loops *loops;
+    const struct sc_settings *settings;
+    struct sc_metrics *metrics;
+    int control;             /* socket to the supervisor; taken over */
+    const char *backend_dir; /* where libsconce_<backend>.so lie */
+    const char *exe;         /* program to run as executor */
+    /* Called on loop 0, once, when the supervisor has sent WELCOME: the listeners (taken over by the callee).
+     */
+    void (*on_listeners)(void *ctx, const int *fds, unsigned n);
+    /* Called on loop 0 when models of an earlier life are known again and new ones are being loaded: serve.
+     */
+    void (*on_ready)(void *ctx);
+    void (*on_drain)(void *ctx); /* supervisor asks to drain */
+    void (*on_lost)(void *ctx);  /* supervisor is gone: end at once */
+    void *ctx;
+};
+
+struct sc_engine *sc_engine_new(const struct sc_engine_spec *spec);
+/* Stops the timers and closes everything; before sc_loops_stop. Loop 0. */
+void sc_engine_close(struct sc_engine *e);
+/* After sc_loops_run has returned. */
+void sc_engine_del(struct sc_engine *e);
+
+/* ---- data plane: on the loop of the request ----------------------------------------- */
+
+/* Finds a version (empty span with NULL pointer: the default one). SC_ENOTFOUND: no such model; SC_EINVAL: no
+ * such version. */
+int sc_engine_find(struct sc_engine *e, struct sc_loop *l, struct sc_span name, struct sc_span version,
+                   struct sc_shard **out);
+const struct sc_model_spec *sc_shard_spec(const struct sc_shard *s);
+/* The name is the model's with no more workers than zero wanted: predictions get 503. */
+bool sc_shard_has_worker(const struct sc_shard *s);
+/* True if the default versions of all models have the workers they want. Any thread. */
+bool sc_engine_healthy(const struct sc_engine *e);
+
+struct sc_job;
+
+/* What comes back. The spans are valid during the call of done only, unless release is deferred with the
+ * token. */
+struct sc_job_answer {
+    int status;          /* HTTP status */
+    struct sc_span type; /* error type (body is then the message); NULL pointer: a normal answer */
+    struct sc_span meta; /* response metadata */
+    struct sc_span body;
+    int64_t queue_ns, worker_ns;
+};
+typedef void (*sc_job_done)(struct sc_job *j, void *arg, const struct sc_job_answer *a);
+
+/*
+ * Begins a request: a block for meta and `announced` body bytes (0: unknown or none) in the shard's arena.
+ * Sets up *body so that the socket fills the block. SC_ENOMEM when there is no room; SC_AGAIN when the
+ * model's queue is full. The job then belongs to the engine after sc_job_submit, until done; sc_job_drop
+ * gives it up before.
+ */
+int sc_job_begin(struct sc_shard *s, struct sc_span meta, size_t announced, struct sc_body *body,
+                 struct sc_job **out) SC_MUST_USE;
+void sc_job_drop(struct sc_job *j, struct sc_body *body);
+/* Queues it; done is called once, on this loop, possibly before submit returns. The body's memory is the
+ * job's from now on. */
+void sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, void *arg);
+/* The client is gone: a waiting job is taken off the queue, a running one's answer will be dropped. done is
+ * called with status 0. */
+void sc_job_cancel(struct sc_job *j);
+
+/* ---- control plane: loop 0 ---------------------------------------------------------------- */
+
+/* How an operation ended: 0, or a negative code with text. */
+typedef void (*sc_engine_done)(void *arg, int rc, const char *text);
+
+/*
+ * Registers a version (spec is copied) and starts its workers. SC_EEXIST if there is one; else 0. With done:
+ * called when `min_workers` run (0), or a worker failed to load (SC_EINVAL with the reason; the model is then
+ * unregistered).
+ */
+int sc_engine_register(struct sc_engine *e, const struct sc_model_spec *spec, sc_engine_done done, void *arg);
+/* SC_ENOTFOUND / SC_EINVAL as find. done: called with 0 when the workers run, else as register (the model
+ * stays). */
+int sc_engine_scale(struct sc_engine *e, struct sc_span name, struct sc_span version, int min_workers,
+                    int max_workers, sc_engine_done done, void *arg);
+int sc_engine_set_default(struct sc_engine *e, struct sc_span name, struct sc_span version);
+/* SC_EEXIST: it is the default version while there are others. done is called when its workers have ended (0)
+ * or after unregister_model_timeout (SC_ETIMEOUT). */
+int sc_engine_unregister(struct sc_engine *e, struct sc_span name, struct sc_span version,
+                         sc_engine_done done, void *arg);
+
+struct sc_worker_view {
+    unsigned id;        /* 9000, 9001, ... */
+    int64_t started_ms; /* wall clock */
+    bool ready;
+    int pid; /* -1 before it runs */
+    int64_t rss;
+};
+struct sc_version_view {
+    const struct sc_model_spec *spec;
+    bool is_default;
+    const struct sc_worker_view *workers;
+    unsigned nworkers;
+    uint64_t pending;    /* requests waiting */
+    uint64_t queue_free; /* remaining capacity, in requests */
+};
+/* Calls fn for the versions of a model (NULL name pointer: of all models) sorted by name, then version. */
+void sc_engine_each(struct sc_engine *e, struct sc_span name,
+                    void (*fn)(void *arg, const struct sc_version_view *v), void *arg);
+
+#endif

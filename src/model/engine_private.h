@@ -1,0 +1,274 @@
+/*
+ * What the files of the model room share. Who may touch what: members marked [loop] only on
+ * their plane's loop, [0] only on loop 0, [atomic] from anywhere.
+ *
+ *   job.c       one request: its block in the arena, its number
+ *   shard.c     queue of one version on one loop, dispatch to channels, completions
+ *   replay.c    what happens to requests when their worker dies or hangs; quarantine
+ *   plane.c     per-loop state: catalog, hooks, tick
+ *   worker.c    worker slots of a version: start, attach, states, death
+ *   registry.c  models and versions: register, scale, default, unregister, journal
+ *   line.c      messages to and from the supervisor
+ */
+#ifndef SC_MODEL_ENGINE_PRIVATE_H
+#define SC_MODEL_ENGINE_PRIVATE_H
+
+#include <stdatomic.h>
+
+#include "base/dlist.h"
+#include "model/engine.h"
+#include "worker/arena.h"
+#include "worker/channel.h"
+#include "worker/control.h"
+#include "worker/journal.h"
+
+enum sc_job_state { SC_JOB_FILLING, SC_JOB_QUEUED, SC_JOB_SENT, SC_JOB_SUSPECT };
+
+/* [loop] */
+struct sc_job {
+    struct sc_node node; /* in the shard's queue, its suspects, or a link's sent list */
+    struct sc_shard *shard;
+    struct sc_link *link; /* while SENT */
+    enum sc_job_state state;
+    bool gone;            /* the client is: its answer is dropped */
+    uint8_t deaths_alone; /* workers that died while they computed nothing but this */
+    uint8_t hangs;
+    uint64_t id;
+    uint64_t off; /* block in the arena: meta, then body unless fd >= 0 */
+    char *block;
+    size_t block_size;
+    uint32_t meta_len;
+    uint64_t body_len;
+    int fd;    /* memfd of a large body; -1 */
+    char *map; /* its mapping while it is being filled */
+    size_t map_size;
+    uint64_t counted; /* bytes counted against the model's queue */
+    uint64_t cost;
+    int64_t arrival_ns, sent_ns;
+    sc_job_done done;
+    void *arg;
+};
+
+/* One worker process's life, attached to every loop. Created and freed on loop 0. */
+struct sc_attachment {
+    struct sc_version *version;
+    uint64_t life;
+    uint32_t slot;
+    bool quarantine;
+    struct sc_board *board;
+    unsigned nloops;
+    struct sc_chan *chans[SC_LOOPS_MAX];
+    struct sc_link *links[SC_LOOPS_MAX];
+    atomic_llong credit;    /* [atomic] cost that may still be sent */
+    atomic_uint waiting;    /* [atomic] bit per loop that found no credit */
+    atomic_bool kill_asked; /* [atomic] a loop found it hostile or hung */
+    uint32_t bytes_per_cost;
+    /* Set on loop 0 before the loops are told of the death; read by them. */
+    uint64_t *running; /* ids on its running pages when it died */
+    size_t nrunning;
+    unsigned acks; /* [0] loops that have let go */
+};
+
+/* [loop] */
+struct sc_link {
+    struct sc_link *next; /* of the plane */
+    struct sc_attachment *att;
+    struct sc_shard *shard;
+    struct sc_plane *plane;
+    struct sc_chan *chan;
+    uv_poll_t poll;
+    struct sc_node sent; /* jobs, oldest first */
+    size_t nsent;
+    int64_t heard_ns; /* last completion, or first submission after idleness */
+    bool dirty;       /* submitted since the last flush */
+    bool draining, broken, drain_told;
+};
+
+/* [loop] One model version on one loop. */
+struct sc_shard {
+    struct sc_shard *next; /* of the plane */
+    struct sc_plane *plane;
+    struct sc_version *version;
+    struct sc_arena arena;
+    int arena_fd;
+    struct sc_node queue; /* jobs waiting, head first */
+    struct sc_node suspects;
+    struct sc_link *links[4]; /* normal workers; more than one while one replaces another */
+    unsigned nlinks;
+    struct sc_link *quarantine;
+    size_t jobs;             /* all that are not done */
+    atomic_size_t queued;    /* [atomic] for reports */
+    atomic_size_t nsuspects; /* [atomic] */
+    bool closing;            /* no new jobs; report when jobs is 0 */
+    struct sc_task kick;     /* posted by a loop that gave credit back */
+    atomic_bool kicked;
+};
+
+/* [0] unless said otherwise */
+struct sc_worker {
+    struct sc_node node; /* of the version */
+    struct sc_version *version;
+    uint32_t slot;
+    unsigned lanes;
+    bool quarantine;
+    bool stopping; /* SLOT_STOP was sent, or will be when drained */
+    bool draining;
+    bool loaded;
+    bool given_up;
+    int pid;
+    uint64_t life;
+    int64_t made_ms;          /* wall clock */
+    int64_t load_deadline_ns; /* 0: none */
+    int64_t outage_ns;        /* start of the present outage; 0: healthy */
+    unsigned first_id;        /* ids of its lanes as reported: first_id, first_id + 1, ... */
+    unsigned drained;         /* loops */
+    char failure[256];
+    struct sc_attachment *att;
+};
+
+struct sc_waiter {
+    struct sc_waiter *next;
+    sc_engine_done done;
+    void *arg;
+    bool registering;
+};
+
+/* [0] but for spec (read-only) and the atomics */
+struct sc_version {
+    struct sc_engine *engine;
+    struct sc_model_spec spec;
+    struct sc_node workers;
+    unsigned attachments; /* not yet freed */
+    struct sc_shard *shards[SC_LOOPS_MAX];
+    struct sc_waiter *waiters;
+    bool unregistering;
+    unsigned acks;
+    sc_engine_done gone_done;
+    void *gone_arg;
+    int64_t gone_deadline_ns;
+    atomic_int workers_wanted;     /* [atomic] */
+    atomic_ullong bytes;           /* [atomic] of bodies not yet answered */
+    atomic_int quarantine_owner;   /* [atomic] loop that uses the quarantine worker, or -1 */
+    atomic_bool quarantine_wanted; /* [atomic] */
+    int64_t quarantine_idle_ns;
+    struct sc_metrics_model *metrics;
+};
+
+struct sc_model {
+    char *name;
+    struct sc_version **versions; /* in order of registration */
+    unsigned nversions;
+    struct sc_version *def;
+};
+
+/* What a loop looks names up in; immutable, replaced as a whole. */
+struct sc_catalog {
+    atomic_uint refs;
+    unsigned n;
+    struct sc_catalog_entry {
+        struct sc_version *version;
+        bool is_default;
+    } entries[]; /* sorted by name */
+};
+
+/* [loop] */
+struct sc_plane {
+    struct sc_engine *engine;
+    struct sc_loop *loop;
+    struct sc_catalog *catalog;
+    struct sc_link *links;
+    struct sc_shard *shards;
+    struct sc_job **table; /* by index; the rest of an id is its generation */
+    uint32_t *free_index;
+    uint32_t nfree, table_size;
+    uint32_t generation;
+    struct sc_job *pool;
+    struct sc_loop_hook hook;
+    uv_timer_t tick;
+    bool closed;
+};
+
+struct sc_line_out;
+
+struct sc_engine {
+    struct sc_engine_spec spec;
+    unsigned nloops;
+    struct sc_plane planes[SC_LOOPS_MAX];
+    atomic_bool healthy;
+    /* [0] */
+    struct sc_model **models; /* sorted by name */
+    unsigned nmodels;
+    struct sc_journal *journal;
+    int journal_fd;
+    uint64_t epoch;
+    uint32_t next_slot;
+    unsigned next_worker_id;
+    uv_poll_t line;
+    struct sc_line_out *out, **out_tail;
+    size_t out_n;
+    uint32_t states_due; /* SLOT_STATE messages of the welcome not yet seen */
+    bool welcomed, restored, draining;
+};
+
+/* job.c */
+struct sc_job *sc_job_find(struct sc_plane *p, uint64_t id);
+/* Frees it: out of its list, off the table. */
+void sc_job_free(struct sc_job *j);
+/* Calls done (status 0 after cancel) and frees. */
+void sc_job_answer(struct sc_job *j, const struct sc_job_answer *a);
+void sc_job_fail(struct sc_job *j, int status, const char *type, const char *text);
+void sc_plane_jobs_free(struct sc_plane *p);
+
+/* shard.c */
+void sc_shard_dispatch(struct sc_shard *s);
+void sc_shard_requeue(struct sc_job *j); /* at the place of its arrival */
+void sc_link_up(struct sc_plane *p, struct sc_attachment *att);
+void sc_link_poll(struct sc_link *k);
+void sc_link_detach(struct sc_link *k); /* closes the handle; frees the link later */
+int sc_link_send(struct sc_link *k, struct sc_job *j, unsigned flags);
+void sc_link_break(struct sc_link *k, const char *why);
+void sc_shard_drained(struct sc_shard *s); /* reports when closing and empty */
+
+/* replay.c */
+void sc_replay_worker_gone(struct sc_plane *p, struct sc_attachment *att);
+void sc_replay_suspects(struct sc_shard *s);
+void sc_replay_hung(struct sc_plane *p, struct sc_attachment *att, const uint64_t *ids, size_t n);
+void sc_replay_tick(struct sc_plane *p);
+/* The quarantine worker cannot be had. */
+void sc_replay_no_quarantine(struct sc_shard *s);
+
+/* plane.c */
+void sc_plane_init(struct sc_engine *e, unsigned i);
+void sc_plane_close(struct sc_plane *p);
+/* Runs fn(a, b) on a loop soon. */
+void sc_engine_call(struct sc_loop *l, void (*fn)(void *a, void *b), void *a, void *b);
+
+/* worker.c */
+struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool quarantine);
+void sc_worker_stop(struct sc_worker *w, bool drain);
+void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc_span tag,
+                     struct sc_span text);
+void sc_workers_tick(struct sc_engine *e);
+void sc_workers_reconcile(struct sc_version *v);
+/* Called through sc_engine_call. A loop has let go of a dead worker's attachment (link NULL), or its link is
+ * drained (link not NULL). */
+void sc_attachment_acked(void *attachment, void *link);
+void sc_attachment_kill(void *attachment, void *unused);
+
+/* registry.c */
+struct sc_version *sc_registry_find(struct sc_engine *e, struct sc_span name, struct sc_span version);
+void sc_registry_restore(struct sc_engine *e);
+void sc_registry_publish(struct sc_engine *e);
+void sc_registry_health(struct sc_engine *e);
+/* Tells those who wait for this version's workers. rc 0 only when enough are loaded. */
+void sc_registry_workers_changed(struct sc_version *v, int rc, const char *text);
+void sc_registry_worker_gone(struct sc_version *v);
+void sc_registry_shard_closed(void *version, void *unused); /* through sc_engine_call */
+void sc_registry_tick(struct sc_engine *e);
+void sc_registry_free(struct sc_engine *e);
+
+/* line.c */
+void sc_line_send(struct sc_engine *e, uint16_t type, struct sc_span a, struct sc_span b, const int *fds,
+                  unsigned nfds);
+
+#endif

@@ -1,0 +1,255 @@
+/* One request: its block of shared memory, its number, its end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "model/engine_private.h"
+
+/* An id: generation, loop and index, so that a stale or invented id finds nothing. */
+#define INDEX_BITS 20
+#define LOOP_BITS 4
+#define INDEX_MASK ((1u << INDEX_BITS) - 1)
+
+/* Room for a body whose length is not announced. */
+#define UNKNOWN_BODY 4096
+
+static bool give_number(struct sc_plane *p, struct sc_job *j)
+{
+    if (p->nfree == 0) {
+        uint32_t size = p->table_size ? p->table_size * 2 : 256;
+        if (size > INDEX_MASK + 1)
+            return false;
+        p->table = sc_realloc_array(p->table, size, sizeof *p->table);
+        p->free_index = sc_realloc_array(p->free_index, size, sizeof *p->free_index);
+        for (uint32_t i = size; i-- > p->table_size;) {
+            p->table[i] = NULL;
+            p->free_index[p->nfree++] = i;
+        }
+        p->table_size = size;
+    }
+    uint32_t index = p->free_index[--p->nfree];
+    p->table[index] = j;
+    if (++p->generation == 0)
+        p->generation = 1;
+    j->id =
+        (uint64_t)p->generation << (INDEX_BITS + LOOP_BITS) | (uint64_t)p->loop->index << INDEX_BITS | index;
+    return true;
+}
+
+struct sc_job *sc_job_find(struct sc_plane *p, uint64_t id)
+{
+    uint32_t index = id & INDEX_MASK;
+    struct sc_job *j = index < p->table_size ? p->table[index] : NULL;
+    return j && j->id == id ? j : NULL;
+}
+
+/* ---- the body's memory ------------------------------------------------------------------ */
+
+static int body_to_file(struct sc_job *j, struct sc_body *b, size_t need)
+{
+    size_t size = SC_MAX(need, b->cap * 2);
+    size = (size + 4095) & ~(size_t)4095;
+    int fd = j->fd;
+    if (fd < 0) {
+        fd = memfd_create("sconce-body", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (fd < 0)
+            return SC_ENOMEM;
+    }
+    if (ftruncate(fd, (off_t)size) < 0)
+        goto fail;
+    char *map = j->map ? mremap(j->map, j->map_size, size, MREMAP_MAYMOVE)
+                       : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED)
+        goto fail;
+    if (j->fd < 0 && b->len)
+        memcpy(map, b->p, b->len);
+    j->fd = fd;
+    j->map = map;
+    j->map_size = size;
+    b->p = map;
+    b->cap = size;
+    return 0;
+fail:
+    if (j->fd < 0)
+        close(fd);
+    return SC_ENOMEM;
+}
+
+static int body_grow(struct sc_body *b, size_t need)
+{
+    struct sc_job *j = b->owner;
+    struct sc_arena *arena = &j->shard->arena;
+    if (j->fd < 0 && need <= SC_ARENA_BLOCK_MAX - j->meta_len) {
+        uint64_t off;
+        size_t got;
+        size_t want = SC_MIN(SC_MAX(need, 2 * b->cap), (size_t)SC_ARENA_BLOCK_MAX - j->meta_len);
+        char *block = sc_arena_alloc(arena, j->meta_len + want, &off, &got);
+        if (block) {
+            memcpy(block, j->block, j->meta_len + b->len);
+            if (sc_arena_release(arena, j->off) < 0)
+                abort();
+            j->block = block;
+            j->off = off;
+            j->block_size = got;
+            b->p = block + j->meta_len;
+            b->cap = got - j->meta_len;
+            return 0;
+        }
+    }
+    /* Too large for a block, or the arena is full: a file of its own. */
+    return body_to_file(j, b, need);
+}
+
+static void body_free(struct sc_body *b)
+{
+    sc_job_drop(b->owner, b);
+}
+
+static const struct sc_body_ops body_ops = {.grow = body_grow, .free = body_free};
+
+/* ---- life ---------------------------------------------------------------------------------- */
+
+int sc_job_begin(struct sc_shard *s, struct sc_span meta, size_t announced, struct sc_body *body,
+                 struct sc_job **out)
+{
+    struct sc_plane *p = s->plane;
+    if (s->closing || meta.n > SC_ARENA_BLOCK_MAX / 2)
+        return SC_ENOMEM;
+    if (atomic_load_explicit(&s->version->bytes, memory_order_relaxed) > SC_QUEUE_BYTES)
+        return SC_AGAIN;
+    size_t want = announced ? announced : UNKNOWN_BODY;
+    bool large = meta.n + want > SC_ARENA_BLOCK_MAX;
+    uint64_t off;
+    size_t got;
+    char *block = sc_arena_alloc(&s->arena, SC_MAX(meta.n + (large ? 0 : want), 1u), &off, &got);
+    if (!block)
+        return SC_ENOMEM;
+
+    struct sc_job *j = p->pool;
+    if (j)
+        p->pool = (struct sc_job *)j->node.next;
+    else
+        j = sc_alloc(sizeof *j);
+    *j = (struct sc_job){
+        .shard = s, .off = off, .block = block, .block_size = got, .meta_len = (uint32_t)meta.n, .fd = -1};
+    sc_list_init(&j->node);
+    if (!give_number(p, j)) {
+        (void)sc_arena_release(&s->arena, off);
+        j->node.next = (struct sc_node *)p->pool;
+        p->pool = j;
+        return SC_AGAIN;
+    }
+    s->jobs++;
+    if (meta.n)
+        memcpy(block, meta.p, meta.n);
+    *body =
+        (struct sc_body){.p = block + meta.n, .cap = large ? 0 : got - meta.n, .ops = &body_ops, .owner = j};
+    if (large && body_to_file(j, body, want) < 0) {
+        sc_job_drop(j, body);
+        return SC_ENOMEM;
+    }
+    *out = j;
+    return 0;
+}
+
+void sc_job_drop(struct sc_job *j, struct sc_body *body)
+{
+    *body = (struct sc_body){0};
+    sc_job_free(j);
+}
+
+void sc_job_free(struct sc_job *j)
+{
+    struct sc_shard *s = j->shard;
+    struct sc_plane *p = s->plane;
+    sc_list_remove(&j->node);
+    if (j->state == SC_JOB_QUEUED)
+        atomic_fetch_sub_explicit(&s->queued, 1, memory_order_relaxed);
+    else if (j->state == SC_JOB_SUSPECT)
+        atomic_fetch_sub_explicit(&s->nsuspects, 1, memory_order_relaxed);
+    if (j->map)
+        munmap(j->map, j->map_size);
+    if (j->fd >= 0)
+        close(j->fd);
+    if (sc_arena_release(&s->arena, j->off) < 0)
+        abort();
+    if (j->counted)
+        atomic_fetch_sub_explicit(&s->version->bytes, j->counted, memory_order_relaxed);
+    uint32_t index = j->id & INDEX_MASK;
+    p->table[index] = NULL;
+    p->free_index[p->nfree++] = index;
+    j->node.next = (struct sc_node *)p->pool;
+    p->pool = j;
+    s->jobs--;
+    if (s->closing)
+        sc_shard_drained(s);
+}
+
+void sc_plane_jobs_free(struct sc_plane *p)
+{
+    for (uint32_t i = 0; i < p->table_size; i++)
+        free(p->table[i]);
+    while (p->pool) {
+        struct sc_job *j = p->pool;
+        p->pool = (struct sc_job *)j->node.next;
+        free(j);
+    }
+    free(p->table);
+    free(p->free_index);
+}
+
+/* Makes the file what the worker accepts: the body's length, unchangeable. */
+static int seal_body(struct sc_job *j)
+{
+    munmap(j->map, j->map_size);
+    j->map = NULL;
+    if (ftruncate(j->fd, (off_t)j->body_len) < 0 ||
+        fcntl(j->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        return SC_ESYS;
+    return 0;
+}
+
+void sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, void *arg)
+{
+    struct sc_shard *s = j->shard;
+    j->done = done;
+    j->arg = arg;
+    j->body_len = body->len;
+    j->arrival_ns = sc_clock_ns();
+    *body = (struct sc_body){0};
+    if (j->fd >= 0 && seal_body(j) < 0) {
+        sc_job_fail(j, 500, "InternalServerException", "the request's body could not be handed to a worker");
+        return;
+    }
+    j->counted = j->body_len + j->meta_len + 64;
+    atomic_fetch_add_explicit(&s->version->bytes, j->counted, memory_order_relaxed);
+    j->state = SC_JOB_QUEUED;
+    atomic_fetch_add_explicit(&s->queued, 1, memory_order_relaxed);
+    sc_list_push_back(&s->queue, &j->node);
+    sc_shard_dispatch(s);
+}
+
+void sc_job_cancel(struct sc_job *j)
+{
+    j->gone = true;
+    if (j->state == SC_JOB_QUEUED || j->state == SC_JOB_SUSPECT)
+        sc_job_answer(j, &(struct sc_job_answer){0});
+}
+
+void sc_job_answer(struct sc_job *j, const struct sc_job_answer *a)
+{
+    struct sc_job_answer none = {0};
+    if (j->done)
+        j->done(j, j->arg, j->gone ? &none : a);
+    sc_job_free(j);
+}
+
+void sc_job_fail(struct sc_job *j, int status, const char *type, const char *text)
+{
+    struct sc_job_answer a = {.status = status, .type = sc_span_str(type), .body = sc_span_str(text)};
+    sc_job_answer(j, &a);
+}

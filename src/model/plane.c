@@ -1,0 +1,140 @@
+/* Per-loop state: the catalog, the hooks around the loop's sleep, the tick; and finding a model. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "model/engine_private.h"
+
+#define TICK_MS 50
+
+struct call {
+    struct sc_task task;
+    void (*fn)(void *a, void *b);
+    void *a, *b;
+};
+
+static void run_call(struct sc_task *t)
+{
+    struct call c = *SC_CONTAINER(t, struct call, task);
+    free(SC_CONTAINER(t, struct call, task));
+    c.fn(c.a, c.b);
+}
+
+void sc_engine_call(struct sc_loop *l, void (*fn)(void *a, void *b), void *a, void *b)
+{
+    struct call *c = sc_alloc(sizeof *c);
+    *c = (struct call){.task.run = run_call, .fn = fn, .a = a, .b = b};
+    sc_loop_post(l, &c->task);
+}
+
+/* The loop is about to sleep: send what was queued, take what has come, announce the sleep. */
+static void before_block(struct sc_loop_hook *h)
+{
+    struct sc_plane *p = SC_CONTAINER(h, struct sc_plane, hook);
+    struct sc_link *next;
+    for (struct sc_link *k = p->links; k; k = next) {
+        next = k->next;
+        if (k->nsent == 0 && !k->dirty)
+            continue;
+        for (;;) {
+            if (k->dirty) {
+                k->dirty = false;
+                sc_chan_flush(k->chan);
+            }
+            if (k->broken || sc_chan_sleep(k->chan))
+                break;
+            sc_link_poll(k);
+            sc_shard_dispatch(k->shard);
+        }
+    }
+}
+
+static void tick(uv_timer_t *t)
+{
+    struct sc_plane *p = t->data;
+    sc_replay_tick(p);
+    if (p->loop->index == 0) {
+        sc_workers_tick(p->engine);
+        sc_registry_tick(p->engine);
+    }
+}
+
+void sc_plane_init(struct sc_engine *e, unsigned i)
+{
+    struct sc_plane *p = &e->planes[i];
+    p->engine = e;
+    p->loop = sc_loops_at(e->spec.loops, i);
+    p->hook.before_block = before_block;
+    sc_loop_add_hook(p->loop, &p->hook);
+    uv_timer_init(&p->loop->uv, &p->tick);
+    p->tick.data = p;
+    uv_timer_start(&p->tick, tick, TICK_MS, TICK_MS);
+}
+
+static void catalog_put(struct sc_catalog *c)
+{
+    if (c && atomic_fetch_sub(&c->refs, 1) == 1)
+        free(c);
+}
+
+void sc_plane_close(struct sc_plane *p)
+{
+    if (p->closed)
+        return;
+    p->closed = true;
+    sc_loop_remove_hook(p->loop, &p->hook);
+    uv_close((uv_handle_t *)&p->tick, NULL);
+    while (p->links) {
+        struct sc_link *k = p->links;
+        sc_link_detach(k);
+    }
+    catalog_put(p->catalog);
+    p->catalog = NULL;
+}
+
+static int compare_names(struct sc_span a, const char *b)
+{
+    size_t n = strlen(b);
+    int c = memcmp(a.p, b, SC_MIN(a.n, n));
+    return c ? c : a.n < n ? -1 : a.n > n;
+}
+
+int sc_engine_find(struct sc_engine *e, struct sc_loop *l, struct sc_span name, struct sc_span version,
+                   struct sc_shard **out)
+{
+    const struct sc_catalog *c = e->planes[l->index].catalog;
+    unsigned low = 0, high = c ? c->n : 0;
+    while (low < high) {
+        unsigned mid = (low + high) / 2;
+        if (compare_names(name, c->entries[mid].version->spec.name) > 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    bool known = false;
+    for (; c && low < c->n && compare_names(name, c->entries[low].version->spec.name) == 0; low++) {
+        struct sc_version *v = c->entries[low].version;
+        known = true;
+        if (version.p ? sc_span_eq(version, sc_span_str(v->spec.version)) : c->entries[low].is_default) {
+            *out = v->shards[l->index];
+            return 0;
+        }
+    }
+    return known ? SC_EINVAL : SC_ENOTFOUND;
+}
+
+const struct sc_model_spec *sc_shard_spec(const struct sc_shard *s)
+{
+    return &s->version->spec;
+}
+
+bool sc_shard_has_worker(const struct sc_shard *s)
+{
+    return atomic_load_explicit(&s->version->workers_wanted, memory_order_relaxed) > 0;
+}
+
+bool sc_engine_healthy(const struct sc_engine *e)
+{
+    return atomic_load_explicit(&e->healthy, memory_order_relaxed);
+}

@@ -1,0 +1,569 @@
+/*
+ * Models and versions: register, scale, default, unregister; the journal; health. Loop 0.
+ *
+ * Each change is written to the journal before it is answered, so that the next frontend
+ * continues with it. The loops see changes as a new catalog.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "model/engine_private.h"
+
+enum { REC_REGISTER = 1, REC_SCALE, REC_DEFAULT, REC_UNREGISTER };
+
+static struct sc_model *find_model(struct sc_engine *e, struct sc_span name, unsigned *at)
+{
+    unsigned low = 0, high = e->nmodels;
+    while (low < high) {
+        unsigned mid = (low + high) / 2;
+        struct sc_span other = sc_span_str(e->models[mid]->name);
+        int c = memcmp(name.p, other.p, SC_MIN(name.n, other.n));
+        if (c > 0 || (c == 0 && name.n > other.n))
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    if (at)
+        *at = low;
+    return low < e->nmodels && sc_span_eq(name, sc_span_str(e->models[low]->name)) ? e->models[low] : NULL;
+}
+
+static struct sc_version *find_version(struct sc_model *m, struct sc_span version)
+{
+    if (!version.p)
+        return m->def;
+    for (unsigned i = 0; i < m->nversions; i++)
+        if (sc_span_eq(version, sc_span_str(m->versions[i]->spec.version)))
+            return m->versions[i];
+    return NULL;
+}
+
+static int find(struct sc_engine *e, struct sc_span name, struct sc_span version, struct sc_model **m,
+                struct sc_version **v)
+{
+    *m = find_model(e, name, NULL);
+    if (!*m)
+        return SC_ENOTFOUND;
+    *v = find_version(*m, version);
+    return *v && !(*v)->unregistering ? 0 : SC_EINVAL;
+}
+
+struct sc_version *sc_registry_find(struct sc_engine *e, struct sc_span name, struct sc_span version)
+{
+    struct sc_model *m;
+    struct sc_version *v;
+    return find(e, name, version, &m, &v) == 0 ? v : NULL;
+}
+
+/* ---- catalog and health ------------------------------------------------------------------------ */
+
+static void take_catalog(void *catalog, void *plane)
+{
+    struct sc_plane *p = plane;
+    struct sc_catalog *old = p->catalog;
+    p->catalog = catalog;
+    if (old && atomic_fetch_sub(&old->refs, 1) == 1)
+        free(old);
+}
+
+void sc_registry_publish(struct sc_engine *e)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < e->nmodels; i++)
+        n += e->models[i]->nversions;
+    struct sc_catalog *c = sc_alloc(sizeof *c + n * sizeof c->entries[0]);
+    for (unsigned i = 0; i < e->nmodels; i++)
+        for (unsigned k = 0; k < e->models[i]->nversions; k++) {
+            struct sc_version *v = e->models[i]->versions[k];
+            if (!v->unregistering)
+                c->entries[c->n++] = (struct sc_catalog_entry){v, v == e->models[i]->def};
+        }
+    atomic_init(&c->refs, e->nloops);
+    for (unsigned i = 0; i < e->nloops; i++)
+        if (i == 0)
+            take_catalog(c, &e->planes[0]);
+        else
+            sc_engine_call(sc_loops_at(e->spec.loops, i), take_catalog, c, &e->planes[i]);
+    sc_registry_health(e);
+}
+
+/* Workers of v that run, or whose outage is younger than the retry window (http-and-grpc-api §4.2). */
+static bool version_healthy(const struct sc_version *v)
+{
+    int healthy = 0;
+    for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
+        const struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
+        if (!w->quarantine && !w->given_up && !w->stopping)
+            healthy += (int)w->lanes;
+    }
+    return healthy >= v->spec.min_workers;
+}
+
+void sc_registry_health(struct sc_engine *e)
+{
+    bool healthy = true;
+    for (unsigned i = 0; i < e->nmodels; i++)
+        if (e->models[i]->def && !version_healthy(e->models[i]->def))
+            healthy = false;
+    atomic_store(&e->healthy, healthy);
+}
+
+/* ---- journal -------------------------------------------------------------------------------------- */
+
+static void write_version(struct sc_journal *j, const struct sc_version *v, struct sc_buf *b, int *rc)
+{
+    sc_buf_clear(b);
+    sc_spec_write(&v->spec, b);
+    if (*rc == 0)
+        *rc = b->failed ? b->failed : sc_journal_append(j, REC_REGISTER, sc_buf_view(b));
+}
+
+static void write_default(struct sc_journal *j, const struct sc_version *v, struct sc_buf *b, int *rc)
+{
+    sc_buf_clear(b);
+    sc_buf_printf(b, "%s\n%s", v->spec.name, v->spec.version);
+    if (*rc == 0)
+        *rc = sc_journal_append(j, REC_DEFAULT, sc_buf_view(b));
+}
+
+/* The journal holds what is: small, rarely written, and so never in need of merging. */
+static void journal_all(struct sc_engine *e)
+{
+    struct sc_buf b;
+    sc_buf_init(&b, 1 << 20);
+    int rc = sc_journal_compact_begin(e->journal);
+    for (unsigned i = 0; i < e->nmodels; i++) {
+        struct sc_model *m = e->models[i];
+        for (unsigned k = 0; k < m->nversions; k++)
+            if (!m->versions[k]->unregistering)
+                write_version(e->journal, m->versions[k], &b, &rc);
+        if (m->def && !m->def->unregistering)
+            write_default(e->journal, m->def, &b, &rc);
+    }
+    if (rc == 0)
+        rc = sc_journal_compact_commit(e->journal);
+    if (rc < 0)
+        sc_log(SC_LOG_ERROR,
+               "the journal cannot be written (%s): models changed since would be lost with the frontend",
+               sc_strerror(rc));
+    sc_buf_free(&b);
+}
+
+/* ---- register -------------------------------------------------------------------------------------- */
+
+static int make_shards(struct sc_version *v)
+{
+    struct sc_engine *e = v->engine;
+    for (unsigned i = 0; i < e->nloops; i++) {
+        struct sc_shard *s = sc_alloc(sizeof *s);
+        void *base;
+        v->shards[i] = s;
+        s->version = v;
+        s->plane = &e->planes[i];
+        sc_list_init(&s->queue);
+        sc_list_init(&s->suspects);
+        s->arena_fd = sc_shm_create("sconce-requests", SC_ARENA_BYTES, 1, &base);
+        if (s->arena_fd < 0)
+            return SC_ESYS;
+        if (sc_arena_init(&s->arena, base, SC_ARENA_BYTES) < 0)
+            return SC_ENOMEM;
+    }
+    return 0;
+}
+
+static void version_free(struct sc_version *v)
+{
+    for (unsigned i = 0; i < v->engine->nloops; i++) {
+        struct sc_shard *s = v->shards[i];
+        if (!s)
+            continue;
+        if (s->arena.base) {
+            munmap(s->arena.base, s->arena.size);
+            sc_arena_free(&s->arena);
+        }
+        if (s->arena_fd >= 0)
+            close(s->arena_fd);
+        free(s);
+    }
+    while (!sc_list_empty(&v->workers))
+        free(SC_CONTAINER(sc_list_pop(&v->workers), struct sc_worker, node));
+    while (v->waiters) {
+        struct sc_waiter *w = v->waiters;
+        v->waiters = w->next;
+        free(w);
+    }
+    sc_spec_free(&v->spec);
+    free(v);
+}
+
+static void add_shard(void *shard, void *plane)
+{
+    struct sc_shard *s = shard;
+    struct sc_plane *p = plane;
+    s->next = p->shards;
+    p->shards = s;
+}
+
+static void wait_for_workers(struct sc_version *v, bool registering, sc_engine_done done, void *arg)
+{
+    if (!done)
+        return;
+    struct sc_waiter *w = sc_alloc(sizeof *w);
+    *w = (struct sc_waiter){.next = v->waiters, .done = done, .arg = arg, .registering = registering};
+    v->waiters = w;
+}
+
+/* Adds the version without starting anything. */
+static int add_version(struct sc_engine *e, const struct sc_model_spec *spec, struct sc_version **out)
+{
+    unsigned at;
+    struct sc_model *m = find_model(e, sc_span_str(spec->name), &at);
+    if (m && find_version(m, sc_span_str(spec->version)))
+        return SC_EEXIST;
+    if (!m && e->nmodels >= SC_MODELS_MAX)
+        return SC_ELIMIT;
+    struct sc_version *v = sc_alloc(sizeof *v);
+    v->engine = e;
+    sc_list_init(&v->workers);
+    sc_spec_copy(&v->spec, spec);
+    atomic_init(&v->quarantine_owner, -1);
+    atomic_init(&v->workers_wanted, spec->max_workers);
+    int rc = make_shards(v);
+    if (rc < 0) {
+        version_free(v);
+        return rc;
+    }
+    if (!m) {
+        m = sc_alloc(sizeof *m);
+        m->name = sc_strdup(spec->name);
+        e->models = sc_realloc_array(e->models, e->nmodels + 1, sizeof *e->models);
+        memmove(e->models + at + 1, e->models + at, (e->nmodels - at) * sizeof *e->models);
+        e->models[at] = m;
+        e->nmodels++;
+    }
+    m->versions = sc_realloc_array(m->versions, m->nversions + 1, sizeof *m->versions);
+    m->versions[m->nversions++] = v;
+    if (!m->def)
+        m->def = v;
+    for (unsigned i = 0; i < e->nloops; i++)
+        if (i == 0)
+            add_shard(v->shards[0], &e->planes[0]);
+        else
+            sc_engine_call(sc_loops_at(e->spec.loops, i), add_shard, v->shards[i], &e->planes[i]);
+    *out = v;
+    return 0;
+}
+
+int sc_engine_register(struct sc_engine *e, const struct sc_model_spec *spec, sc_engine_done done, void *arg)
+{
+    struct sc_version *v;
+    int rc = add_version(e, spec, &v);
+    if (rc < 0)
+        return rc;
+    journal_all(e);
+    sc_registry_publish(e);
+    if (spec->min_workers > 0)
+        wait_for_workers(v, true, done, arg);
+    else if (done)
+        done(arg, 0, "");
+    sc_workers_reconcile(v);
+    sc_registry_health(e);
+    return 0;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------ */
+
+static bool enough_loaded(const struct sc_version *v)
+{
+    for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
+        const struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
+        if (!w->quarantine && w->loaded && !w->draining && !w->stopping &&
+            (int)w->lanes >= v->spec.min_workers && (int)w->lanes <= SC_MAX(v->spec.max_workers, 1))
+            return true;
+    }
+    return v->spec.max_workers == 0;
+}
+
+static void nothing(void *arg, int rc, const char *text)
+{
+    (void)arg;
+    (void)rc;
+    (void)text;
+}
+
+void sc_registry_workers_changed(struct sc_version *v, int rc, const char *text)
+{
+    if (rc == 0 && !enough_loaded(v))
+        return;
+    struct sc_waiter *w = v->waiters;
+    bool registering = false;
+    v->waiters = NULL;
+    while (w) {
+        struct sc_waiter *next = w->next;
+        registering |= w->registering;
+        w->done(w->arg, rc, text);
+        free(w);
+        w = next;
+    }
+    /* A synchronous registration that failed leaves nothing behind (http-and-grpc-api §6.2). */
+    if (rc < 0 && registering)
+        sc_engine_unregister(v->engine, sc_span_str(v->spec.name), sc_span_str(v->spec.version), nothing,
+                             NULL);
+}
+
+/* ---- scale, default, unregister ------------------------------------------------------------------------ */
+
+int sc_engine_scale(struct sc_engine *e, struct sc_span name, struct sc_span version, int min_workers,
+                    int max_workers, sc_engine_done done, void *arg)
+{
+    struct sc_model *m;
+    struct sc_version *v;
+    int rc = find(e, name, version, &m, &v);
+    if (rc < 0)
+        return rc;
+    v->spec.min_workers = min_workers;
+    v->spec.max_workers = max_workers;
+    journal_all(e);
+    wait_for_workers(v, false, done, arg);
+    sc_workers_reconcile(v);
+    sc_registry_workers_changed(v, 0, "");
+    sc_registry_health(e);
+    return 0;
+}
+
+int sc_engine_set_default(struct sc_engine *e, struct sc_span name, struct sc_span version)
+{
+    struct sc_model *m;
+    struct sc_version *v;
+    int rc = find(e, name, version, &m, &v);
+    if (rc < 0)
+        return rc;
+    m->def = v;
+    journal_all(e);
+    sc_registry_publish(e);
+    return 0;
+}
+
+static void close_shard(void *shard, void *unused)
+{
+    struct sc_shard *s = shard;
+    (void)unused;
+    s->closing = true;
+    if (s->nlinks == 0 && !s->quarantine) { /* nobody would ever answer these */
+        struct sc_node *n;
+        while ((n = s->queue.next) != &s->queue)
+            sc_job_fail(SC_CONTAINER(n, struct sc_job, node), 503, "ServiceUnavailableException",
+                        "the model was unregistered while this request waited");
+    }
+    if (s->jobs == 0)
+        sc_shard_drained(s);
+}
+
+int sc_engine_unregister(struct sc_engine *e, struct sc_span name, struct sc_span version,
+                         sc_engine_done done, void *arg)
+{
+    struct sc_model *m;
+    struct sc_version *v;
+    int rc = find(e, name, version, &m, &v);
+    if (rc < 0)
+        return rc;
+    unsigned living = 0;
+    for (unsigned i = 0; i < m->nversions; i++)
+        living += !m->versions[i]->unregistering;
+    if (v == m->def && living > 1)
+        return SC_EEXIST;
+    v->unregistering = true;
+    v->gone_done = done;
+    v->gone_arg = arg;
+    v->gone_deadline_ns = sc_clock_ns() + (int64_t)e->spec.settings->unregister_timeout * 1000000000;
+    if (m->def == v)
+        m->def = NULL;
+    journal_all(e);
+    sc_registry_publish(e);
+    /* After the catalogs: what the loops have accepted is finished, nothing new comes. */
+    for (unsigned i = 0; i < e->nloops; i++)
+        sc_engine_call(sc_loops_at(e->spec.loops, i), close_shard, v->shards[i], NULL);
+    return 0;
+}
+
+void sc_registry_shard_closed(void *version, void *unused)
+{
+    struct sc_version *v = version;
+    (void)unused;
+    if (++v->acks < v->engine->nloops)
+        return;
+    for (struct sc_node *n = v->workers.next, *next; n != &v->workers; n = next) {
+        next = n->next;
+        sc_worker_stop(SC_CONTAINER(n, struct sc_worker, node), false);
+    }
+    sc_registry_worker_gone(v);
+}
+
+static void remove_shard(void *shard, void *plane)
+{
+    struct sc_plane *p = plane;
+    struct sc_shard **at = &p->shards;
+    while (*at && *at != shard)
+        at = &(*at)->next;
+    if (*at)
+        *at = (*at)->next;
+}
+
+static void free_later(void *version, void *unused)
+{
+    struct sc_version *v = version;
+    (void)unused;
+    if (++v->acks == v->engine->nloops)
+        version_free(v);
+}
+
+static void leave_loop(void *version, void *plane)
+{
+    struct sc_version *v = version;
+    struct sc_plane *p = plane;
+    remove_shard(v->shards[p->loop->index], p);
+    sc_engine_call(sc_loops_at(p->engine->spec.loops, 0), free_later, v, NULL);
+}
+
+void sc_registry_worker_gone(struct sc_version *v)
+{
+    struct sc_engine *e = v->engine;
+    if (!v->unregistering || v->acks < e->nloops || v->attachments || !sc_list_empty(&v->workers))
+        return;
+    unsigned at;
+    struct sc_model *m = find_model(e, sc_span_str(v->spec.name), &at);
+    for (unsigned i = 0; m && i < m->nversions; i++)
+        if (m->versions[i] == v) {
+            memmove(m->versions + i, m->versions + i + 1, (m->nversions - i - 1) * sizeof *m->versions);
+            m->nversions--;
+            break;
+        }
+    if (m && m->nversions == 0) {
+        free(m->versions);
+        free(m->name);
+        free(m);
+        memmove(e->models + at, e->models + at + 1, (e->nmodels - at - 1) * sizeof *e->models);
+        e->nmodels--;
+    }
+    if (v->gone_done)
+        v->gone_done(v->gone_arg, 0, "");
+    v->gone_done = NULL;
+    v->acks = 0;
+    for (unsigned i = 0; i < e->nloops; i++)
+        sc_engine_call(sc_loops_at(e->spec.loops, i), leave_loop, v, &e->planes[i]);
+}
+
+void sc_registry_tick(struct sc_engine *e)
+{
+    int64_t now = sc_clock_ns();
+    for (unsigned i = 0; i < e->nmodels; i++)
+        for (unsigned k = 0; k < e->models[i]->nversions; k++) {
+            struct sc_version *v = e->models[i]->versions[k];
+            if (v->unregistering && v->gone_done && now > v->gone_deadline_ns) {
+                v->gone_done(v->gone_arg, SC_ETIMEOUT, "");
+                v->gone_done = NULL;
+            }
+        }
+}
+
+/* ---- restore
+ * ----------------------------------------------------------------------------------------------- */
+
+void sc_registry_restore(struct sc_engine *e)
+{
+    uint64_t at = 0;
+    uint16_t type;
+    struct sc_span record;
+    int rc;
+    while ((rc = sc_journal_next(e->journal, &at, &type, &record)) == 1) {
+        struct sc_model_spec spec;
+        struct sc_version *v;
+        if (type == REC_REGISTER && sc_spec_read(&spec, record) == 0) {
+            if (add_version(e, &spec, &v) < 0)
+                sc_log(SC_LOG_ERROR, "model %s version %s could not be restored", spec.name, spec.version);
+            sc_spec_free(&spec);
+        } else if (type == REC_DEFAULT) {
+            size_t n = sc_span_find(record, '\n');
+            struct sc_model *m = find_model(e, sc_span_sub(record, 0, n), NULL);
+            v = m ? find_version(m, sc_span_sub(record, n + 1, record.n)) : NULL;
+            if (v)
+                m->def = v;
+        }
+    }
+    if (rc < 0)
+        sc_log(SC_LOG_ERROR, "the journal is damaged: models behind the damage are lost");
+    sc_registry_publish(e);
+}
+
+void sc_registry_free(struct sc_engine *e)
+{
+    for (unsigned i = 0; i < e->nmodels; i++) {
+        struct sc_model *m = e->models[i];
+        for (unsigned k = 0; k < m->nversions; k++)
+            version_free(m->versions[k]);
+        free(m->versions);
+        free(m->name);
+        free(m);
+    }
+    free(e->models);
+}
+
+/* ---- views
+ * ---------------------------------------------------------------------------------------------------- */
+
+static int64_t rss_of(int pid)
+{
+    char path[64];
+    long long size, resident = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    FILE *f = pid > 0 ? fopen(path, "re") : NULL;
+    if (!f)
+        return 0;
+    if (fscanf(f, "%lld %lld", &size, &resident) != 2)
+        resident = 0;
+    fclose(f);
+    return resident * sysconf(_SC_PAGESIZE);
+}
+
+static void view_version(struct sc_version *v, bool is_default,
+                         void (*fn)(void *, const struct sc_version_view *), void *arg)
+{
+    struct sc_worker_view workers[SC_LANES_MAX];
+    struct sc_version_view view = {.spec = &v->spec, .is_default = is_default, .workers = workers};
+    for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
+        struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
+        if (w->quarantine || w->stopping || w->draining)
+            continue;
+        int64_t rss = rss_of(w->pid);
+        for (unsigned i = 0; i < w->lanes && view.nworkers < SC_COUNT(workers); i++)
+            workers[view.nworkers++] = (struct sc_worker_view){.id = w->first_id + i,
+                                                               .started_ms = w->made_ms,
+                                                               .ready = w->loaded,
+                                                               .pid = w->pid,
+                                                               .rss = rss};
+    }
+    for (unsigned i = 0; i < v->engine->nloops; i++)
+        view.pending += atomic_load_explicit(&v->shards[i]->queued, memory_order_relaxed);
+    /* Native models are bounded by bytes: told in requests of the smallest block. */
+    uint64_t bytes = atomic_load_explicit(&v->bytes, memory_order_relaxed);
+    view.queue_free = bytes < SC_QUEUE_BYTES ? (SC_QUEUE_BYTES - bytes) / 4096 : 0;
+    fn(arg, &view);
+}
+
+void sc_engine_each(struct sc_engine *e, struct sc_span name,
+                    void (*fn)(void *arg, const struct sc_version_view *v), void *arg)
+{
+    for (unsigned i = 0; i < e->nmodels; i++) {
+        struct sc_model *m = e->models[i];
+        if (name.p && !sc_span_eq(name, sc_span_str(m->name)))
+            continue;
+        for (unsigned k = 0; k < m->nversions; k++)
+            if (!m->versions[k]->unregistering)
+                view_version(m->versions[k], m->versions[k] == m->def, fn, arg);
+    }
+}

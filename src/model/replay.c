@@ -1,0 +1,154 @@
+/*
+ * What happens to requests when their worker dies or hangs (docs/design.md §3.2).
+ *
+ * Not begun: back to the queue. On the dead worker's running pages: suspects, run again one at a
+ * time on the quarantine worker. A request fails only after two workers died while they computed
+ * nothing but it; deaths in company prove nothing and never count. A hang is not a
+ * death: its batch is answered at once and the worker replaced.
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "model/engine_private.h"
+
+/* Workers that must have died alone with a request before it gets the blame. */
+#define DEATHS_ALONE 2
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void make_suspect(struct sc_job *j)
+{
+    struct sc_shard *s = j->shard;
+    j->state = SC_JOB_SUSPECT;
+    j->link = NULL;
+    atomic_fetch_add_explicit(&s->nsuspects, 1, memory_order_relaxed);
+    sc_list_push_back(&s->suspects, &j->node);
+    atomic_store(&s->version->quarantine_wanted, true);
+}
+
+/* The link's jobs after its worker died; those in `running` were being computed. */
+static void return_jobs(struct sc_link *k, const struct sc_attachment *att)
+{
+    struct sc_node *n;
+    while ((n = sc_list_pop(&k->sent))) {
+        struct sc_job *j = SC_CONTAINER(n, struct sc_job, node);
+        bool was_running =
+            bsearch(&j->id, att->running, att->nrunning, sizeof *att->running, compare_ids) != NULL;
+        j->state = SC_JOB_FILLING; /* in no list */
+        j->link = NULL;
+        if (j->gone) {
+            sc_job_answer(j, &(struct sc_job_answer){0});
+        } else if (!was_running) {
+            if (att->quarantine)
+                make_suspect(j);
+            else
+                sc_shard_requeue(j);
+        } else if (att->nrunning == 1 && ++j->deaths_alone >= DEATHS_ALONE) {
+            sc_log(SC_LOG_WARN, "a request to model %s ended %d workers and is answered with an error",
+                   j->shard->version->spec.name, DEATHS_ALONE);
+            sc_job_fail(j, 500, "InternalServerException", "Worker died.");
+        } else if (!j->shard->version->spec.replay) {
+            sc_job_fail(j, 500, "InternalServerException", "Worker died.");
+        } else {
+            make_suspect(j);
+        }
+    }
+    k->nsent = 0;
+}
+
+void sc_replay_worker_gone(struct sc_plane *p, struct sc_attachment *att)
+{
+    struct sc_link *k = att->links[p->loop->index];
+    if (!k) {
+        sc_engine_call(sc_loops_at(p->engine->spec.loops, 0), sc_attachment_acked, att, NULL);
+        return;
+    }
+    struct sc_shard *s = k->shard;
+    /* What it had answered before it died is good. */
+    sc_link_poll(k);
+    if (att->quarantine) {
+        int self = (int)p->loop->index;
+        atomic_compare_exchange_strong(&att->version->quarantine_owner, &self, -1);
+    }
+    return_jobs(k, att);
+    sc_link_detach(k);
+    sc_shard_dispatch(s);
+    sc_replay_suspects(s);
+}
+
+void sc_replay_suspects(struct sc_shard *s)
+{
+    struct sc_link *k = s->quarantine;
+    while (!sc_list_empty(&s->suspects) && k && !k->broken && k->nsent == 0) {
+        int none = -1;
+        if (!atomic_compare_exchange_strong(&s->version->quarantine_owner, &none, (int)s->plane->loop->index))
+            return; /* another loop's suspect runs; the tick looks again */
+        struct sc_job *j = SC_CONTAINER(sc_list_pop(&s->suspects), struct sc_job, node);
+        atomic_fetch_sub_explicit(&s->nsuspects, 1, memory_order_relaxed);
+        j->cost = 0;
+        j->state = SC_JOB_FILLING;
+        if (sc_link_send(k, j, SC_SUBMIT_ALONE) < 0) {
+            make_suspect(j);
+            atomic_store(&s->version->quarantine_owner, -1);
+            return;
+        }
+    }
+}
+
+void sc_replay_no_quarantine(struct sc_shard *s)
+{
+    struct sc_node *n;
+    while ((n = s->suspects.next) != &s->suspects)
+        sc_job_fail(SC_CONTAINER(n, struct sc_job, node), 500, "InternalServerException", "Worker died.");
+}
+
+void sc_replay_hung(struct sc_plane *p, struct sc_attachment *att, const uint64_t *ids, size_t n)
+{
+    struct sc_link *k = att->links[p->loop->index];
+    if (!k)
+        return;
+    sc_link_poll(k);
+    for (size_t i = 0; i < n; i++) {
+        struct sc_job *j = sc_job_find(p, ids[i]);
+        if (!j || j->state != SC_JOB_SENT || j->link != k)
+            continue;
+        k->nsent--;
+        sc_job_fail(j, 500, "InternalServerException", "Worker died.");
+    }
+    if (att->quarantine) {
+        int self = (int)p->loop->index;
+        atomic_compare_exchange_strong(&att->version->quarantine_owner, &self, -1);
+    }
+    k->broken = true; /* it is being killed: nothing more is sent or read */
+}
+
+/* A worker that neither answers nor keeps a running page: the page's clock is its own word, this one is ours.
+ */
+static void look_for_silence(struct sc_link *k, int64_t now)
+{
+    int64_t limit = (int64_t)k->shard->version->spec.response_timeout * 1000000000;
+    if (k->nsent == 0 || k->broken || limit <= 0 || now - k->heard_ns < 2 * limit)
+        return;
+    struct sc_job *j = SC_CONTAINER(k->sent.next, struct sc_job, node);
+    if (j->hangs++) {
+        k->nsent--;
+        sc_job_fail(j, 500, "InternalServerException", "Worker died.");
+    }
+    sc_link_break(k, "it has requests but is silent");
+}
+
+void sc_replay_tick(struct sc_plane *p)
+{
+    int64_t now = sc_clock_ns();
+    for (struct sc_link *k = p->links; k; k = k->next)
+        look_for_silence(k, now);
+    for (struct sc_shard *s = p->shards; s; s = s->next) {
+        sc_replay_suspects(s);
+        sc_shard_dispatch(s);
+    }
+}

@@ -1,0 +1,271 @@
+/*
+ * The queue of one model version on one loop, and the way of its requests to the workers.
+ *
+ * A request waits here until a worker has credit (docs/design.md §3.3): what has been sent
+ * but not begun is bounded by it, so queue bounds and deadlines stay true, and a worker that dies has
+ * little to give back. Credit is one counter per worker for all loops; a loop that finds none leaves
+ * its bit in `waiting` and is posted to by the loop that gives credit back.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "model/engine_private.h"
+
+static uint64_t cost_of(const struct sc_job *j, const struct sc_attachment *att)
+{
+    return att->bytes_per_cost ? 2 + j->body_len / att->bytes_per_cost : 1;
+}
+
+/* A worker with credit, or NULL with our bit left in `waiting` of those without. */
+static struct sc_link *choose_link(struct sc_shard *s)
+{
+    struct sc_link *best = NULL;
+    long long most = 0;
+    for (unsigned i = 0; i < s->nlinks; i++) {
+        struct sc_link *k = s->links[i];
+        if (k->draining || k->broken)
+            continue;
+        long long credit = atomic_load(&k->att->credit);
+        if (credit <= 0) {
+            atomic_fetch_or(&k->att->waiting, 1u << s->plane->loop->index);
+            credit = atomic_load(&k->att->credit); /* given back between the look and the bit? */
+        }
+        if (credit > most) {
+            most = credit;
+            best = k;
+        }
+    }
+    return best;
+}
+
+int sc_link_send(struct sc_link *k, struct sc_job *j, unsigned flags)
+{
+    struct sc_submission sub = {
+        .id = j->id,
+        .off = j->off,
+        .meta_len = j->meta_len,
+        .flags = flags,
+        .body_len = j->body_len,
+        .body_fd = j->fd,
+        .arrival_ns = j->arrival_ns,
+        .cost = j->cost,
+    };
+    int rc = sc_chan_submit(k->chan, &sub);
+    if (rc < 0)
+        return rc;
+    j->state = SC_JOB_SENT;
+    j->link = k;
+    j->sent_ns = k->plane->loop->now_ns;
+    sc_list_push_back(&k->sent, &j->node);
+    if (k->nsent++ == 0)
+        k->heard_ns = j->sent_ns;
+    k->dirty = true;
+    return 0;
+}
+
+void sc_shard_dispatch(struct sc_shard *s)
+{
+    while (!sc_list_empty(&s->queue)) {
+        struct sc_link *k = choose_link(s);
+        if (!k)
+            return;
+        struct sc_job *j = SC_CONTAINER(s->queue.next, struct sc_job, node);
+        j->cost = cost_of(j, k->att);
+        atomic_fetch_sub(&k->att->credit, (long long)j->cost);
+        sc_list_remove(&j->node);
+        int rc = sc_link_send(k, j, 0);
+        if (rc < 0) {
+            atomic_fetch_add(&k->att->credit, (long long)j->cost);
+            sc_list_push_front(&s->queue, &j->node);
+            if (rc != SC_AGAIN)
+                sc_link_break(k, sc_strerror(rc));
+            return;
+        }
+        atomic_fetch_sub_explicit(&s->queued, 1, memory_order_relaxed);
+    }
+}
+
+void sc_shard_requeue(struct sc_job *j)
+{
+    struct sc_shard *s = j->shard;
+    /* The queue is in order of arrival, and what comes back is older than most of it. */
+    struct sc_node *at = s->queue.next;
+    while (at != &s->queue && SC_CONTAINER(at, struct sc_job, node)->arrival_ns <= j->arrival_ns)
+        at = at->next;
+    j->state = SC_JOB_QUEUED;
+    j->link = NULL;
+    atomic_fetch_add_explicit(&s->queued, 1, memory_order_relaxed);
+    sc_list_insert_before(at, &j->node);
+}
+
+void sc_shard_drained(struct sc_shard *s)
+{
+    if (s->closing && s->jobs == 0) {
+        s->closing = false; /* once */
+        sc_engine_call(sc_loops_at(s->plane->engine->spec.loops, 0), sc_registry_shard_closed, s->version,
+                       NULL);
+        s->closing = true;
+    }
+}
+
+/* ---- credit ------------------------------------------------------------------------------- */
+
+static void kicked(struct sc_task *t)
+{
+    struct sc_shard *s = SC_CONTAINER(t, struct sc_shard, kick);
+    atomic_store(&s->kicked, false);
+    sc_shard_dispatch(s);
+}
+
+static void give_credit(struct sc_link *k, uint64_t cost)
+{
+    struct sc_attachment *att = k->att;
+    atomic_fetch_add(&att->credit, (long long)cost);
+    unsigned waiting = atomic_load(&att->waiting);
+    if (!waiting)
+        return;
+    unsigned self = 1u << k->plane->loop->index;
+    waiting = atomic_exchange(&att->waiting, 0) & ~self; /* this loop dispatches anyway */
+    for (unsigned i = 0; waiting; i++, waiting >>= 1) {
+        if (!(waiting & 1))
+            continue;
+        struct sc_shard *s = att->version->shards[i];
+        if (!atomic_exchange(&s->kicked, true)) {
+            s->kick.run = kicked;
+            sc_loop_post(sc_loops_at(k->plane->engine->spec.loops, i), &s->kick);
+        }
+    }
+}
+
+/* ---- completions ---------------------------------------------------------------------------- */
+
+void sc_link_break(struct sc_link *k, const char *why)
+{
+    if (k->broken)
+        return;
+    k->broken = true;
+    sc_log(SC_LOG_ERROR, "worker of model %s broke the channel's rules and is killed: %s",
+           k->att->version->spec.name, why);
+    if (!atomic_exchange(&k->att->kill_asked, true))
+        sc_engine_call(sc_loops_at(k->plane->engine->spec.loops, 0), sc_attachment_kill, k->att, NULL);
+}
+
+static void complete(struct sc_link *k, const struct sc_completion *c)
+{
+    struct sc_plane *p = k->plane;
+    struct sc_job *j = sc_job_find(p, c->id);
+    if (!j || j->state != SC_JOB_SENT || j->link != k) {
+        sc_chan_release(k->chan, c->token);
+        sc_link_break(k, "it answered a request that it does not have");
+        return;
+    }
+    k->nsent--;
+    k->heard_ns = p->loop->now_ns;
+    uint64_t cost = j->cost;
+    if (k->att->quarantine) {
+        atomic_store(&k->att->version->quarantine_owner, -1);
+    }
+    struct sc_job_answer a = {
+        .status = (int)c->status,
+        .meta = c->meta,
+        .body = c->body,
+        .queue_ns = j->sent_ns - j->arrival_ns,
+        .worker_ns = k->heard_ns - j->sent_ns,
+    };
+    if (a.status < 200)
+        a.status = 500;
+    sc_job_answer(j, &a);
+    sc_chan_release(k->chan, c->token);
+    if (!k->att->quarantine)
+        give_credit(k, cost);
+}
+
+void sc_link_poll(struct sc_link *k)
+{
+    struct sc_completion c;
+    struct sc_msg msg = {""};
+    int rc;
+    if (k->broken)
+        return;
+    while ((rc = sc_chan_poll(k->chan, &c, &msg)) == 1) {
+        complete(k, &c);
+        if (k->broken)
+            return;
+    }
+    if (rc < 0)
+        sc_link_break(k, msg.text);
+    if (k->draining && k->nsent == 0 && !k->drain_told) {
+        k->drain_told = true; /* reported once */
+        sc_engine_call(sc_loops_at(k->plane->engine->spec.loops, 0), sc_attachment_acked, k->att, k);
+    }
+}
+
+static void readable(uv_poll_t *h, int status, int events)
+{
+    struct sc_link *k = h->data;
+    (void)status;
+    (void)events;
+    sc_chan_awake(k->chan);
+    sc_link_poll(k);
+    sc_shard_dispatch(k->shard);
+    if (k->att->quarantine)
+        sc_replay_suspects(k->shard);
+}
+
+void sc_link_up(struct sc_plane *p, struct sc_attachment *att)
+{
+    struct sc_shard *s = att->version->shards[p->loop->index];
+    struct sc_link *k = sc_alloc(sizeof *k);
+    k->att = att;
+    k->shard = s;
+    k->plane = p;
+    k->chan = att->chans[p->loop->index];
+    sc_list_init(&k->sent);
+    if (att->quarantine) {
+        s->quarantine = k;
+    } else if (s->nlinks == SC_COUNT(s->links)) {
+        free(k);
+        return; /* the registry never replaces that often; the worker stays unused on this loop */
+    } else {
+        s->links[s->nlinks++] = k;
+    }
+    att->links[p->loop->index] = k;
+    k->next = p->links;
+    p->links = k;
+    uv_poll_init(&p->loop->uv, &k->poll, sc_chan_wake_fd(k->chan));
+    k->poll.data = k;
+    uv_poll_start(&k->poll, UV_READABLE, readable);
+    sc_shard_dispatch(s);
+    sc_replay_suspects(s);
+}
+
+static void link_closed(uv_handle_t *h)
+{
+    struct sc_link *k = h->data;
+    struct sc_attachment *att = k->att;
+    struct sc_loop *zero = sc_loops_at(k->plane->engine->spec.loops, 0);
+    free(k);
+    sc_engine_call(zero, sc_attachment_acked, att, NULL);
+}
+
+void sc_link_detach(struct sc_link *k)
+{
+    struct sc_shard *s = k->shard;
+    struct sc_link **at = &k->plane->links;
+    while (*at != k)
+        at = &(*at)->next;
+    *at = k->next;
+    if (s->quarantine == k)
+        s->quarantine = NULL;
+    for (unsigned i = 0; i < s->nlinks; i++)
+        if (s->links[i] == k) {
+            s->links[i] = s->links[--s->nlinks];
+            break;
+        }
+    k->att->links[k->plane->loop->index] = NULL;
+    uv_close((uv_handle_t *)&k->poll, link_closed);
+}

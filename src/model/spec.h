@@ -1,0 +1,64 @@
+/*
+ * What is known of a model version before anything runs: where it lies, who serves it, and
+ * its settings. Plain data; written to the journal and read back from it.
+ */
+#ifndef SC_MODEL_SPEC_H
+#define SC_MODEL_SPEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/array.h"
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/span.h"
+
+#define SC_SPEC_EXTRAS_MAX 64
+
+struct sc_model_spec {
+    char name[SC_MODEL_NAME_MAX + 1];
+    char version[64];
+    char *url;        /* as given; the spec's */
+    char *dir;        /* absolute folder, "" for a backend without files; the spec's */
+    char backend[32]; /* "encoder", "identity", ... */
+    int min_workers, max_workers;
+    int batch_size;       /* 0: the backend's own limits alone */
+    int max_batch_delay;  /* ms */
+    int response_timeout; /* s */
+    int startup_timeout;  /* s */
+    int max_retry;        /* s: how long a failing worker is tried again (maxRetryTimeoutInSec) */
+    bool fill;            /* batchPolicy: fill; else eager */
+    bool replay;          /* false: replay: never */
+    bool at_startup;      /* named by load_models or --models */
+    unsigned nextras;     /* settings for the backend */
+    struct {
+        char *key, *value;
+    } extras[SC_SPEC_EXTRAS_MAX];
+};
+
+/* Defaults of a native model. */
+void sc_spec_init(struct sc_model_spec *s);
+void sc_spec_free(struct sc_model_spec *s);
+/* Deep copy; `to` is overwritten. */
+void sc_spec_copy(struct sc_model_spec *to, const struct sc_model_spec *from);
+/* Adds or replaces a backend setting. SC_ELIMIT beyond SC_SPEC_EXTRAS_MAX. */
+int sc_spec_set_extra(struct sc_model_spec *s, struct sc_span key, struct sc_span value);
+
+/* A name may hold anything but '/', control characters and NUL, 1..SC_MODEL_NAME_MAX bytes of UTF-8, and is
+ * not "." or "..". */
+int sc_spec_check_name(struct sc_span name, struct sc_msg *msg);
+
+/*
+ * Fills dir and backend from s->url: the word "identity"; a folder, absolute, relative to the working
+ * directory or to store (may be NULL), with a config.json (backend encoder). Reads model-config.yaml there
+ * (frontend keys and, as extras, all other scalars). SC_ENOTFOUND, SC_EINVAL or SC_EUNSUPPORTED with *msg for
+ * people. If s->name is empty it becomes the last component of the path.
+ */
+int sc_spec_resolve(struct sc_model_spec *s, const char *store, struct sc_msg *msg);
+
+/* The journal's form: lines "key=value" with escapes. Read refuses what write could not have written. */
+void sc_spec_write(const struct sc_model_spec *s, struct sc_buf *out);
+int sc_spec_read(struct sc_model_spec *s, struct sc_span text);
+
+#endif
