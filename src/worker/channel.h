@@ -2,7 +2,7 @@
  * The data path between one loop of the frontend and one worker process: shared memory and
  * wake-ups, no sockets (docs/design.md §3.4; the memory-ordering argument is in channel.c).
  *
- *   board     one per worker process: running pages of its lanes, its sleep flag, its eventfd
+ *   board     one per worker process: running pages of its lanes, its sleep flag, a socket that wakes it
  *   channel   one per (loop, worker): submission, completion and release rings, the
  *             worker's response arena, the loop's eventfd, a socket for descriptors of large bodies
  *
@@ -28,7 +28,7 @@
 struct sc_board;
 struct sc_chan;
 
-#define SC_BOARD_FDS 2 /* memory, eventfd */
+#define SC_BOARD_FDS 2 /* memory, socket to wake by */
 #define SC_CHAN_FDS 5  /* rings, response memory, request memory, eventfd, socket */
 
 /* lanes: 1..SC_LANES_MAX. Any thread; afterwards the functions below say who may call. */
@@ -81,11 +81,12 @@ enum { SC_SUBMIT_ALONE = 1 }; /* must be computed in a batch of its own (a suspe
 
 /*
  * Appends a submission; the worker may see it at once but is not woken before
- * sc_chan_flush. SC_AGAIN if the ring (or the socket, for a large body) is full. The host's loop only, as all
- * below.
+ * sc_chan_flush. SC_AGAIN if the ring (or the socket, for a large body: it takes about ten) is full;
+ * SC_EINVAL if the block is not in the request arena; SC_EPEER as poll. The host's loop only, as all below.
  */
 int sc_chan_submit(struct sc_chan *c, const struct sc_submission *s) SC_MUST_USE;
-/* Wakes the worker if it sleeps and something was submitted or released since. */
+/* Wakes the worker if it sleeps and something was submitted since. Releases wake nobody: a worker takes them
+ * up when it next needs room. */
 void sc_chan_flush(struct sc_chan *c);
 
 struct sc_completion {
@@ -99,11 +100,14 @@ struct sc_completion {
 };
 /*
  * The next completion: 1 and *out filled, 0 if there is none, SC_EPEER if the worker broke a
- * rule (*msg says which). Checks that lie with the channel: ranges, sizes, blocks released twice or
- * overlapping, seals, epoch. Whether the id is in flight is for the caller to check.
+ * rule (*msg says which), SC_ESYS if there is no address space for a large answer; both are for good. Checks
+ * that lie with the channel: ranges, sizes, blocks released twice or overlapping, seals, epoch. Whether the
+ * id is in flight is for the caller to check.
  */
 int sc_chan_poll(struct sc_chan *c, struct sc_completion *out, struct sc_msg *msg) SC_MUST_USE;
-/* Gives the completion's memory back to the worker (or unmaps it). */
+/* Gives the completion's memory back to the worker (or unmaps it). A token that is not held (0, or
+ * released before) does nothing. A worker that has SC_CHAN_HELD_MAX answers out, SC_CHAN_LARGE_MAX of them
+ * large, waits: copy what a slow client will not take soon. */
 void sc_chan_release(struct sc_chan *c, uint64_t token);
 
 /*
@@ -127,7 +131,7 @@ int sc_port_new(struct sc_port **out, const int *fds, unsigned channels, uint64_
                 struct sc_msg *msg) SC_MUST_USE;
 void sc_port_del(struct sc_port *p);
 unsigned sc_port_channels(const struct sc_port *p);
-/* The eventfd that the frontend writes. */
+/* Readable when the frontend wakes the worker. */
 int sc_port_wake_fd(const struct sc_port *p);
 
 struct sc_work {
@@ -136,11 +140,12 @@ struct sc_work {
     uint32_t flags;
     struct sc_span meta;
     struct sc_span body; /* read-only memory; valid until the answer */
-    void *body_map;      /* of a large body, unmapped by sc_port_done */
+    void *body_map;      /* of a large body, body.n bytes, unmapped by sc_port_done */
     int64_t arrival_ns;
     uint64_t cost;
 };
-/* The next submission of any channel, fairly: 1, 0 if there is none, or an error. One thread at a time. */
+/* The next submission of any channel, fairly: 1, 0 if there is none, or an error (SC_EPROTO, SC_ESYS:
+ * detach). One thread at a time. */
 int sc_port_next(struct sc_port *p, struct sc_work *out) SC_MUST_USE;
 /* Unmaps what sc_port_next mapped for this work; call before the answer is sent. Any thread. */
 void sc_port_done(struct sc_port *p, struct sc_work *w);
@@ -157,7 +162,10 @@ void sc_port_end(struct sc_port *p, uint32_t lane);
  * An answer. reserve gives room for `size` body bytes (block of the response arena, or a memfd when it
  * does not fit), NULL if there is neither; send publishes the first body_len bytes with
  * the metadata; cancel gives the room back. Without reserve, send copies `body` itself. send blocks (briefly
- * polling) while the completion ring is full, unless the port is closed. Any thread; one answer per id.
+ * polling) while the completion ring is full or the host holds too many answers, unless the port is closed;
+ * then it returns 0. SC_ELIMIT if metadata exceeds SC_ANSWER_META_BYTES or the body max_response or what was
+ * reserved, SC_ENOMEM or SC_ESYS without memory; nothing was sent then. What was reserved is used up in every
+ * case. Any thread; one answer per id.
  */
 struct sc_answer {
     void *p; /* where to write the body */
@@ -174,9 +182,10 @@ int sc_port_send(struct sc_port *p, const struct sc_work *w, uint32_t status, st
 /* Wakes the frontend's loops if they sleep and something was sent since. Any thread. */
 void sc_port_flush(struct sc_port *p);
 
-/* Marks the port closed (the frontend's socket hung up). */
+/* True once the frontend's socket has hung up. It asks the kernel at most once a millisecond. */
 bool sc_port_closed(const struct sc_port *p);
-/* A descriptor that becomes readable (HUP) when the frontend is gone: the socket of channel 0. */
+/* A descriptor that shows POLLHUP (and POLLRDHUP) when the frontend is gone: the socket of channel 0. Do not
+ * poll it for reading, which is what large bodies make it. */
 int sc_port_hup_fd(const struct sc_port *p);
 
 #endif

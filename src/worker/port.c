@@ -1,0 +1,542 @@
+/*
+ * The worker's side of board and channels. Orders and the reasons for them are in channel.c; this
+ * side trusts the frontend, but checks geometry and ranges all the same, since a frontend
+ * of another build or a bug should end in a message, not in a crash.
+ *
+ * Submissions and sleep belong to one thread. Answers come from every lane: each channel has a lock around
+ * its arena and its completion ring; bodies over COPY_LOCKED are copied outside of it.
+ */
+#include "worker/channel.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "worker/channel_layout.h"
+#include "worker/shm.h"
+
+#define COPY_LOCKED 4096       /* bytes */
+#define META_ROOM 256          /* kept free behind a reserved body */
+#define CLOSED_LOOK_NS 1000000 /* how often sc_port_closed asks the kernel */
+#define WAIT_FIRST_NS 20000    /* first pause of a sender without room; doubled up to */
+#define WAIT_LONGEST_NS 1000000
+
+/* The worker's end of one channel. */
+struct end {
+    struct sc_chan_shared *shared;
+    const char *request;
+    size_t request_bytes;
+    void *response;
+    size_t response_bytes;
+    uint64_t max_response;
+    int wake_fd;
+    int sock;
+
+    struct sc_ring_end sub; /* of the thread that calls sc_port_next */
+
+    _Alignas(SC_APART) pthread_mutex_t lock; /* of all below */
+    struct sc_arena arena;
+    struct sc_ring_end comp, rel;
+    uint32_t out;   /* answers sent whose release has not come back */
+    uint32_t large; /* those of them in memory files */
+    _Alignas(SC_APART) _Atomic uint32_t unflushed;
+};
+
+struct sc_port {
+    struct sc_board_shared *board;
+    size_t board_bytes;
+    uint32_t lanes;
+    int wake_fd;
+    uint64_t epoch;
+    unsigned channels;
+    unsigned turn;
+    _Atomic bool closed;
+    _Atomic int64_t looked_ns;
+    struct end *ends;
+};
+
+/* ---- attaching ----------------------------------------------------------------------- */
+
+static void *map_all(int fd, bool write, uint64_t *size)
+{
+    if (sc_shm_size(fd, size) < 0 || *size == 0 || *size > SIZE_MAX / 2)
+        return NULL;
+    return sc_shm_map(fd, (size_t)*size, write);
+}
+
+static int attach_board(struct sc_port *p, int memory_fd, struct sc_msg *msg)
+{
+    uint64_t size;
+    p->board = map_all(memory_fd, true, &size);
+    if (!p->board)
+        return sc_fail(msg, SC_ESYS, "the board cannot be mapped: %s", strerror(errno));
+    p->board_bytes = (size_t)size;
+    if (size < sizeof *p->board || p->board->magic != SC_BOARD_MAGIC || p->board->version != SC_CHAN_VERSION)
+        return sc_fail(msg, SC_EVERSION, "the frontend's board has another version; restart the server");
+    p->lanes = p->board->lanes;
+    if (p->lanes == 0 || p->lanes > SC_LANES_MAX || size < sc_board_bytes(p->lanes) ||
+        p->board->epoch != p->epoch)
+        return sc_fail(msg, SC_EPROTO, "the frontend's board does not fit this attachment");
+    return 0;
+}
+
+static int attach_channel(struct sc_port *p, struct end *e, const int fds[SC_CHAN_FDS], struct sc_msg *msg)
+{
+    uint64_t rings, response, request;
+    e->shared = map_all(fds[0], true, &rings);
+    if (e->shared && rings != SC_CHAN_BYTES) {
+        sc_shm_unmap(e->shared, (size_t)rings);
+        e->shared = NULL;
+        return sc_fail(msg, SC_EVERSION, "the frontend's channel has another version; restart the server");
+    }
+    if (!e->shared)
+        return sc_fail(msg, SC_ESYS, "the channel cannot be mapped: %s", strerror(errno));
+    const struct sc_chan_shared *s = e->shared;
+    if (s->magic != SC_CHAN_MAGIC || s->version != SC_CHAN_VERSION || s->ring_entries != SC_RING_ENTRIES ||
+        s->held_max != SC_CHAN_HELD_MAX || s->block_min != SC_ARENA_BLOCK_MIN)
+        return sc_fail(msg, SC_EVERSION, "the frontend's channel has another version; restart the server");
+    e->response = map_all(fds[1], true, &response);
+    if (e->response)
+        e->response_bytes = (size_t)response;
+    e->request = map_all(fds[2], false, &request);
+    if (e->request)
+        e->request_bytes = (size_t)request;
+    if (!e->response || !e->request)
+        return sc_fail(msg, SC_ESYS, "an arena cannot be mapped: %s", strerror(errno));
+    if (s->epoch != p->epoch || s->response_bytes != response || s->request_bytes > request)
+        return sc_fail(msg, SC_EPROTO, "the frontend's channel does not fit this attachment");
+    e->max_response = s->max_response;
+    return sc_arena_init(&e->arena, e->response, e->response_bytes);
+}
+
+int sc_port_new(struct sc_port **out, const int *fds, unsigned channels, uint64_t epoch, struct sc_msg *msg)
+{
+    *out = NULL;
+    int rc = SC_ENOMEM;
+    unsigned made = 0;
+    struct sc_port *p = calloc(1, sizeof *p);
+    if (p && channels > 0 && channels <= SC_LOOPS_MAX)
+        p->ends = aligned_alloc(SC_APART, channels * sizeof *p->ends);
+    if (!p || !p->ends) {
+        for (unsigned i = 0; i < SC_BOARD_FDS + channels * SC_CHAN_FDS; i++)
+            close(fds[i]);
+        free(p);
+        return channels == 0 || channels > SC_LOOPS_MAX
+                   ? sc_fail(msg, SC_EPROTO, "an attachment of %u channels", channels)
+                   : sc_fail(msg, SC_ENOMEM, "no memory for the channels");
+    }
+    memset(p->ends, 0, channels * sizeof *p->ends);
+    p->epoch = epoch;
+    p->channels = channels;
+    p->wake_fd = fds[1];
+    rc = attach_board(p, fds[0], msg);
+    close(fds[0]);
+    for (; made < channels; made++) {
+        const int *f = fds + SC_BOARD_FDS + made * SC_CHAN_FDS;
+        struct end *e = &p->ends[made];
+        e->wake_fd = f[3];
+        e->sock = f[4];
+        pthread_mutex_init(&e->lock, NULL);
+        if (rc == 0)
+            rc = attach_channel(p, e, f, msg);
+        close(f[0]);
+        close(f[1]);
+        close(f[2]);
+    }
+    if (rc < 0) {
+        sc_port_del(p);
+        return rc;
+    }
+    *out = p;
+    return 0;
+}
+
+void sc_port_del(struct sc_port *p)
+{
+    if (!p)
+        return;
+    for (unsigned i = 0; i < p->channels; i++) {
+        struct end *e = &p->ends[i];
+        sc_arena_free(&e->arena);
+        if (e->shared)
+            sc_shm_unmap(e->shared, SC_CHAN_BYTES);
+        sc_shm_unmap(e->response, e->response_bytes);
+        sc_shm_unmap((void *)(uintptr_t)e->request, e->request_bytes);
+        close(e->wake_fd);
+        close(e->sock);
+        pthread_mutex_destroy(&e->lock);
+    }
+    sc_shm_unmap(p->board, p->board_bytes);
+    close(p->wake_fd);
+    free(p->ends);
+    free(p);
+}
+
+unsigned sc_port_channels(const struct sc_port *p)
+{
+    return p->channels;
+}
+
+int sc_port_wake_fd(const struct sc_port *p)
+{
+    return p->wake_fd;
+}
+
+int sc_port_hup_fd(const struct sc_port *p)
+{
+    return p->ends[0].sock;
+}
+
+bool sc_port_closed(const struct sc_port *port)
+{
+    struct sc_port *p = (struct sc_port *)(uintptr_t)port; /* only its memory of what it saw */
+    if (atomic_load_explicit(&p->closed, memory_order_relaxed))
+        return true;
+    int64_t now = sc_clock_ns();
+    if (now - atomic_load_explicit(&p->looked_ns, memory_order_relaxed) < CLOSED_LOOK_NS)
+        return false;
+    atomic_store_explicit(&p->looked_ns, now, memory_order_relaxed);
+    struct pollfd f = {.fd = p->ends[0].sock};
+    if (poll(&f, 1, 0) != 1 || !(f.revents & (POLLHUP | POLLERR | POLLNVAL)))
+        return false;
+    atomic_store_explicit(&p->closed, true, memory_order_relaxed);
+    return true;
+}
+
+/* ---- submissions --------------------------------------------------------------------- */
+
+static int take(struct sc_port *p, unsigned channel, struct sc_work *out)
+{
+    struct end *e = &p->ends[channel];
+    struct sc_sub_desc d;
+    sc_slot_read(&e->shared->subs[e->sub.mine % SC_RING_ENTRIES], &d);
+    sc_ring_consumed(&e->sub, &e->shared->sub);
+
+    bool large = d.flags & SC_DESC_LARGE;
+    uint64_t inside = d.meta_len + (large ? 0 : d.body_len);
+    if (d.epoch != p->epoch || inside < d.meta_len || d.off > e->request_bytes ||
+        inside > e->request_bytes - d.off)
+        return SC_EPROTO;
+    *out = (struct sc_work){.id = d.id,
+                            .channel = channel,
+                            .flags = d.flags & ~SC_DESC_LARGE,
+                            .meta = sc_span(e->request + d.off, d.meta_len),
+                            .arrival_ns = d.arrival_ns,
+                            .cost = d.cost};
+    if (!large) {
+        out->body = sc_span(e->request + d.off + d.meta_len, (size_t)d.body_len);
+        return 1;
+    }
+    const char *why;
+    int fd = sc_large_receive(e->sock, (struct sc_large_tag){d.id, d.epoch}, &why);
+    if (fd < 0)
+        return fd;
+    int rc = sc_large_map(fd, d.body_len, &out->body_map, &why);
+    close(fd);
+    if (rc < 0)
+        return rc;
+    out->body = sc_span(out->body_map, (size_t)d.body_len);
+    return 1;
+}
+
+int sc_port_next(struct sc_port *p, struct sc_work *out)
+{
+    for (unsigned i = 0; i < p->channels; i++) {
+        unsigned channel = p->turn;
+        p->turn = p->turn + 1 == p->channels ? 0 : p->turn + 1;
+        struct end *e = &p->ends[channel];
+        uint32_t waiting = sc_ring_waiting(&e->sub, &e->shared->sub);
+        if (waiting > SC_RING_ENTRIES)
+            return SC_EPROTO;
+        if (waiting)
+            return take(p, channel, out);
+    }
+    return 0;
+}
+
+void sc_port_done(struct sc_port *p, struct sc_work *w)
+{
+    (void)p;
+    if (!w->body_map)
+        return;
+    sc_shm_unmap(w->body_map, w->body.n);
+    w->body_map = NULL;
+    w->body = sc_span(NULL, 0);
+}
+
+bool sc_port_sleep(struct sc_port *p)
+{
+    sc_sleep_announce(&p->board->worker_sleeps);
+    for (unsigned i = 0; i < p->channels; i++)
+        if (sc_ring_waiting(&p->ends[i].sub, &p->ends[i].shared->sub) != 0) {
+            atomic_store_explicit(&p->board->worker_sleeps, 0, memory_order_relaxed);
+            return false;
+        }
+    return true;
+}
+
+void sc_port_awake(struct sc_port *p)
+{
+    char bytes[64];
+    atomic_store_explicit(&p->board->worker_sleeps, 0, memory_order_relaxed);
+    while (recv(p->wake_fd, bytes, sizeof bytes, MSG_DONTWAIT) == (ssize_t)sizeof bytes)
+        ;
+}
+
+/* ---- running pages --------------------------------------------------------------------- */
+
+void sc_port_begin(struct sc_port *p, uint32_t lane, const uint64_t *ids, uint32_t n)
+{
+    if (lane >= p->lanes)
+        return;
+    struct sc_board_page *page = &p->board->pages[lane];
+    n = SC_MIN(n, SC_LANE_RUNNING_MAX);
+    /* An exchange, not a store: its acquire half keeps the content from being written while an old page is
+     * still valid. */
+    atomic_exchange_explicit(&page->since_ns, 0, memory_order_acq_rel);
+    for (uint32_t i = 0; i < n; i++)
+        atomic_store_explicit(&page->ids[i], ids[i], memory_order_relaxed);
+    atomic_store_explicit(&page->n, n, memory_order_relaxed);
+    atomic_store_explicit(&page->since_ns, sc_clock_ns(), memory_order_release);
+}
+
+void sc_port_end(struct sc_port *p, uint32_t lane)
+{
+    if (lane < p->lanes)
+        atomic_store_explicit(&p->board->pages[lane].since_ns, 0, memory_order_release);
+}
+
+/* ---- answers --------------------------------------------------------------------------- */
+
+static void wake_host(struct end *e)
+{
+    if (sc_sleep_claim(&e->shared->host_sleeps))
+        eventfd_write(e->wake_fd, 1);
+}
+
+/* Takes up what the host has released. With the lock. */
+static void reclaim(struct end *e)
+{
+    for (uint32_t n = sc_ring_waiting(&e->rel, &e->shared->rel); n > 0 && n <= SC_CHAN_HELD_MAX; n--) {
+        uint64_t entry =
+            atomic_load_explicit(&e->shared->rels[e->rel.mine % SC_CHAN_HELD_MAX], memory_order_relaxed);
+        sc_ring_consumed(&e->rel, &e->shared->rel);
+        e->out--;
+        if (entry == SC_RELEASE_LARGE)
+            e->large--;
+        else
+            sc_arena_release(&e->arena, entry);
+    }
+}
+
+/* A memory file for a body of n bytes and its metadata; pages come when touched. */
+static bool reserve_large(size_t n, struct sc_answer *a)
+{
+    if (n > SIZE_MAX / 2 - SC_ANSWER_META_BYTES)
+        return false;
+    a->fd = sc_shm_file("sconce-answer");
+    if (a->fd < 0)
+        return false;
+    if (ftruncate(a->fd, (off_t)(n + SC_ANSWER_META_BYTES)) == 0) {
+        a->p = mmap(NULL, n + SC_ANSWER_META_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, a->fd, 0);
+        if (a->p != MAP_FAILED) {
+            a->size = n;
+            return true;
+        }
+    }
+    close(a->fd);
+    a->fd = -1;
+    a->p = NULL;
+    return false;
+}
+
+/* Room for n body bytes and `behind` of metadata. With the lock or (locked = false) taking it. */
+static bool reserve(struct end *e, size_t n, size_t behind, bool locked, struct sc_answer *a)
+{
+    if (n <= SC_ARENA_BLOCK_MAX && behind <= SC_ARENA_BLOCK_MAX - n) {
+        if (!locked)
+            pthread_mutex_lock(&e->lock);
+        reclaim(e);
+        a->p = sc_arena_alloc(&e->arena, n + behind, &a->off, &a->size);
+        if (!locked)
+            pthread_mutex_unlock(&e->lock);
+        a->inside = a->p != NULL;
+    }
+    return a->inside || reserve_large(n, a);
+}
+
+void *sc_port_reserve(struct sc_port *p, const struct sc_work *w, size_t size, struct sc_answer *a)
+{
+    struct end *e = &p->ends[w->channel];
+    *a = (struct sc_answer){.fd = -1, .channel = w->channel};
+    if (size > e->max_response || !reserve(e, size, META_ROOM, false, a))
+        return NULL;
+    return a->p;
+}
+
+void sc_port_cancel(struct sc_port *p, struct sc_answer *a)
+{
+    struct end *e = &p->ends[a->channel];
+    if (a->inside) {
+        pthread_mutex_lock(&e->lock);
+        sc_arena_release(&e->arena, a->off);
+        pthread_mutex_unlock(&e->lock);
+    } else if (a->fd >= 0) {
+        munmap(a->p, a->size + SC_ANSWER_META_BYTES);
+        close(a->fd);
+    }
+    *a = (struct sc_answer){.fd = -1, .channel = a->channel};
+}
+
+/*
+ * With the lock, which is given up meanwhile: a pause, because there is no room. False if the port is closed.
+ * What is published has to be known to the host first, or both would wait.
+ */
+static bool pause_for_room(struct sc_port *p, struct end *e, long *pause_ns)
+{
+    pthread_mutex_unlock(&e->lock);
+    wake_host(e);
+    struct timespec t = {0, *pause_ns};
+    nanosleep(&t, NULL);
+    *pause_ns = SC_MIN(*pause_ns * 2, WAIT_LONGEST_NS);
+    bool open = !sc_port_closed(p);
+    pthread_mutex_lock(&e->lock);
+    return open;
+}
+
+/* With the lock: publishes the descriptor. 0, also when the port is closed, or SC_ESYS. */
+static int push(struct sc_port *p, struct end *e, struct sc_comp_desc *d, int fd)
+{
+    long pause_ns = WAIT_FIRST_NS;
+    bool holds = d->body_len + d->meta_len > 0;
+    for (;;) {
+        reclaim(e);
+        uint32_t room = sc_ring_room(&e->comp, &e->shared->comp, SC_RING_ENTRIES);
+        int rc = SC_AGAIN;
+        if (room > 0 && (!holds || e->out < SC_CHAN_HELD_MAX) && (fd < 0 || e->large < SC_CHAN_LARGE_MAX))
+            rc = fd < 0 ? 0 : sc_large_send(e->sock, (struct sc_large_tag){d->id, d->epoch}, fd);
+        if (rc == 0)
+            break;
+        if (rc != SC_AGAIN)
+            return rc == SC_ECLOSED ? 0 : rc;
+        if (!pause_for_room(p, e, &pause_ns))
+            return 0;
+    }
+    if (holds) {
+        e->out++;
+        e->large += fd >= 0;
+    }
+    sc_slot_write(&e->shared->comps[e->comp.mine % SC_RING_ENTRIES], d);
+    sc_ring_publish(&e->comp, &e->shared->comp);
+    atomic_store_explicit(&e->unflushed, 1, memory_order_release);
+    return 0;
+}
+
+static int send_inside(struct sc_port *p, struct end *e, struct sc_comp_desc *d, struct sc_answer *a)
+{
+    if (a->p) {
+        d->off = a->off;
+        a->inside = 0; /* the host's from here on */
+    }
+    pthread_mutex_lock(&e->lock);
+    int rc = push(p, e, d, -1);
+    pthread_mutex_unlock(&e->lock);
+    return rc;
+}
+
+static int send_large(struct sc_port *p, struct end *e, struct sc_comp_desc *d, struct sc_answer *a)
+{
+    int fd = a->fd;
+    a->fd = -1;
+    munmap(a->p, a->size + SC_ANSWER_META_BYTES);
+    d->flags |= SC_DESC_LARGE;
+    int rc = sc_large_seal(fd, d->body_len + d->meta_len);
+    if (rc == 0) {
+        pthread_mutex_lock(&e->lock);
+        rc = push(p, e, d, fd);
+        pthread_mutex_unlock(&e->lock);
+    }
+    close(fd);
+    return rc;
+}
+
+/* Metadata that has no room behind a reserved body: both move. */
+static int move_reserved(struct sc_port *p, struct end *e, struct sc_answer *a, size_t body, size_t behind)
+{
+    struct sc_answer bigger = {.fd = -1, .channel = a->channel};
+    if (!reserve(e, body, behind, false, &bigger))
+        return SC_ENOMEM;
+    memcpy(bigger.p, a->p, body);
+    sc_port_cancel(p, a);
+    *a = bigger;
+    return 0;
+}
+
+int sc_port_send(struct sc_port *p, const struct sc_work *w, uint32_t status, struct sc_span meta,
+                 struct sc_answer *reserved, struct sc_span body)
+{
+    struct end *e = &p->ends[w->channel];
+    struct sc_comp_desc d = {
+        .id = w->id, .epoch = p->epoch, .body_len = body.n, .meta_len = (uint32_t)meta.n, .status = status};
+    struct sc_answer own = {.fd = -1, .channel = w->channel};
+    struct sc_answer *a = reserved && reserved->p ? reserved : &own;
+    int rc = SC_ELIMIT;
+    if (meta.n > SC_ANSWER_META_BYTES || body.n > e->max_response || (a == reserved && body.n > a->size))
+        goto out;
+
+    if (a == reserved) {
+        rc = a->inside && meta.n > a->size - body.n ? move_reserved(p, e, a, body.n, meta.n) : 0;
+        if (rc < 0)
+            goto out;
+    } else if (body.n + meta.n > 0) {
+        bool small = body.n + meta.n <= COPY_LOCKED;
+        if (small)
+            pthread_mutex_lock(&e->lock);
+        bool got = reserve(e, body.n, meta.n, small, a);
+        if (got && small && a->inside) {
+            /* The common case takes the lock once. */
+            if (body.n)
+                memcpy(a->p, body.p, body.n);
+            if (meta.n)
+                memcpy((char *)a->p + body.n, meta.p, meta.n);
+            d.off = a->off;
+            rc = push(p, e, &d, -1);
+            pthread_mutex_unlock(&e->lock);
+            return rc;
+        }
+        if (small)
+            pthread_mutex_unlock(&e->lock);
+        rc = SC_ENOMEM;
+        if (!got)
+            goto out;
+        if (body.n)
+            memcpy(a->p, body.p, body.n);
+    }
+    if (meta.n)
+        memcpy((char *)a->p + body.n, meta.p, meta.n);
+    if (a->p && body.n + meta.n == 0)
+        sc_port_cancel(p, a); /* nothing to hold, so the host would not give it back */
+    rc = a->fd >= 0 ? send_large(p, e, &d, a) : send_inside(p, e, &d, a);
+out:
+    if (a->inside || a->fd >= 0)
+        sc_port_cancel(p, a);
+    *a = (struct sc_answer){.fd = -1, .channel = w->channel};
+    return rc;
+}
+
+void sc_port_flush(struct sc_port *p)
+{
+    for (unsigned i = 0; i < p->channels; i++) {
+        struct end *e = &p->ends[i];
+        if (atomic_load_explicit(&e->unflushed, memory_order_relaxed) &&
+            atomic_exchange_explicit(&e->unflushed, 0, memory_order_acquire))
+            wake_host(e);
+    }
+}
