@@ -22,6 +22,7 @@ endfunction()
 
 sc_dependency(libuv libuv libuv_a.a)
 sc_dependency(jansson jansson libjansson.a)
+sc_dependency(libyaml yaml-0.1 libyaml.a)
 sc_dependency(libutf8proc libutf8proc libutf8proc.a)
 if(SCONCE_STATIC)
     add_link_options(-static-libgcc)

@@ -127,9 +127,11 @@ class Server:
         return self
 
     def start(self, seconds=START_SECONDS):
+        began = time.monotonic()
         self.launch()
         try:
             self.wait_healthy(seconds)
+            self.started_in = time.monotonic() - began
         except BaseException:
             self.kill()
             raise
