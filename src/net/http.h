@@ -16,11 +16,7 @@
 #include "base/limits.h"
 #include "net/body.h"
 #include "net/loop.h"
-
-struct sc_http_header {
-    struct sc_span name;  /* as sent */
-    struct sc_span value; /* trimmed */
-};
+#include "proto/http1.h"
 
 /* The spans are valid while the exchange lives. */
 struct sc_http_request {
@@ -52,15 +48,18 @@ struct sc_http_app {
     /*
      * Headers are complete; the body is not read yet. The application may choose x->body's operations, or
      * answer at once (then the body is skipped). Unless it answered, on_body follows when the body is
-     * complete.
+     * complete, or only on_done if that does not happen (client gone, time-out, too large, malformed: the
+     * server answers these itself).
      */
     void (*on_request)(struct sc_http_exchange *x, void *ctx);
     void (*on_body)(struct sc_http_exchange *x, void *ctx);
-    /* The client went away before the answer. The application must still respond (the answer is dropped), now
-     * or later. */
+    /* The client went away (it also counts as gone when it shuts down its side) while the application had the
+     * whole request, or was streaming. The application must still respond, now or later; the answer is
+     * dropped. */
     void (*on_gone)(struct sc_http_exchange *x, void *ctx);
-    /* The exchange is over; x->user and the body's memory are the application's to free now (the body is
-     * freed by net unless the application took it by clearing x->body.ops). */
+    /* The exchange is over: nothing may be called about it any more. x->user and the body's memory are the
+     * application's to free now (the body is freed by net unless the application took it by clearing
+     * x->body.ops). */
     void (*on_done)(struct sc_http_exchange *x, void *ctx);
     void *ctx;
 };
@@ -69,8 +68,9 @@ struct sc_http_response {
     int status;                  /* 100..999 */
     const char *reason;          /* NULL: the IANA phrase; "" as TorchServe sends for predictions */
     struct sc_span content_type; /* NULL pointer: no such header */
-    const struct sc_http_header
-        *headers; /* more headers, sent after x-request-id's place as http-and-grpc-api §2.4 orders them */
+    /* More headers, sent between content-type and x-request-id. Those that the server sets itself are dropped
+     * (§2.4), malformed names too; control bytes in values become blanks. */
+    const struct sc_http_header *headers;
     unsigned nheaders;
     struct sc_span body; /* sent from where it lies, or copied if the socket does not take it at once */
     void (*release)(void *arg); /* called on the loop as soon as body is no longer needed; may be NULL; may be
@@ -80,14 +80,15 @@ struct sc_http_response {
 
 /*
  * Answers the exchange: status line, headers in TorchServe's order (content-type, x-request-id, CORS, cache
- * headers, content-length, connection), body. Once per exchange. Status >= 400 closes the connection
- * afterwards.
+ * headers, content-length, connection), body. Once per exchange, which may be over when this returns: do not
+ * touch it afterwards. Status >= 400 closes the connection.
  */
 void sc_http_respond(struct sc_http_exchange *x, const struct sc_http_response *r);
-/* A streamed answer: begin sends the head with transfer-encoding: chunked (HTTP/1.0: until close), chunk
- * sends one chunk (copied; empty ones are skipped), end finishes. chunk returns SC_ELIMIT when the client
- * does not take what is already waiting (the caller should pause and is told by on_writable), SC_ECLOSED when
- * the client is gone. abort closes without the last chunk. */
+/* A streamed answer: begin sends the head with transfer-encoding: chunked (HTTP/1.0: until close; the body in
+ * `head` is ignored), chunk sends one chunk (copied; empty ones are skipped), end finishes. chunk returns
+ * SC_ELIMIT, and has not taken the data, when SC_CONN_STREAM_BYTES wait for the client already (on_writable,
+ * which may be NULL, is called when all of it is gone), SC_ECLOSED when the client is gone. abort closes
+ * without the last chunk. end and abort are this answer's respond: once, and x is not touched afterwards. */
 void sc_http_stream_begin(struct sc_http_exchange *x, const struct sc_http_response *head,
                           void (*on_writable)(struct sc_http_exchange *x));
 int sc_http_stream_chunk(struct sc_http_exchange *x, struct sc_span data);
@@ -113,14 +114,16 @@ struct sc_http_counters {
 struct sc_http_server;
 
 /* One server for all loops. listeners: bound and listening sockets (TCP or unix), taken over. Connections of
- * a listener whose bit is set in `pinned` stay on loop 0, the others are spread round robin. */
+ * a listener whose bit is set in `pinned` stay on loop 0, the others are spread round robin. Before
+ * sc_loops_run or on loop 0. */
 int sc_http_server_new(struct sc_http_server **out, struct sc_loops *loops, const struct sc_http_config *c,
                        const struct sc_http_app *app, const int *listeners, unsigned n, uint32_t pinned,
                        struct sc_msg *msg) SC_MUST_USE;
 /* Stops accepting, closes idle connections, lets exchanges finish; calls done on loop 0 when no connection is
  * left. Loop 0 only. */
 void sc_http_server_drain(struct sc_http_server *s, void (*done)(void *arg), void *arg);
-/* Closes everything now. Loop 0 only; before sc_loops_stop. */
+/* Closes everything now. Loop 0 only; before sc_loops_stop. The server frees itself once its connections are
+ * gone, which takes until the application answered what it has; do not touch it afterwards. */
 void sc_http_server_close(struct sc_http_server *s);
 void sc_http_server_counters(const struct sc_http_server *s, struct sc_http_counters *sum);
 

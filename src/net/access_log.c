@@ -1,0 +1,71 @@
+/* Lines of the access log (config-cli-archive-metrics §8). */
+#include <arpa/inet.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/connection.h"
+
+static char *put(char *w, const char *p, size_t n)
+{
+    memcpy(w, p, n);
+    return w + n;
+}
+
+static char *put_number(char *w, uint64_t v)
+{
+    char digits[20];
+    size_t n = 0;
+    do
+        digits[sizeof digits - ++n] = (char)('0' + v % 10);
+    while (v /= 10);
+    return put(w, digits + sizeof digits - n, n);
+}
+
+static char *put_peer(char *w, const struct sc_conn *c)
+{
+    if (c->peer_port == 0)
+        return put(w, "127.0.0.1", 9);
+    *w++ = '/';
+    if (c->peer6) {
+        inet_ntop(AF_INET6, c->peer6, w, INET6_ADDRSTRLEN);
+        w += strlen(w);
+    } else {
+        for (int i = 0; i < 4; i++) {
+            w = put_number(w, c->peer_ip[i]);
+            *w++ = i < 3 ? '.' : ':';
+        }
+        return put_number(w, c->peer_port);
+    }
+    *w++ = ':';
+    return put_number(w, c->peer_port);
+}
+
+void sc_conn_log(struct sc_conn *c, int status, bool parsed)
+{
+    if (!c->part->server->config.access_log || !sc_log_enabled(SC_LOGGER_ACCESS, SC_LOG_INFO))
+        return;
+    char line[SC_HTTP_LINE_MAX + 160];
+    char *w = put_peer(line, c);
+    w = put(w, " \"", 2);
+    if (parsed) {
+        /* All three are parts of one request line, which bounds them together. */
+        const struct sc_http_request *r = &c->x.req;
+        const struct sc_span version = c->block->head.version;
+        w = put(w, r->method.p, r->method.n);
+        *w++ = ' ';
+        w = put(w, r->target.p, r->target.n);
+        *w++ = ' ';
+        w = put(w, version.p, version.n);
+    } else {
+        /* What TorchServe logs for a message that it cannot parse. */
+        static const char bad[] = "GET /bad-request HTTP/1.0";
+        w = put(w, bad, sizeof bad - 1);
+    }
+    w = put(w, "\" ", 2);
+    w = put_number(w, (unsigned)status);
+    *w++ = ' ';
+    int64_t ns = sc_clock_ns() - c->x.start_ns;
+    w = put_number(w, ns > 0 ? (uint64_t)ns / 1000000 : 0);
+    sc_log_line(SC_LOGGER_ACCESS, SC_LOG_INFO, NULL, sc_span(line, (size_t)(w - line)));
+}

@@ -1,0 +1,215 @@
+/* Bytes to and from a connection's socket, and the buffers for them. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "net/connection.h"
+
+bool sc_conn_borrow(struct sc_conn *c)
+{
+    struct sc_http_part *p = c->part;
+    struct sc_conn_block *b = p->spare;
+    if (b) {
+        p->spare = b->next;
+        p->nspare--;
+    } else {
+        b = malloc(sizeof *b);
+        if (!b)
+            return false;
+    }
+    c->block = b;
+    c->pos = c->end = c->floor = 0;
+    sc_http1_head_init(&b->head, b->headers, SC_COUNT(b->headers));
+    return true;
+}
+
+void sc_conn_return(struct sc_conn *c)
+{
+    struct sc_http_part *p = c->part;
+    struct sc_conn_block *b = c->block;
+    if (!b)
+        return;
+    c->block = NULL;
+    if (p->nspare >= SC_CONN_SPARE_BLOCKS) {
+        free(b);
+        return;
+    }
+    /* The block used last is used next: it is in the cache. */
+    b->next = p->spare;
+    p->spare = b;
+    p->nspare++;
+}
+
+/* ---- reading -------------------------------------------------------------------------- */
+
+size_t sc_conn_space(struct sc_conn *c)
+{
+    if (!c->block)
+        return SC_CONN_READ_BYTES;
+    if (c->pos == c->end) {
+        c->pos = c->end = c->floor;
+    } else if (c->end == SC_CONN_READ_BYTES && c->pos > c->floor) {
+        memmove(c->block->data + c->floor, c->block->data + c->pos, c->end - c->pos);
+        c->end -= c->pos - c->floor;
+        c->pos = c->floor;
+        if (c->state == SC_CONN_HEAD)
+            sc_http1_head_init(&c->block->head, c->block->headers, SC_COUNT(c->block->headers));
+    }
+    return SC_CONN_READ_BYTES - c->end;
+}
+
+/* Where the next bytes go: the body itself, nowhere, or the read buffer. */
+static size_t destination(struct sc_conn *c, char **to)
+{
+    struct sc_http_part *p = c->part;
+    switch ((enum sc_conn_state)c->state) {
+    case SC_CONN_BODY:
+        if (c->pos != c->end)
+            break;
+        *to = c->x.body.p + c->x.body.len;
+        return SC_MIN(c->left, c->x.body.cap - c->x.body.len);
+    case SC_CONN_SKIP:
+        if (c->chunked || c->pos != c->end)
+            break;
+        *to = p->scratch;
+        return SC_MIN(c->left, sizeof p->scratch);
+    case SC_CONN_LINGER: *to = p->scratch; return sizeof p->scratch;
+    case SC_CONN_HEAD:
+    case SC_CONN_CHUNKED:
+    case SC_CONN_WAIT:
+    case SC_CONN_CLOSING: break;
+    }
+    if (!c->block && !sc_conn_borrow(c)) {
+        sc_conn_close(c);
+        return 0;
+    }
+    size_t space = sc_conn_space(c);
+    *to = c->block->data + c->end;
+    return space;
+}
+
+static void received(struct sc_conn *c, const char *to, size_t n)
+{
+    if (c->block && to == c->block->data + c->end) {
+        c->end += (uint32_t)n;
+        return;
+    }
+    if (c->state == SC_CONN_BODY)
+        c->x.body.len += n;
+    if (c->state != SC_CONN_LINGER)
+        c->left -= n;
+}
+
+bool sc_conn_read(struct sc_conn *c)
+{
+    char *to = NULL;
+    size_t room = destination(c, &to);
+    if (room == 0)
+        return false;
+    ssize_t n = recv(c->fd, to, room, 0);
+    if (n > 0) {
+        c->read_ns = c->part->loop->now_ns = sc_clock_ns();
+        c->got = true;
+        received(c, to, (size_t)n);
+        return true;
+    }
+    if (n == 0)
+        c->eof = true;
+    else if (errno != EAGAIN && errno != EINTR)
+        sc_conn_close(c);
+    return false;
+}
+
+/* ---- writing -------------------------------------------------------------------------- */
+
+static bool keep_rest(struct sc_conn *c, const struct iovec *iov, int n, size_t sent, size_t total)
+{
+    struct sc_conn_out *o = malloc(sizeof *o + (total - sent));
+    if (!o) {
+        sc_conn_close(c);
+        return false;
+    }
+    *o = (struct sc_conn_out){.n = total - sent};
+    size_t at = 0;
+    for (int i = 0; i < n; i++) {
+        if (sent >= iov[i].iov_len) {
+            sent -= iov[i].iov_len;
+            continue;
+        }
+        memcpy(o->data + at, (char *)iov[i].iov_base + sent, iov[i].iov_len - sent);
+        at += iov[i].iov_len - sent;
+        sent = 0;
+    }
+    if (c->out)
+        c->out_last->next = o;
+    else
+        c->out = o;
+    c->out_last = o;
+    c->out_bytes += sizeof *o + o->n;
+    return true;
+}
+
+bool sc_conn_send(struct sc_conn *c, const struct iovec *iov, int n)
+{
+    if (c->fd < 0)
+        return false;
+    size_t total = 0;
+    for (int i = 0; i < n; i++)
+        total += iov[i].iov_len;
+    if (total == 0)
+        return true;
+    ssize_t sent = 0;
+    if (!c->out) {
+        struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
+        do {
+            sent = n == 1 ? send(c->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL)
+                          : sendmsg(c->fd, &m, MSG_NOSIGNAL);
+        } while (sent < 0 && errno == EINTR);
+        if (SC_LIKELY((size_t)sent == total))
+            return true;
+        if (sent < 0) {
+            if (errno != EAGAIN) {
+                sc_conn_close(c);
+                return false;
+            }
+            sent = 0;
+        }
+    }
+    return keep_rest(c, iov, n, (size_t)sent, total);
+}
+
+bool sc_conn_flush(struct sc_conn *c)
+{
+    while (c->out) {
+        struct sc_conn_out *o = c->out;
+        ssize_t n = send(c->fd, o->data + o->at, o->n - o->at, MSG_NOSIGNAL);
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            if (errno == EAGAIN)
+                return true;
+            sc_conn_close(c);
+            return false;
+        }
+        c->sent = true;
+        o->at += (size_t)n;
+        if (o->at < o->n)
+            return true;
+        c->out = o->next;
+        c->out_bytes -= sizeof *o + o->n;
+        free(o);
+    }
+    return true;
+}
+
+void sc_conn_drop_output(struct sc_conn *c)
+{
+    while (c->out) {
+        struct sc_conn_out *o = c->out;
+        c->out = o->next;
+        free(o);
+    }
+    c->out_last = NULL;
+    c->out_bytes = 0;
+}
