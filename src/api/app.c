@@ -50,15 +50,17 @@ static void on_request(struct sc_http_exchange *x, void *ctx)
     }
     struct sc_call *c = take_call(app, x);
     struct sc_msg msg;
-    if (sc_path_decode(x->req.path, c->decoded, sizeof c->decoded, &c->path, &msg) < 0) {
+    if (sc_path_parse(&c->path, x->req.target, &msg) < 0) {
         sc_respond_error(x, 403, "IllegalArgumentException", sc_span_str(msg.text));
         return;
     }
-    if ((serves & SC_SERVES_INFERENCE) && c->path.n >= 1 && sc_span_eq(c->path.segment[0], SC_SPAN("ping"))) {
+    if ((serves & SC_SERVES_INFERENCE) && c->path.n >= 1 &&
+        sc_span_eq(c->path.segments[0], SC_SPAN("ping"))) {
         answer_ping(app, x);
         return;
     }
-    if (((serves & SC_SERVES_INFERENCE) && sc_inference_claim(c)) || ((serves & SC_SERVES_MANAGEMENT) && sc_management_claim(c)) ||
+    if (((serves & SC_SERVES_INFERENCE) && sc_inference_claim(c)) ||
+        ((serves & SC_SERVES_MANAGEMENT) && sc_management_claim(c)) ||
         ((serves & SC_SERVES_METRICS) && sc_metrics_claim(c)))
         return;
     if (c->path.n == 0)
@@ -94,6 +96,7 @@ static void on_done(struct sc_http_exchange *x, void *ctx)
     if (!c)
         return;
     sc_buf_free(&c->out);
+    sc_path_free(&c->path);
     c->next = app->pools[x->loop->index];
     app->pools[x->loop->index] = c;
     x->user = NULL;
@@ -101,7 +104,8 @@ static void on_done(struct sc_http_exchange *x, void *ctx)
 
 void sc_app_init(struct sc_app *app, struct sc_http_app *http)
 {
-    *http = (struct sc_http_app){.on_request = on_request, .on_body = on_body, .on_gone = on_gone, .on_done = on_done, .ctx = app};
+    *http = (struct sc_http_app){
+        .on_request = on_request, .on_body = on_body, .on_gone = on_gone, .on_done = on_done, .ctx = app};
 }
 
 void sc_app_free(struct sc_app *app)

@@ -1,8 +1,8 @@
 /*
  * The HTTP application: which route a request takes, and what a route needs to answer.
  *
- * Inference routes run on the connection's loop. Management routes run on loop 0 (where models and workers live),
- * wherever their connection is; the answer goes back to the connection's loop.
+ * Inference routes run on the connection's loop. Management routes run on loop 0 (where models and workers
+ * live), wherever their connection is; the answer goes back to the connection's loop.
  */
 #ifndef SC_API_APP_H
 #define SC_API_APP_H
@@ -21,26 +21,26 @@ struct sc_app {
     const struct sc_settings *settings;
     struct sc_metrics *metrics;
     struct sc_http_server *server;
-    unsigned serves[SC_LISTENERS_MAX];  /* bits per listener */
+    unsigned serves[SC_LISTENERS_MAX]; /* bits per listener */
     struct sc_call *pools[SC_LOOPS_MAX];
 };
 
-/* One request in the application. Belongs to the exchange's loop, but for the time a management route runs. */
+/* One request in the application. Belongs to the exchange's loop, but for the time a management route runs.
+ */
 struct sc_call {
     struct sc_task task;
-    struct sc_call *next;               /* in the pool */
+    struct sc_call *next; /* in the pool */
     struct sc_app *app;
     struct sc_http_exchange *x;
-    struct sc_job *job;                 /* prediction: until done */
-    bool running;                       /* the body was complete; somebody will answer */
+    struct sc_job *job; /* prediction: until done */
+    bool running;       /* the body was complete; somebody will answer */
     struct sc_shard *shard;
-    char decoded[SC_HTTP_LINE_MAX + 1]; /* what the path's segments point into */
-    struct sc_path path;
-    void (*route)(struct sc_call *c);   /* runs when the body is there */
+    struct sc_path path;              /* until the exchange is over */
+    void (*route)(struct sc_call *c); /* runs when the body is there */
     /* answer of a management route, made on loop 0 */
     int status;
-    const char *type;                   /* error type; NULL: a normal answer */
-    bool raw;                           /* out is the whole body */
+    const char *type; /* error type; NULL: a normal answer */
+    bool raw;         /* out is the whole body */
     struct sc_buf out;
 };
 

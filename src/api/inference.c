@@ -10,10 +10,13 @@ static void respond_no_worker(struct sc_call *c)
     const struct sc_model_spec *spec = sc_shard_spec(c->shard);
     char text[1024];
     /* One sentence of TorchServe, unbalanced quote included: clients match it. */
-    const char *tail = "has no worker to serve inference request. Please use scale workers API to add workers. If this is a sequence "
-                       "inference, please check if it is closed, or expired; or exceeds maxSequenceJobQueueSize";
-    int n = c->path.n >= 3 ? snprintf(text, sizeof text, "Model \"%s\" Version %s\" %s", spec->name, spec->version, tail)
-                           : snprintf(text, sizeof text, "Model \"%s\" %s", spec->name, tail);
+    const char *tail =
+        "has no worker to serve inference request. Please use scale workers API to add workers. If this is a "
+        "sequence "
+        "inference, please check if it is closed, or expired; or exceeds maxSequenceJobQueueSize";
+    int n = c->path.n >= 3
+                ? snprintf(text, sizeof text, "Model \"%s\" Version %s\" %s", spec->name, spec->version, tail)
+                : snprintf(text, sizeof text, "Model \"%s\" %s", spec->name, tail);
     sc_respond_error(c->x, 503, "ServiceUnavailableException", sc_span(text, (size_t)n));
 }
 
@@ -102,11 +105,11 @@ bool sc_inference_claim(struct sc_call *c)
     struct sc_span none = {NULL, 0};
     if (p->n == 0)
         return false;
-    if (sc_span_eq(p->segment[0], SC_SPAN("predictions"))) {
+    if (sc_span_eq(p->segments[0], SC_SPAN("predictions"))) {
         if (p->n < 2)
             sc_respond_no_resource(c->x);
         else
-            begin_prediction(c, p->segment[1], p->n >= 3 ? p->segment[2] : none);
+            begin_prediction(c, p->segments[1], p->n >= 3 ? p->segments[2] : none);
         return true;
     }
     return false;

@@ -1,4 +1,5 @@
-/* Models: register, list, describe, scale, default, unregister (http-and-grpc-api §6). Routes run on loop 0. */
+/* Models: register, list, describe, scale, default, unregister (http-and-grpc-api §6). Routes run on loop 0.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -15,15 +16,15 @@
 
 /* Parameters of a call: the query's, or for a JSON body its members; all as text. */
 struct params {
-    struct sc_buf room;
+    struct sc_query query;
+    struct sc_buf room; /* texts of a JSON body */
     unsigned n;
-    struct {
-        struct sc_span name, value;
-    } items[64];
+    struct sc_param items[64];
 };
 
 static void params_free(struct params *p)
 {
+    sc_query_free(&p->query);
     sc_buf_free(&p->room);
 }
 
@@ -46,33 +47,22 @@ static int param_int(const struct params *p, const char *name, int absent)
 static bool param_bool(const struct params *p, const char *name, bool absent)
 {
     struct sc_span text = param(p, name);
-    return text.p ? sc_span_eq_nocase(text, SC_SPAN("true")) : absent;
+    return text.p ? sc_is_true(text) : absent;
 }
 
 static void add_param(struct params *p, struct sc_span name, struct sc_span value)
 {
-    if (p->n < SC_COUNT(p->items) && !param(p, "").p) {
-        p->items[p->n].name = name;
-        p->items[p->n++].value = value;
-    }
+    if (p->n < SC_COUNT(p->items))
+        p->items[p->n++] = (struct sc_param){name, value};
 }
 
 /* 0, or the call was answered. */
 static int params_from_query(struct sc_call *c, struct params *p)
 {
-    struct sc_query q;
-    struct sc_span name, value;
     struct sc_msg msg;
-    int rc;
-    p->n = 0;
-    sc_buf_init(&p->room, SC_HTTP_LINE_MAX + 1);
-    if (sc_buf_reserve(&p->room, SC_HTTP_LINE_MAX) < 0) {
-        sc_call_error(c, 500, "InternalServerException", "out of memory");
-        return SC_ENOMEM;
-    }
-    sc_query_init(&q, c->x->req.query);
-    while ((rc = sc_query_next(&q, &p->room, &name, &value, &msg)) == 1)
-        add_param(p, name, value);
+    int rc = sc_query_parse(&p->query, c->x->req.target, &msg);
+    for (unsigned i = 0; rc == 0 && i < p->query.n; i++)
+        add_param(p, p->query.params[i].name, p->query.params[i].value);
     if (rc < 0)
         sc_call_error(c, 403, "IllegalArgumentException", "%s", msg.text);
     return rc;
@@ -84,7 +74,6 @@ static int params_from_json(struct sc_call *c, struct params *p)
     struct sc_msg msg;
     struct sc_span text = sc_body_span(&c->x->body);
     int ev;
-    p->n = 0;
     sc_buf_init(&p->room, text.n + 1);
     if (text.n == 0) {
         sc_call_error(c, 500, "NullPointerException", "the body is empty: a JSON object is expected");
@@ -129,8 +118,8 @@ static void error_no_model(struct sc_call *c, int rc, struct sc_span name, struc
     if (rc == SC_ENOTFOUND)
         sc_call_error(c, 404, "ModelNotFoundException", "Model not found: %.*s", SC_FMT(name));
     else
-        sc_call_error(c, 404, "ModelVersionNotFoundException", "Model version: %.*s does not exist for model: %.*s",
-                      SC_FMT(version), SC_FMT(name));
+        sc_call_error(c, 404, "ModelVersionNotFoundException",
+                      "Model version: %.*s does not exist for model: %.*s", SC_FMT(version), SC_FMT(name));
 }
 
 static void finish_json(struct sc_call *c, struct sc_json_writer *w)
@@ -170,7 +159,7 @@ static void list_model(void *arg, const struct sc_version_view *v)
 
 static void list_models(struct sc_call *c)
 {
-    struct params p;
+    struct params p = {0};
     if (params_from_query(c, &p) == 0) {
         int limit = param_int(&p, "limit", PAGE_MAX), from = param_int(&p, "next_page_token", 0), total = 0;
         struct sc_json_writer w;
@@ -271,7 +260,8 @@ static void describe_version(void *arg, const struct sc_version_view *v)
     struct description *d = arg;
     d->known = true;
     bool wanted = !d->version.p ? v->is_default
-                                : sc_span_eq(d->version, SC_SPAN("all")) || sc_span_eq(d->version, sc_span_str(v->spec->version));
+                                : sc_span_eq(d->version, SC_SPAN("all")) ||
+                                      sc_span_eq(d->version, sc_span_str(v->spec->version));
     if (wanted) {
         d->found = true;
         put_version(d->w, v);
@@ -280,7 +270,7 @@ static void describe_version(void *arg, const struct sc_version_view *v)
 
 static struct sc_span path_version(const struct sc_call *c)
 {
-    return c->path.n == 3 ? c->path.segment[2] : (struct sc_span){NULL, 0};
+    return c->path.n == 3 ? c->path.segments[2] : (struct sc_span){NULL, 0};
 }
 
 static void describe(struct sc_call *c)
@@ -289,15 +279,16 @@ static void describe(struct sc_call *c)
     struct description d = {.w = &w, .version = path_version(c)};
     sc_json_write_init(&w, &c->out, false);
     sc_json_begin_array(&w);
-    sc_engine_each(c->app->engine, c->path.segment[1], describe_version, &d);
+    sc_engine_each(c->app->engine, c->path.segments[1], describe_version, &d);
     sc_json_end_array(&w);
     if (d.found)
         finish_json(c, &w);
     else
-        error_no_model(c, d.known ? SC_EINVAL : SC_ENOTFOUND, c->path.segment[1], d.version);
+        error_no_model(c, d.known ? SC_EINVAL : SC_ENOTFOUND, c->path.segments[1], d.version);
 }
 
-/* ---- register, scale ------------------------------------------------------------------------------------------ */
+/* ---- register, scale
+ * ------------------------------------------------------------------------------------------ */
 
 /* What a call must remember while workers start. */
 struct pending {
@@ -312,15 +303,19 @@ static void workers_done(void *arg, int rc, const char *text)
 {
     struct pending *p = arg;
     if (rc < 0 && *text)
-        sc_call_error(p->c, 500, "InternalServerException", "Failed to start workers for model %s version: %s: %s", p->name,
+        sc_call_error(p->c, 500, "InternalServerException",
+                      "Failed to start workers for model %s version: %s: %s", p->name,
                       p->version_given || !p->scaling ? p->version : "null", text);
     else if (rc < 0)
-        sc_call_error(p->c, 500, "InternalServerException", "Failed to start workers for model %s version: %s", p->name,
+        sc_call_error(p->c, 500, "InternalServerException",
+                      "Failed to start workers for model %s version: %s", p->name,
                       p->version_given || !p->scaling ? p->version : "null");
     else if (!p->scaling)
-        sc_call_status(p->c, 200, "Model \"%s\" Version: %s registered with %d initial workers", p->name, p->version, p->workers);
+        sc_call_status(p->c, 200, "Model \"%s\" Version: %s registered with %d initial workers", p->name,
+                       p->version, p->workers);
     else if (p->version_given)
-        sc_call_status(p->c, 200, "Workers scaled to %d for model: %s, version: %s", p->workers, p->name, p->version);
+        sc_call_status(p->c, 200, "Workers scaled to %d for model: %s, version: %s", p->workers, p->name,
+                       p->version);
     else
         sc_call_status(p->c, 200, "Workers scaled to %d for model: %s", p->workers, p->name);
     free(p);
@@ -329,8 +324,17 @@ static void workers_done(void *arg, int rc, const char *text)
 /* Parameters that are not the server's own are settings of the backend. */
 static bool is_own_parameter(struct sc_span name)
 {
-    static const char *const own[] = {"url", "model_name", "handler", "runtime", "batch_size", "max_batch_delay", "initial_workers",
-                                      "synchronous", "response_timeout", "startup_timeout", "s3_sse_kms"};
+    static const char *const own[] = {"url",
+                                      "model_name",
+                                      "handler",
+                                      "runtime",
+                                      "batch_size",
+                                      "max_batch_delay",
+                                      "initial_workers",
+                                      "synchronous",
+                                      "response_timeout",
+                                      "startup_timeout",
+                                      "s3_sse_kms"};
     for (size_t i = 0; i < SC_COUNT(own); i++)
         if (sc_span_eq(name, sc_span_str(own[i])))
             return true;
@@ -356,8 +360,6 @@ static int spec_from_params(struct sc_call *c, const struct params *p, struct sc
         sc_call_error(c, 404, "ModelNotFoundException", "empty url");
         return SC_EINVAL;
     }
-    s->url = sc_strdup(""); /* replaced below: spans are not NUL-terminated */
-    free(s->url);
     s->url = sc_span_dup(url);
     if (!s->url) {
         sc_call_error(c, 500, "InternalServerException", "out of memory");
@@ -386,7 +388,8 @@ static int spec_from_params(struct sc_call *c, const struct params *p, struct sc
         return rc;
     }
     bool from_file = s->min_workers > 0 && s->max_workers >= s->min_workers;
-    int workers = param_int(p, "initial_workers", settings->default_workers > 0 ? settings->default_workers : 0);
+    int workers =
+        param_int(p, "initial_workers", settings->default_workers > 0 ? settings->default_workers : 0);
     if (!from_file)
         s->min_workers = s->max_workers = SC_MIN(SC_MAX(workers, 0), SC_LANES_MAX);
     s->batch_size = param_int(p, "batch_size", s->batch_size);
@@ -398,7 +401,8 @@ static int spec_from_params(struct sc_call *c, const struct params *p, struct sc
     if (timeout > 0)
         s->startup_timeout = timeout;
     for (unsigned i = 0; i < p->n; i++)
-        if (!is_own_parameter(p->items[i].name) && sc_spec_set_extra(s, p->items[i].name, p->items[i].value) < 0) {
+        if (!is_own_parameter(p->items[i].name) &&
+            sc_spec_set_extra(s, p->items[i].name, p->items[i].value) < 0) {
             sc_call_error(c, 400, "BadRequestException", "more than %d settings", SC_SPEC_EXTRAS_MAX);
             return SC_ELIMIT;
         }
@@ -418,13 +422,15 @@ static void register_spec(struct sc_call *c, const struct sc_model_spec *s, bool
     if (rc < 0) {
         free(d);
         if (rc == SC_EEXIST)
-            sc_call_error(c, 409, "ConflictStatusException", "Model version %s is already registered for model %s", s->version,
-                          s->name);
+            sc_call_error(c, 409, "ConflictStatusException",
+                          "Model version %s is already registered for model %s", s->version, s->name);
         else
-            sc_call_error(c, 500, "InternalServerException", "the model could not be registered: %s", sc_strerror(rc));
+            sc_call_error(c, 500, "InternalServerException", "the model could not be registered: %s",
+                          sc_strerror(rc));
     } else if (s->min_workers <= 0) {
         sc_call_status(c, 200,
-                       "Model \"%s\" Version: %s registered with 0 initial workers. Use scale workers API to add workers for the model.",
+                       "Model \"%s\" Version: %s registered with 0 initial workers. Use scale workers API to "
+                       "add workers for the model.",
                        s->name, s->version);
     } else if (!d) {
         sc_call_status(c, 202, "Processing worker updates...");
@@ -433,11 +439,10 @@ static void register_spec(struct sc_call *c, const struct sc_model_spec *s, bool
 
 static void register_model(struct sc_call *c)
 {
-    struct params p;
+    struct params p = {0};
     struct sc_model_spec s;
     struct sc_span type = sc_http_header_get(&c->x->req, SC_SPAN("content-type"));
-    type = sc_span_trim(sc_span_sub(type, 0, sc_span_find(type, ';')));
-    bool json = sc_span_eq_nocase(type, SC_SPAN("application/json"));
+    bool json = sc_media_is(type, "application/json");
     sc_spec_init(&s);
     int rc = json ? params_from_json(c, &p) : params_from_query(c, &p);
     if (rc == 0 && spec_from_params(c, &p, &s) == 0)
@@ -448,8 +453,8 @@ static void register_model(struct sc_call *c)
 
 static void scale(struct sc_call *c)
 {
-    struct params p;
-    struct sc_span name = c->path.segment[1], version = path_version(c);
+    struct params p = {0};
+    struct sc_span name = c->path.segments[1], version = path_version(c);
     if (params_from_query(c, &p) < 0)
         goto done;
     if (!version.p)
@@ -461,7 +466,8 @@ static void scale(struct sc_call *c)
         goto done;
     }
     if (min < 0 || max > SC_LANES_MAX) {
-        sc_call_error(c, 400, "BadRequestException", "min_worker and max_worker must lie between 0 and %d.", SC_LANES_MAX);
+        sc_call_error(c, 400, "BadRequestException", "min_worker and max_worker must lie between 0 and %d.",
+                      SC_LANES_MAX);
         goto done;
     }
     if (min == 0)
@@ -484,47 +490,54 @@ done:
     params_free(&p);
 }
 
-/* ---- default, unregister ------------------------------------------------------------------------------------------- */
+/* ---- default, unregister
+ * ------------------------------------------------------------------------------------------- */
 
 static void set_default(struct sc_call *c)
 {
-    struct sc_span name = c->path.segment[1], version = c->path.segment[2];
+    struct sc_span name = c->path.segments[1], version = c->path.segments[2];
     int rc = sc_engine_set_default(c->app->engine, name, version);
     if (rc == SC_ENOTFOUND)
         sc_call_error(c, 404, "ModelNotFoundException", "Model not found: %.*s", SC_FMT(name));
     else if (rc < 0)
-        sc_call_error(c, 404, "ModelVersionNotFoundException", "Model version %.*s does not exist for model %.*s", SC_FMT(version),
-                      SC_FMT(name));
+        sc_call_error(c, 404, "ModelVersionNotFoundException",
+                      "Model version %.*s does not exist for model %.*s", SC_FMT(version), SC_FMT(name));
     else
-        sc_call_status(c, 200, "Default version successfully updated for model \"%.*s\" to \"%.*s\"", SC_FMT(name), SC_FMT(version));
+        sc_call_status(c, 200, "Default version successfully updated for model \"%.*s\" to \"%.*s\"",
+                       SC_FMT(name), SC_FMT(version));
 }
 
 static void unregistered(void *arg, int rc, const char *text)
 {
     struct sc_call *c = arg;
-    struct sc_span name = c->path.segment[1];
+    struct sc_span name = c->path.segments[1];
     (void)text;
     if (rc < 0)
-        sc_call_error(c, 408, "RequestTimeoutException", "Timed out while cleaning resources: %.*s", SC_FMT(name));
+        sc_call_error(c, 408, "RequestTimeoutException", "Timed out while cleaning resources: %.*s",
+                      SC_FMT(name));
     else
         sc_call_status(c, 200, "Model \"%.*s\" unregistered", SC_FMT(name));
 }
 
 static void unregister(struct sc_call *c)
 {
-    struct sc_span name = c->path.segment[1], version = path_version(c);
+    struct sc_span name = c->path.segments[1], version = path_version(c);
     int rc = sc_engine_unregister(c->app->engine, name, version, unregistered, c);
     if (rc == SC_EEXIST)
-        sc_call_error(c, 403, "InvalidModelVersionException", "Cannot remove default version for model %.*s", SC_FMT(name));
+        sc_call_error(c, 403, "InvalidModelVersionException", "Cannot remove default version for model %.*s",
+                      SC_FMT(name));
     else if (rc < 0)
         error_no_model(c, rc, name, version);
 }
 
-/* ---- routes ------------------------------------------------------------------------------------------------------------ */
+/* ---- routes
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static void bad_method(struct sc_call *c)
 {
-    sc_call_error(c, 405, "MethodNotAllowedException", "Requested method is not allowed, please refer to API document.");
+    sc_call_error(c, 405, "MethodNotAllowedException",
+                  "Requested method is not allowed, please refer to API document.");
 }
 
 static void choose(struct sc_call *c)
@@ -569,8 +582,8 @@ static void to_loop_zero(struct sc_call *c)
 bool sc_management_claim(struct sc_call *c)
 {
     const struct sc_path *p = &c->path;
-    bool models = p->n >= 1 && sc_span_eq(p->segment[0], SC_SPAN("models"));
-    if (!models || p->n > 4 || (p->n == 4 && !sc_span_eq(p->segment[3], SC_SPAN("set-default"))))
+    bool models = p->n >= 1 && sc_span_eq(p->segments[0], SC_SPAN("models"));
+    if (!models || p->n > 4 || (p->n == 4 && !sc_span_eq(p->segments[3], SC_SPAN("set-default"))))
         return false;
     c->route = to_loop_zero;
     return true;

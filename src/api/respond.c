@@ -14,7 +14,8 @@ void sc_respond_body(struct sc_http_exchange *x, int status, struct sc_span cont
 static void send_json(struct sc_http_exchange *x, int status, struct sc_json_writer *w, struct sc_buf *b)
 {
     if (sc_json_write_finish(w) < 0)
-        sc_respond_body(x, 500, JSON, SC_SPAN("{\n  \"code\": 500,\n  \"type\": \"InternalServerException\"\n}\n"));
+        sc_respond_body(x, 500, JSON,
+                        SC_SPAN("{\n  \"code\": 500,\n  \"type\": \"InternalServerException\"\n}\n"));
     else
         sc_respond_body(x, status, JSON, sc_buf_view(b));
     sc_buf_free(b);

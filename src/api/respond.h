@@ -10,11 +10,12 @@ void sc_respond_error(struct sc_http_exchange *x, int status, const char *type, 
 /* {"status": text} */
 void sc_respond_status(struct sc_http_exchange *x, int status, struct sc_span text);
 /* A body of the given type; the bytes are copied if the socket does not take them at once. */
-void sc_respond_body(struct sc_http_exchange *x, int status, struct sc_span content_type, struct sc_span body);
+void sc_respond_body(struct sc_http_exchange *x, int status, struct sc_span content_type,
+                     struct sc_span body);
 
 /* The sentences that several routes share. */
-void sc_respond_no_resource(struct sc_http_exchange *x);   /* 404 */
-void sc_respond_bad_method(struct sc_http_exchange *x);    /* 405 */
+void sc_respond_no_resource(struct sc_http_exchange *x); /* 404 */
+void sc_respond_bad_method(struct sc_http_exchange *x);  /* 405 */
 void sc_respond_no_model(struct sc_http_exchange *x, struct sc_span name);
 void sc_respond_no_version(struct sc_http_exchange *x, struct sc_span name, struct sc_span version);
 

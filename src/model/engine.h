@@ -43,6 +43,11 @@ void sc_engine_close(struct sc_engine *e);
 /* After sc_loops_run has returned. */
 void sc_engine_del(struct sc_engine *e);
 
+/* True until sc_engine_started was called in this or an earlier frontend's life: load what the settings name.
+ * Loop 0. */
+bool sc_engine_fresh(const struct sc_engine *e);
+void sc_engine_started(struct sc_engine *e);
+
 /* ---- data plane: on the loop of the request ----------------------------------------- */
 
 /* Finds a version (empty span with NULL pointer: the default one). SC_ENOTFOUND: no such model; SC_EINVAL: no

@@ -207,7 +207,8 @@ struct sc_engine {
     struct sc_line_out *out, **out_tail;
     size_t out_n;
     uint32_t states_due; /* SLOT_STATE messages of the welcome not yet seen */
-    bool welcomed, restored, draining;
+    bool welcomed, restored;
+    bool started; /* the journal says so */
 };
 
 /* job.c */

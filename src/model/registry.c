@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "model/engine_private.h"
 
-enum { REC_REGISTER = 1, REC_SCALE, REC_DEFAULT, REC_UNREGISTER };
+enum { REC_REGISTER = 1, REC_DEFAULT, REC_STARTED };
 
 static struct sc_model *find_model(struct sc_engine *e, struct sc_span name, unsigned *at)
 {
@@ -137,6 +137,8 @@ static void journal_all(struct sc_engine *e)
     struct sc_buf b;
     sc_buf_init(&b, 1 << 20);
     int rc = sc_journal_compact_begin(e->journal);
+    if (rc == 0 && e->started)
+        rc = sc_journal_append(e->journal, REC_STARTED, sc_span(NULL, 0));
     for (unsigned i = 0; i < e->nmodels; i++) {
         struct sc_model *m = e->models[i];
         for (unsigned k = 0; k < m->nversions; k++)
@@ -152,6 +154,19 @@ static void journal_all(struct sc_engine *e)
                "the journal cannot be written (%s): models changed since would be lost with the frontend",
                sc_strerror(rc));
     sc_buf_free(&b);
+}
+
+bool sc_engine_fresh(const struct sc_engine *e)
+{
+    return !e->started;
+}
+
+void sc_engine_started(struct sc_engine *e)
+{
+    if (e->started)
+        return;
+    e->started = true;
+    journal_all(e);
 }
 
 /* ---- register -------------------------------------------------------------------------------------- */
@@ -483,7 +498,9 @@ void sc_registry_restore(struct sc_engine *e)
     while ((rc = sc_journal_next(e->journal, &at, &type, &record)) == 1) {
         struct sc_model_spec spec;
         struct sc_version *v;
-        if (type == REC_REGISTER && sc_spec_read(&spec, record) == 0) {
+        if (type == REC_STARTED) {
+            e->started = true;
+        } else if (type == REC_REGISTER && sc_spec_read(&spec, record) == 0) {
             if (add_version(e, &spec, &v) < 0)
                 sc_log(SC_LOG_ERROR, "model %s version %s could not be restored", spec.name, spec.version);
             sc_spec_free(&spec);

@@ -1,0 +1,296 @@
+/* The frontend process: loops, models, HTTP. Started, and started again, by the supervisor. */
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "cli/roles.h"
+#include "metrics/registry.h"
+#include "metrics/system.h"
+#include "worker/supervisor.h"
+
+struct frontend {
+    struct sc_settings settings;
+    struct sc_loops *loops;
+    struct sc_app app;
+    char backend_dir[PATH_MAX];
+    int listeners[SC_LISTENERS_MAX];
+    unsigned nlisteners;
+    uv_timer_t system_timer;
+    bool ending;
+};
+
+static unsigned cpu_count(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+/* ---- models named at start-up -------------------------------------------------------------------- */
+
+static void load_one(struct frontend *f, struct sc_span item)
+{
+    struct sc_model_spec spec;
+    struct sc_msg msg = {""};
+    sc_spec_init(&spec);
+    size_t eq = sc_span_find(item, '=');
+    struct sc_span name = eq < item.n ? sc_span_sub(item, 0, eq) : sc_span(NULL, 0);
+    struct sc_span url = eq < item.n ? sc_span_sub(item, eq + 1, item.n) : item;
+    int rc = name.p ? sc_spec_check_name(name, &msg) : 0;
+    spec.url = sc_span_dup(url);
+    spec.at_startup = true;
+    spec.response_timeout = f->settings.default_response_timeout;
+    spec.startup_timeout = f->settings.default_startup_timeout;
+    unsigned workers = f->settings.default_workers > 0 ? (unsigned)f->settings.default_workers : cpu_count();
+    spec.min_workers = spec.max_workers = (int)SC_MIN(workers, (unsigned)SC_LANES_MAX);
+    if (rc == 0 && name.p)
+        snprintf(spec.name, sizeof spec.name, "%.*s", SC_FMT(name));
+    sc_log(SC_LOG_INFO, "Loading initial models: %s", spec.url ? spec.url : "");
+    if (rc == 0)
+        rc = spec.url ? sc_spec_resolve(&spec, f->settings.model_store, &msg) : SC_ENOMEM;
+    if (rc == 0) {
+        rc = sc_engine_register(f->app.engine, &spec, NULL, NULL);
+        if (rc < 0)
+            sc_fail(&msg, rc, "%s",
+                    rc == SC_EEXIST ? "a model of that name is loaded already" : sc_strerror(rc));
+    }
+    if (rc < 0)
+        sc_log(SC_LOG_WARN, "Failed to load model: %.*s: %s", SC_FMT(item), msg.text);
+    sc_spec_free(&spec);
+}
+
+static void load_all(struct frontend *f)
+{
+    DIR *d = f->settings.model_store ? opendir(f->settings.model_store) : NULL;
+    if (!d) {
+        sc_log(SC_LOG_ERROR, "all models are to be loaded, but the model store %s cannot be read: %s",
+               f->settings.model_store ? f->settings.model_store : "(none)",
+               f->settings.model_store ? strerror(errno) : "name it with --model-store");
+        return;
+    }
+    for (struct dirent *e; (e = readdir(d));)
+        if (e->d_name[0] != '.')
+            load_one(f, sc_span_str(e->d_name));
+    closedir(d);
+}
+
+static void load_models(struct frontend *f)
+{
+    struct sc_span list = sc_span_str(f->settings.load_models);
+    if (sc_span_eq_nocase(sc_span_trim(list), SC_SPAN("all"))) {
+        load_all(f);
+        return;
+    }
+    while (list.n) {
+        size_t n = sc_span_find(list, ',');
+        struct sc_span item = sc_span_trim(sc_span_sub(list, 0, n));
+        list = sc_span_sub(list, n + 1, list.n);
+        if (item.n)
+            load_one(f, item);
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+static void sample_system(uv_timer_t *t)
+{
+    struct frontend *f = t->data;
+    sc_metrics_sample_system(f->app.metrics);
+}
+
+static void end(void *arg)
+{
+    struct frontend *f = arg;
+    if (f->ending)
+        return;
+    f->ending = true;
+    if (f->app.server)
+        sc_http_server_close(f->app.server);
+    if (f->settings.system_metrics)
+        uv_close((uv_handle_t *)&f->system_timer, NULL);
+    sc_engine_close(f->app.engine);
+    sc_loops_stop(f->loops);
+}
+
+static void on_drain(void *ctx)
+{
+    struct frontend *f = ctx;
+    sc_log(SC_LOG_INFO, "stopping: what is in flight is finished first");
+    if (f->app.server)
+        sc_http_server_drain(f->app.server, end, f);
+    else
+        end(f);
+}
+
+static void on_lost(void *ctx)
+{
+    (void)ctx;
+    sc_log_close();
+    _exit(1);
+}
+
+static void on_listeners(void *ctx, const int *fds, unsigned n)
+{
+    struct frontend *f = ctx;
+    f->nlisteners = SC_MIN(n, (unsigned)SC_LISTENERS_MAX);
+    memcpy(f->listeners, fds, f->nlisteners * sizeof *fds);
+}
+
+static void start_system_metrics(struct frontend *f)
+{
+    uint64_t ms = (uint64_t)f->settings.metric_interval * 1000;
+    uv_timer_init(&sc_loops_at(f->loops, 0)->uv, &f->system_timer);
+    f->system_timer.data = f;
+    uv_timer_start(&f->system_timer, sample_system, 0, ms);
+}
+
+static void on_ready(void *ctx)
+{
+    struct frontend *f = ctx;
+    struct sc_msg msg = {""};
+    struct sc_listen_plan plan;
+    uint32_t pinned = 0;
+    sc_listen_plan(&f->settings, &plan);
+    for (unsigned i = 0; i < plan.n; i++) {
+        f->app.serves[i] = plan.serves[i];
+        if (!(plan.serves[i] & SC_SERVES_INFERENCE))
+            pinned |= 1u << i;
+    }
+    struct sc_http_config c = {
+        .max_request_size = f->settings.max_request_size,
+        .header_timeout_ms = SC_CONN_HEADER_TIMEOUT_MS,
+        .body_timeout_ms = SC_CONN_BODY_TIMEOUT_MS,
+        .write_timeout_ms = SC_CONN_WRITE_TIMEOUT_MS,
+        .max_connections = SC_CONNECTIONS_MAX,
+        .cors_origin = f->settings.cors_origin,
+        .cors_methods = f->settings.cors_methods,
+        .cors_headers = f->settings.cors_headers,
+        .access_log = f->settings.access_log,
+    };
+    struct sc_http_app http;
+    sc_app_init(&f->app, &http);
+    if (f->nlisteners != plan.n || sc_http_server_new(&f->app.server, f->loops, &c, &http, f->listeners,
+                                                      f->nlisteners, pinned, &msg) < 0) {
+        sc_log(SC_LOG_ERROR, "the listeners cannot be served: %s", msg.text);
+        sc_log_close();
+        _exit(SC_EXIT_FATAL);
+    }
+    if (f->settings.system_metrics)
+        start_system_metrics(f);
+    if (sc_engine_fresh(f->app.engine) && f->settings.load_models)
+        load_models(f);
+    sc_engine_started(f->app.engine);
+    sc_log(SC_LOG_INFO, "Model server started.");
+}
+
+static int read_settings(struct frontend *f, struct sc_msg *msg)
+{
+    struct sc_buf b;
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", SC_FD_SETTINGS);
+    sc_buf_init(&b, 2 * SC_SETTINGS_FILE_BYTES);
+    int rc = sc_file_read(path, &b, msg);
+    if (rc == 0)
+        rc = sc_settings_read(&f->settings, sc_buf_view(&b), "settings", msg);
+    sc_buf_free(&b);
+    close(SC_FD_SETTINGS);
+    return rc;
+}
+
+/* Backends lie beside the program (a build folder) or in ../lib/sconce (an installation). */
+static void find_backends(struct frontend *f)
+{
+    char exe[PATH_MAX - 64], probe[PATH_MAX + 64];
+    if (f->settings.backend_dir) {
+        snprintf(f->backend_dir, sizeof f->backend_dir, "%s", f->settings.backend_dir);
+        return;
+    }
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n < 0 ? 0 : n] = '\0';
+    char *slash = strrchr(exe, '/');
+    if (slash)
+        *slash = '\0';
+    snprintf(f->backend_dir, sizeof f->backend_dir, "%s", exe);
+    snprintf(probe, sizeof probe, "%s/libsconce_identity.so", exe);
+    if (access(probe, R_OK) < 0)
+        snprintf(f->backend_dir, sizeof f->backend_dir, "%s/../lib/sconce", exe);
+}
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &r) < 0)
+            sc_log(SC_LOG_WARN, "the limit of open files stays at %llu", (unsigned long long)r.rlim_cur);
+    }
+}
+
+int sc_cli_frontend(void)
+{
+    static struct frontend f;
+    struct sc_msg msg = {""};
+    signal(SIGPIPE, SIG_IGN);
+    if (read_settings(&f, &msg) < 0) {
+        fprintf(stderr, "sconce: %s\n", msg.text);
+        return SC_EXIT_FATAL;
+    }
+    struct sc_log_config log = {
+        .dir = f.settings.log_dir,
+        .metrics_dir = f.settings.metrics_dir,
+        .level = SC_LOG_INFO,
+        .to_stdout = f.settings.log_to_stdout,
+        .json = f.settings.log_json,
+        .access = f.settings.access_log,
+    };
+    if (sc_log_open(&log, &msg) < 0) {
+        fprintf(stderr, "sconce: %s\n", msg.text);
+        return SC_EXIT_FATAL;
+    }
+    sc_log_thread_name("main");
+    raise_descriptor_limit();
+    find_backends(&f);
+    unsigned cpus = cpu_count();
+    unsigned n = f.settings.loops > 0 ? (unsigned)f.settings.loops : SC_MIN(SC_MAX(cpus / 4, 1u), 4u);
+    if (sc_loops_new(&f.loops, SC_MIN(n, (unsigned)SC_LOOPS_MAX), &msg) < 0) {
+        sc_log(SC_LOG_ERROR, "%s", msg.text);
+        sc_log_close();
+        return 1;
+    }
+    f.app.loops = f.loops;
+    f.app.settings = &f.settings;
+    char host[256] = "localhost";
+    gethostname(host, sizeof host - 1);
+    f.app.metrics = sc_metrics_new(sc_loops_count(f.loops), host);
+    struct sc_engine_spec spec = {
+        .loops = f.loops,
+        .settings = &f.settings,
+        .metrics = f.app.metrics,
+        .control = SC_FD_CONTROL,
+        .backend_dir = f.backend_dir,
+        .exe = "/proc/self/exe",
+        .on_listeners = on_listeners,
+        .on_ready = on_ready,
+        .on_drain = on_drain,
+        .on_lost = on_lost,
+        .ctx = &f,
+    };
+    f.app.engine = sc_engine_new(&spec);
+    sc_loops_run(f.loops);
+    sc_engine_del(f.app.engine);
+    sc_app_free(&f.app);
+    sc_metrics_del(f.app.metrics);
+    sc_loops_del(f.loops);
+    sc_log(SC_LOG_INFO, "Model server stopped.");
+    sc_log_close();
+    sc_settings_free(&f.settings);
+    return 0;
+}

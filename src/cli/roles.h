@@ -1,0 +1,22 @@
+/* The program's roles and subcommands, one file each. All return the process's exit code. */
+#ifndef SC_CLI_ROLES_H
+#define SC_CLI_ROLES_H
+
+#include "api/app.h"
+
+/* `sconce serve ...`: reads settings, opens listeners, becomes the supervisor. */
+int sc_cli_serve(int argc, char **argv);
+/* --role=frontend, started by the supervisor. */
+int sc_cli_frontend(void);
+
+/* Which addresses are listened on, in order, and what each serves (bits of api/app.h). Equal addresses share
+ * a listener. */
+struct sc_listen_plan {
+    unsigned n;
+    const char *address[3];
+    unsigned short default_port[3];
+    unsigned serves[3];
+};
+void sc_listen_plan(const struct sc_settings *s, struct sc_listen_plan *plan);
+
+#endif

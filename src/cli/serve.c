@@ -1,0 +1,306 @@
+/* `sconce serve`: settings, listeners, then the supervisor. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "cli/roles.h"
+#include "worker/supervisor.h"
+
+#define TITLE "sconce: supervisor"
+
+static void usage(FILE *to)
+{
+    fputs("usage: sconce serve [OPTION...]\n"
+          "\n"
+          "  --config FILE            settings in TorchServe's config.properties form (default: "
+          "./config.properties if it is there)\n"
+          "  --model-store DIR        folder in which models are looked up\n"
+          "  --models NAME=PATH ...   models to serve: Hugging Face folders, or the word identity for an "
+          "echo;\n"
+          "                           all: everything in the model store\n"
+          "  --inference-address A    http://HOST:PORT or unix:/PATH (default http://127.0.0.1:8080)\n"
+          "  --management-address A   (default http://127.0.0.1:8081)\n"
+          "  --metrics-address A      (default http://127.0.0.1:8082)\n"
+          "  --set KEY=VALUE          any setting of config.properties\n"
+          "  --insecure               allow the management API on addresses that are not loopback\n"
+          "  --foreground             accepted; the server always runs in the foreground\n"
+          "\n"
+          "Signals: TERM or INT finishes what is in flight and stops, a second one stops at once, HUP "
+          "reopens the logs.\n",
+          to);
+}
+
+void sc_listen_plan(const struct sc_settings *s, struct sc_listen_plan *plan)
+{
+    const struct {
+        const char *address;
+        unsigned short port;
+        unsigned serves;
+    } wanted[] = {
+        {s->inference_address, 8080, SC_SERVES_INFERENCE},
+        {s->management_address, 8081, SC_SERVES_MANAGEMENT},
+        {s->enable_metrics_api ? s->metrics_address : NULL, 8082, SC_SERVES_METRICS},
+    };
+    *plan = (struct sc_listen_plan){0};
+    for (size_t i = 0; i < SC_COUNT(wanted); i++) {
+        unsigned k = 0;
+        if (!wanted[i].address)
+            continue;
+        while (k < plan->n && strcmp(plan->address[k], wanted[i].address) != 0)
+            k++;
+        if (k == plan->n) {
+            plan->address[k] = wanted[i].address;
+            plan->default_port[k] = wanted[i].port;
+            plan->n++;
+        }
+        plan->serves[k] |= wanted[i].serves;
+    }
+}
+
+/* ---- command line ------------------------------------------------------------------------------------ */
+
+struct options {
+    const char *config;
+    struct sc_buf overrides; /* properties text */
+    bool insecure;
+};
+
+/* Adds "key=value" so that the reader of properties gets exactly value back. */
+static void override(struct options *o, const char *key, const char *value)
+{
+    sc_buf_char(&o->overrides, '\n');
+    sc_buf_str(&o->overrides, key);
+    sc_buf_char(&o->overrides, '=');
+    for (const char *p = value; *p; p++) {
+        if (*p == '\\' || (p == value && (*p == ' ' || *p == '\t')))
+            sc_buf_char(&o->overrides, '\\');
+        if (*p == '\n')
+            sc_buf_str(&o->overrides, "\\n");
+        else if ((unsigned char)*p < 0x80)
+            sc_buf_char(&o->overrides, *p);
+        else
+            sc_buf_printf(&o->overrides, "%c", *p);
+    }
+    sc_buf_char(&o->overrides, '\n');
+}
+
+/* A path that means the same for a process with another working directory. */
+static void override_path(struct options *o, const char *key, const char *path)
+{
+    char *real = realpath(path, NULL);
+    override(o, key, real ? real : path);
+    free(real);
+}
+
+enum {
+    OPT_CONFIG = 1,
+    OPT_STORE,
+    OPT_MODELS,
+    OPT_INFERENCE,
+    OPT_MANAGEMENT,
+    OPT_METRICS,
+    OPT_SET,
+    OPT_INSECURE,
+    OPT_FOREGROUND,
+    OPT_HELP
+};
+
+static int parse(int argc, char **argv, struct options *o)
+{
+    static const struct option longs[] = {
+        {"config", required_argument, NULL, OPT_CONFIG},
+        {"ts-config", required_argument, NULL, OPT_CONFIG},
+        {"model-store", required_argument, NULL, OPT_STORE},
+        {"models", required_argument, NULL, OPT_MODELS},
+        {"inference-address", required_argument, NULL, OPT_INFERENCE},
+        {"management-address", required_argument, NULL, OPT_MANAGEMENT},
+        {"metrics-address", required_argument, NULL, OPT_METRICS},
+        {"set", required_argument, NULL, OPT_SET},
+        {"insecure", no_argument, NULL, OPT_INSECURE},
+        {"foreground", no_argument, NULL, OPT_FOREGROUND},
+        {"help", no_argument, NULL, OPT_HELP},
+        {NULL, 0, NULL, 0},
+    };
+    struct sc_buf models;
+    int rc = 0, opt;
+    sc_buf_init(&models, SC_SETTINGS_FILE_BYTES);
+    while (rc == 0 && (opt = getopt_long(argc, argv, "+h", longs, NULL)) != -1) {
+        switch (opt) {
+        case OPT_CONFIG: o->config = optarg; break;
+        case OPT_STORE: override_path(o, "model_store", optarg); break;
+        case OPT_MODELS:
+            sc_buf_printf(&models, "%s%s", models.n ? "," : "", optarg);
+            while (optind < argc && argv[optind][0] != '-')
+                sc_buf_printf(&models, ",%s", argv[optind++]);
+            break;
+        case OPT_INFERENCE: override(o, "inference_address", optarg); break;
+        case OPT_MANAGEMENT: override(o, "management_address", optarg); break;
+        case OPT_METRICS: override(o, "metrics_address", optarg); break;
+        case OPT_SET: {
+            char *eq = strchr(optarg, '=');
+            if (!eq) {
+                fprintf(stderr, "sconce serve: --set wants KEY=VALUE, not \"%s\"\n", optarg);
+                rc = 2;
+                break;
+            }
+            *eq = '\0';
+            override(o, optarg, eq + 1);
+            break;
+        }
+        case OPT_INSECURE: o->insecure = true; break;
+        case OPT_FOREGROUND: break;
+        case OPT_HELP:
+        case 'h':
+            usage(stdout);
+            rc = -1;
+            break;
+        default: fputs("Try `sconce serve --help`.\n", stderr); rc = 2;
+        }
+    }
+    if (rc == 0 && optind < argc) {
+        fprintf(stderr, "sconce serve: \"%s\" is no option. Try `sconce serve --help`.\n", argv[optind]);
+        rc = 2;
+    }
+    if (rc == 0 && models.n) {
+        sc_buf_char(&models, '\0');
+        override(o, "load_models", models.p);
+    }
+    sc_buf_free(&models);
+    return rc;
+}
+
+/* ---- checks before anything runs
+ * --------------------------------------------------------------------------- */
+
+static bool is_loopback(const char *address)
+{
+    return strncmp(address, "unix:", 5) == 0 || strncmp(address, "http://127.", 11) == 0 ||
+           strncmp(address, "http://localhost", 16) == 0;
+}
+
+static int settings_file(struct sc_span text)
+{
+    int fd = memfd_create("sconce-settings", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return -1;
+    if (write(fd, text.p, text.n) != (ssize_t)text.n ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static int read_all_settings(struct options *o, struct sc_settings *s, struct sc_buf *text,
+                             struct sc_msg *msg)
+{
+    int rc = 0;
+    sc_buf_init(text, 2 * SC_SETTINGS_FILE_BYTES);
+    const char *file = o->config ? o->config : "config.properties";
+    if (o->config || access(file, F_OK) == 0)
+        rc = sc_file_read(file, text, msg);
+    if (rc < 0)
+        return rc;
+    sc_buf_span(text, sc_buf_view(&o->overrides));
+    if (text->failed || o->overrides.failed)
+        return sc_fail(msg, SC_ELIMIT, "the settings exceed %u bytes", 2 * SC_SETTINGS_FILE_BYTES);
+    rc = sc_settings_read(s, sc_buf_view(text), file, msg);
+    if (rc == 0 && !o->insecure && !is_loopback(s->management_address))
+        return sc_fail(msg, SC_EINVAL,
+                       "the management API would listen on %s, which others can reach: whoever does can load "
+                       "code. Use a loopback "
+                       "address or a unix socket, or say --insecure",
+                       s->management_address);
+    return rc;
+}
+
+static void log_line(int level, const char *line)
+{
+    sc_log_line(SC_LOGGER_SERVER, (enum sc_log_level)level, NULL, sc_span_str(line));
+}
+
+static int supervise(const struct sc_settings *s, struct sc_span text, struct sc_msg *msg)
+{
+    struct sc_listen_plan plan;
+    int listeners[3];
+    sc_listen_plan(s, &plan);
+    for (unsigned i = 0; i < plan.n; i++) {
+        listeners[i] = sc_listen(sc_span_str(plan.address[i]), plan.default_port[i], msg);
+        if (listeners[i] < 0)
+            return listeners[i];
+    }
+    int fd = settings_file(text);
+    if (fd < 0)
+        return sc_fail(msg, SC_ESYS, "the settings cannot be handed to the frontend: %s", strerror(errno));
+    struct sc_log_config log = {.dir = s->log_dir,
+                                .metrics_dir = s->metrics_dir,
+                                .level = SC_LOG_INFO,
+                                .to_stdout = s->log_to_stdout,
+                                .json = s->log_json};
+    int rc = sc_log_open(&log, msg);
+    if (rc < 0)
+        return rc;
+    sc_log_thread_name("supervisor");
+    sc_log(SC_LOG_INFO, "sconce " SCONCE_VERSION ", pid %d", (int)getpid());
+    for (unsigned i = 0; i < plan.n; i++)
+        sc_log(SC_LOG_INFO, "%s%s%s on %s", plan.serves[i] & SC_SERVES_INFERENCE ? "inference " : "",
+               plan.serves[i] & SC_SERVES_MANAGEMENT ? "management " : "",
+               plan.serves[i] & SC_SERVES_METRICS ? "metrics" : "API", plan.address[i]);
+    char *argv[] = {"sconce: frontend", "--role=frontend", NULL};
+    struct sc_supervisor_spec spec = {
+        .exe = "/proc/self/exe",
+        .frontend_argv = argv,
+        .listeners = listeners,
+        .nlisteners = plan.n,
+        .settings_fd = fd,
+        .drain_ms = s->drain_ms,
+        .reopen_logs = sc_log_reopen,
+        .log = log_line,
+    };
+    rc = sc_supervisor_run(&spec);
+    for (unsigned i = 0; i < plan.n; i++)
+        if (strncmp(plan.address[i], "unix:", 5) == 0)
+            unlink(plan.address[i] + 5);
+    sc_log_close();
+    return rc;
+}
+
+int sc_cli_serve(int argc, char **argv)
+{
+    struct options o = {0};
+    struct sc_settings s = {0};
+    struct sc_buf text;
+    struct sc_msg msg = {""};
+    /* Process listings show who is who: the same program under its title. */
+    if (strcmp(argv[0], TITLE) != 0) {
+        char **again = sc_alloc_array((size_t)argc + 2, sizeof *again);
+        again[0] = TITLE;
+        again[1] = "--role=supervisor";
+        for (int i = 2; i < argc; i++)
+            again[i] = argv[i];
+        execv("/proc/self/exe", again);
+        free(again); /* without /proc the title stays as it is */
+    }
+    sc_buf_init(&o.overrides, SC_SETTINGS_FILE_BYTES);
+    int rc = parse(argc - 1, argv + 1, &o);
+    if (rc != 0) {
+        sc_buf_free(&o.overrides);
+        return rc < 0 ? 0 : rc;
+    }
+    rc = read_all_settings(&o, &s, &text, &msg);
+    if (rc == 0)
+        rc = supervise(&s, sc_buf_view(&text), &msg);
+    if (rc < 0)
+        fprintf(stderr, "sconce: %s\n", msg.text);
+    sc_buf_free(&o.overrides);
+    sc_buf_free(&text);
+    sc_settings_free(&s);
+    return rc < 0 ? 2 : rc;
+}
