@@ -22,6 +22,7 @@
 #define SC_FORM_PART_HEADERS_BYTES 8192
 #define SC_FORM_BOUNDARY_MAX 200
 #define SC_SETTINGS_FILE_BYTES (1u << 20)
+#define SC_SETTINGS_KEYS_MAX 4096
 
 /* --- net --- */
 #define SC_LOOPS_MAX 16 /* event loops of the frontend */

@@ -1,0 +1,147 @@
+"""Writes unicode_data.h: what `tokenizers` does with every code point, asked of the package itself.
+
+    python3 make_unicode_data.py > unicode_data.h     (needs tokenizers; 20 seconds)
+
+The package mixes tables of several Unicode versions (categories of 2015, case of its compiler), so no Unicode
+library answers as it does. Asking it gives identity, whatever library or distribution we are built on.
+"""
+import sys
+
+import tokenizers
+from tokenizers import normalizers, pre_tokenizers
+
+OFF = dict(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+
+
+def bert(**on):
+    return normalizers.BertNormalizer(**{**OFF, **on}).normalize_str
+
+
+clean, cjk = bert(clean_text=True), bert(handle_chinese_chars=True)
+strip, lower = bert(strip_accents=True), bert(lowercase=True)
+nfd = normalizers.NFD().normalize_str
+pre = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
+POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+HANGUL = range(0xAC00, 0xD7A4)
+# Marks of known combining classes, one per class: a mark's class is found by watching what it is sorted behind.
+LADDER = {1: 0x334, 7: 0x93C, 8: 0x3099, 9: 0x94D, 84: 0xC55, 103: 0xE38, 107: 0xE48, 118: 0xEB8, 122: 0xEC8, 129: 0xF71,
+          130: 0xF72, 132: 0xF74, 202: 0x321, 214: 0x1DCE, 216: 0x31B, 218: 0x302A, 220: 0x316, 222: 0x59A, 224: 0x302E,
+          226: 0x1D16D, 228: 0x5AE, 230: 0x300, 232: 0x315, 233: 0x35C, 234: 0x35D, 240: 0x345}
+assert all(nfd(chr(b) + chr(a)) == chr(a) + chr(b) for a, b in zip(LADDER.values(), list(LADDER.values())[1:]))
+
+
+def nonstarter(c):
+    s, n = chr(c), nfd(chr(c))
+    return nfd(s + chr(0x334)) != n + chr(0x334) or nfd(chr(0x345) + s) != chr(0x345) + n
+
+
+def combining_class(c):
+    # Sorted before exactly the marks of higher classes: the class is the last that it is not sorted before.
+    behind = [k for k, m in LADDER.items() if nfd(chr(m) + chr(c)) == chr(m) + chr(c)]
+    best = max(behind, default=None)
+    assert best is not None and nfd(chr(c) + chr(LADDER[best])) == chr(c) + chr(LADDER[best]), hex(c)
+    return best
+
+
+def ranges(points):
+    out = []
+    for c in points:
+        if out and out[-1][1] == c - 1:
+            out[-1][1] = c
+        else:
+            out.append([c, c])
+    return out
+
+
+def rows(name, kind, items, comment, width=""):
+    print(f"\n/* {comment} */\nstatic const {kind} {name}[]{width} = {{")
+    line = "   "
+    for item in items:
+        if len(line) + len(item) + 2 > 110:
+            print(line)
+            line = "   "
+        line += " " + item + ","
+    print(line + "\n};")
+
+
+def pair(r):
+    return "{0x%X, 0x%X}" % tuple(r)
+
+
+def case_runs(points):
+    """(first, last, step, delta) over the characters whose lower case is one other character."""
+    out = []
+    for c in points:
+        delta = ord(lower(chr(c))) - c
+        if out and out[-1][3] == delta and (c - out[-1][1] == out[-1][2] or (out[-1][0] == out[-1][1] and c - out[-1][1] <= 2)):
+            out[-1][2] = c - out[-1][1]
+            out[-1][1] = c
+        else:
+            out.append([c, c, 1, delta])
+    return out
+
+
+shape = {c: len(pre("a" + chr(c) + "a")) for c in POINTS}
+spaces = [c for c in POINTS if shape[c] == 2]
+marks = [c for c in POINTS if nfd(chr(c)) == chr(c) and strip(chr(c)) == ""]
+decomposed = [c for c in POINTS if nfd(chr(c)) != chr(c) and c not in HANGUL]
+dropped = [c for c in POINTS if clean(chr(c)) == ""]
+non = [c for c in POINTS if nfd(chr(c)) == chr(c) and nonstarter(c)]
+mark_set, non_set, space_set = set(marks), set(non), set(spaces)
+kept = [c for c in non if c not in mark_set]
+classes = {c: combining_class(c) for c in kept}
+lowered = [c for c in POINTS if lower(chr(c)) != chr(c)]
+long_lower = [c for c in lowered if len(lower(chr(c))) > 1]
+
+# What unicode.c takes for granted.
+assert long_lower == [0x130] and lower("\u0130") == "i\u0307"
+assert all(clean(chr(c)) in ("", chr(c)) or (clean(chr(c)) == " " and c in space_set) for c in POINTS)
+assert all(clean(chr(c)) in ("", " ") for c in spaces)
+assert all(shape[c] == 1 and lower(chr(c)) == chr(c) for c in kept)
+for c in HANGUL:
+    i = c - 0xAC00
+    t = i % 28
+    assert nfd(chr(c)) == chr(0x1100 + i // 588) + chr(0x1161 + i % 588 // 28) + (chr(0x11A7 + t) if t else "") == strip(chr(c))
+assert all(shape[c] == 1 for c in [*range(0x1100, 0x1200), *HANGUL])
+
+targets, sequences = [], []
+for c in decomposed:
+    rest = [ord(x) for x in strip(chr(c))]
+    assert rest == [ord(x) for x in nfd(chr(c)) if ord(x) not in mark_set]
+    assert len(strip(chr(c)).encode()) <= 3 * len(chr(c).encode()) and len(rest) <= 4
+    starters = [ord(x) not in non_set for x in nfd(chr(c))]
+    assert starters[0] if rest else starters[0] == any(starters)
+    if len(rest) <= 1:
+        targets.append("0x%X" % (rest[0] if rest else 1 if starters[0] else 0))
+    else:
+        targets.append("SC_SEQ(%d)" % len(sequences))
+        sequences += rest + [0]
+
+print(f"""/*
+ * Generated by make_unicode_data.py from tokenizers {tokenizers.__version__}: do not edit.
+ *
+ * For each code point what the package's BertNormalizer and BertPreTokenizer do with it.
+ */
+#ifndef SC_ENCODER_TOKENIZER_UNICODE_DATA_H
+#define SC_ENCODER_TOKENIZER_UNICODE_DATA_H
+
+#include <stdint.h>
+
+/* clang-format off */""")
+rows("space_ranges", "uint32_t", map(pair, ranges(spaces)), "Split words and vanish.", "[2]")
+rows("punct_ranges", "uint32_t", map(pair, ranges([c for c in POINTS if shape[c] == 3])), "Words of their own.", "[2]")
+rows("drop_ranges", "uint32_t", map(pair, ranges(dropped)), "Removed by clean_text.", "[2]")
+rows("cjk_ranges", "uint32_t", map(pair, ranges([c for c in POINTS if cjk(chr(c)) != chr(c)])), "Set apart by handle_chinese_chars.", "[2]")
+rows("mark_ranges", "uint32_t", map(pair, ranges(marks)), "Removed by strip_accents.", "[2]")
+rows("nonstarter_ranges", "uint32_t", map(pair, ranges(non)), "Have a combining class: canonical ordering passes over them.", "[2]")
+rows("kept_marks", "uint32_t", ["{0x%X, %d}" % (c, classes[c]) for c in kept],
+     "Marks that strip_accents leaves, with their combining class: these are sorted.", "[2]")
+rows("strip_runs", "uint32_t", ["{0x%X, %d}" % (a, b - a + 1) for a, b in ranges(decomposed)],
+     "Characters that decompose (Hangul apart): first, count; strip_targets has what is left of each, in order.", "[2]")
+print("\n#define SC_SEQ(i) (0x80000000u | (i)) /* more than one: from strip_sequences[i] to a 0 */")
+rows("strip_targets", "uint32_t", targets, "0: nothing is left; 1: nothing, but marks before it do not pass it.")
+rows("strip_sequences", "uint32_t", ["0x%X" % c for c in sequences], "Each ends with 0.")
+rows("case_runs", "int32_t", ["{0x%X, 0x%X, %d, %d}" % tuple(r) for r in case_runs([c for c in lowered if c not in long_lower])],
+     "Lower case: first, last, step, what to add. U+0130, which becomes two, is not here.", "[4]")
+print("\n/* clang-format on */\n\n#endif")
+sys.stdout.flush()
