@@ -6,6 +6,11 @@
  * orders, restarts what dies with back-off, forwards signals, and takes everything with it
  * when it ends.
  *
+ * A frontend that ends (unless it was drained, or with SC_EXIT_FATAL) is started again: at once, then
+ * after 100 ms, 200, 400 and so on up to SC_FRONTEND_DELAY_MAX_MS; SC_FRONTEND_SETTLED_MS after SC_CTL_READY
+ * its failures are forgotten. Workers live on meanwhile. A worker that closes its control connection has the
+ * grace to exit, then it is killed.
+ *
  * Signals: TERM or the first INT drains (SC_CTL_DRAIN, then at most drain_ms), a second INT
  * or TERM ends at once, HUP reopens logs, CHLD reaps (strangers too, as PID 1).
  */
@@ -22,10 +27,21 @@ struct sc_supervisor_spec {
     int settings_fd; /* sealed file the frontend reads as descriptor SC_FD_SETTINGS; -1: none */
     int64_t drain_ms;
     void (*reopen_logs)(void);                /* HUP, in the supervisor's own process; may be NULL */
-    void (*log)(int level, const char *line); /* where the supervisor's own lines go; must not block */
+    void (*log)(int level, const char *line); /* where the supervisor's own lines go (enum sc_log_level); must
+                                                 not block; NULL: nowhere */
+
+    /* Limits; 0 means the value of limits.h. */
+    int64_t connect_back_ms; /* SC_CONNECT_BACK_MS */
+    int64_t stop_grace_ms;   /* SC_STOP_GRACE_MS */
+    int64_t hello_ms;        /* SC_CTL_HELLO_MS */
+    uint32_t queue_bytes;    /* SC_CTL_QUEUE_BYTES */
 };
 
-/* Descriptors at fixed numbers in a fresh frontend. */
+/*
+ * Descriptors at fixed numbers in a fresh frontend; others than these and the standard ones (input is
+ * /dev/null) are closed. It runs in its own process group, so a terminal's Ctrl-C reaches the supervisor
+ * alone, with no signal blocked and every disposition the default.
+ */
 #define SC_FD_CONTROL 3
 #define SC_FD_SETTINGS 4
 
@@ -33,7 +49,15 @@ struct sc_supervisor_spec {
  */
 #define SC_EXIT_FATAL 2
 
-/* Runs until everything has ended; returns the exit code of the program (0 after an orderly stop). */
+/*
+ * Runs until everything has ended; returns the exit code of the program: 0 after an orderly stop, 1 when the
+ * drain had to be cut off or the supervisor itself cannot run, SC_EXIT_FATAL from the frontend, 128 + the
+ * number of a second signal.
+ *
+ * Called once, on the thread that lives longest (children die with the thread that made them). Other threads
+ * of the process must have all signals blocked. Standard descriptors are open. The process becomes a child
+ * subreaper; children that are not the supervisor's are reaped, and killed at the end.
+ */
 int sc_supervisor_run(const struct sc_supervisor_spec *spec);
 
 #endif

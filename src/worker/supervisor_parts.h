@@ -1,0 +1,218 @@
+/*
+ * What the parts of the supervisor share; private to supervisor*.c.
+ *
+ *   supervisor.c           life from start to end: loop, phases, sweeping
+ *   supervisor_signals.c   signals, reaping
+ *   supervisor_spawn.c     fork to exec
+ *   supervisor_peer.c      a control connection with a bounded queue
+ *   supervisor_frontend.c  the frontend's lives and its orders
+ *   supervisor_slots.c     the workers' lives
+ *   supervisor_strangers.c connections that have not yet said who they are
+ *
+ * One thread. Everything that happens is an event of the epoll set or a deadline; one event is
+ * taken at a time, so that no handler meets the stale event of something that another one closed. A deadline
+ * is milliseconds of sc_clock_ms, SC_NEVER if there is none. Children are reaped in one place
+ * (sc_super_reap), so a pid that is known here is never another process's.
+ */
+#ifndef SC_WORKER_SUPERVISOR_PARTS_H
+#define SC_WORKER_SUPERVISOR_PARTS_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "worker/backoff.h"
+#include "worker/control.h"
+#include "worker/supervisor.h"
+
+#define SC_NEVER INT64_MAX
+#define SC_PEER_TURN 16 /* messages taken from one peer before the others have their turn */
+
+struct sc_super;
+
+/* ---- control connections --------------------------------------------------------------- */
+
+struct sc_out;
+
+struct sc_peer {
+    int fd; /* -1: not connected */
+    uint64_t event;
+    struct sc_out *first, **last; /* waiting because the peer does not read */
+    size_t bytes;
+    unsigned fds;
+};
+
+/* Which source an epoll event is of; the low half of the event's 64 bits is an index. */
+enum sc_source { SC_ON_SIGNAL, SC_ON_LISTENER, SC_ON_FRONTEND, SC_ON_STRANGER, SC_ON_SLOT };
+static inline uint64_t sc_event(enum sc_source source, uint32_t index)
+{
+    return (uint64_t)source << 32 | index;
+}
+
+/* Not connected. */
+void sc_peer_init(struct sc_peer *p);
+/* Takes fd (non-blocking) and watches it. SC_ESYS: fd is closed. */
+int sc_peer_open(struct sc_super *s, struct sc_peer *p, int fd, uint64_t event) SC_MUST_USE;
+/* Forgets what is queued. Harmless if it is not connected. */
+void sc_peer_close(struct sc_super *s, struct sc_peer *p);
+/*
+ * Sends, or queues a copy (descriptors are duplicated, the caller keeps its own). Any error ends the peer,
+ * which is the caller's to do: SC_ELIMIT when the queue is full, SC_ECLOSED, SC_ENOMEM, SC_ESYS.
+ */
+int sc_peer_send(struct sc_super *s, struct sc_peer *p, uint16_t type, struct sc_span a, struct sc_span b,
+                 const int *fds, unsigned nfds) SC_MUST_USE;
+/* Sends what is queued, as far as it goes. */
+int sc_peer_flush(struct sc_super *s, struct sc_peer *p) SC_MUST_USE;
+
+/* ---- spawning -------------------------------------------------------------------------- */
+
+struct sc_child {
+    const char *exe;
+    char *const *argv;
+    char *const *env;
+    int control_fd;  /* becomes SC_FD_CONTROL; -1: none */
+    int settings_fd; /* becomes SC_FD_SETTINGS; -1: none */
+};
+/* A child in its own process group that dies with this process. Its pid, or SC_ESYS. What goes wrong
+ * after the fork is said on standard error, and the child ends with SC_EXIT_NOEXEC. */
+pid_t sc_super_spawn(struct sc_super *s, const struct sc_child *c) SC_MUST_USE;
+#define SC_EXIT_NOEXEC 127
+/* Signals a process group that has a leader not yet reaped. */
+void sc_super_kill(pid_t pid, int signal);
+
+/* ---- slots ----------------------------------------------------------------------------- */
+
+struct sc_slot {
+    uint32_t number;
+    uint32_t state; /* enum sc_slot_state */
+    uint64_t life;
+    pid_t pid; /* 0 while no process lives */
+    int wait_status;
+    int64_t delay_ms;
+    bool once;
+    bool stopping; /* ends with GONE */
+    bool attached;
+    uint32_t rank;     /* of the connection; only rank 0 is taken now */
+    unsigned statuses; /* received in this life */
+    uint8_t token[16]; /* of this life */
+    struct sc_peer peer;
+    struct sc_backoff backoff;
+    int64_t connect_by, kill_at, restart_at;
+    char *order; /* SLOT_START's payload; the strings below lie in it */
+    struct sc_span tag;
+    const char *exe;
+    char **argv;
+    const char **env; /* additions of SLOT_START, NULL-terminated */
+    char *text;       /* of the last status of this life; SC_STATUS_TEXT bytes */
+    size_t text_len;
+};
+
+/* The frontend's orders; SC_EPROTO if the payload is malformed. */
+int sc_slots_start(struct sc_super *s, struct sc_span payload) SC_MUST_USE;
+int sc_slots_stop(struct sc_super *s, struct sc_span payload) SC_MUST_USE;
+int sc_slots_kill(struct sc_super *s, struct sc_span payload) SC_MUST_USE;
+int sc_slots_attach(struct sc_super *s, const struct sc_ctl_message *m) SC_MUST_USE;
+/* A new frontend: nothing is attached any more, and it is told every slot. */
+void sc_slots_introduce(struct sc_super *s);
+/* The slot whose present life has this token, NULL if there is none that waits for its connection. */
+struct sc_slot *sc_slots_by_token(struct sc_super *s, const uint8_t token[16]);
+/* Takes the connection of a worker that has said hello. */
+void sc_slots_connected(struct sc_super *s, struct sc_slot *slot, int fd, const struct sc_ctl_hello *hello);
+void sc_slots_event(struct sc_super *s, uint32_t number, uint32_t events);
+bool sc_slots_owns(const struct sc_super *s, pid_t pid);
+/* The process with this pid has been reaped; false if it is no slot's. */
+bool sc_slots_reaped(struct sc_super *s, pid_t pid, int wait_status);
+/* Does what is due and returns the next deadline. */
+int64_t sc_slots_tick(struct sc_super *s, int64_t now);
+/* Stops every slot: with a signal to living processes, and KILL at kill_at. */
+void sc_slots_stop_all(struct sc_super *s, int signal, int64_t kill_at);
+/* Processes that live. */
+unsigned sc_slots_alive(const struct sc_super *s);
+void sc_slots_free(struct sc_super *s);
+
+/* ---- strangers ------------------------------------------------------------------------- */
+
+struct sc_stranger {
+    struct sc_peer peer;
+    int64_t hello_by;
+};
+/* Makes the connect-back socket and its name. SC_ESYS. */
+int sc_strangers_listen(struct sc_super *s) SC_MUST_USE;
+void sc_strangers_accept(struct sc_super *s);
+/* Hears whoever waits outside or has spoken meanwhile: before a worker is buried that may be among them. */
+void sc_strangers_hear(struct sc_super *s);
+void sc_strangers_event(struct sc_super *s, uint32_t index);
+int64_t sc_strangers_tick(struct sc_super *s, int64_t now);
+void sc_strangers_free(struct sc_super *s);
+
+/* ---- the frontend ---------------------------------------------------------------------- */
+
+struct sc_frontend {
+    pid_t pid; /* 0 while none lives */
+    uint64_t epoch;
+    struct sc_peer peer;
+    int64_t ready_at; /* SC_NEVER: not ready */
+    int64_t restart_at;
+    unsigned failures; /* since the last one that settled */
+};
+void sc_frontend_start(struct sc_super *s);
+void sc_frontend_event(struct sc_super *s, uint32_t events);
+bool sc_frontend_reaped(struct sc_super *s, pid_t pid, int wait_status);
+int64_t sc_frontend_tick(struct sc_super *s, int64_t now);
+/* Tells the frontend something; without a frontend nothing happens, one that does not read is killed. */
+void sc_frontend_tell(struct sc_super *s, uint16_t type, struct sc_span a, struct sc_span b, const int *fds,
+                      unsigned nfds);
+
+/* ---- the whole ------------------------------------------------------------------------- */
+
+enum sc_phase {
+    SC_RUNNING,
+    SC_DRAINING, /* the frontend finishes what it has; workers are kept running */
+    SC_STOPPING, /* no frontend will be started any more; everything ends */
+};
+
+struct sc_super {
+    const struct sc_supervisor_spec *spec;
+    int64_t connect_back_ms, stop_grace_ms, hello_ms;
+    uint32_t queue_bytes;
+    int epoll, signals, listener, null, journal;
+    sigset_t old_mask;
+    struct rlimit files; /* as it was found; children get it back */
+    char address[32];    /* connect-back, as SC_ENV_SOCKET has it */
+
+    enum sc_phase phase;
+    int exit_code;
+    int64_t drain_by;       /* the frontend is killed */
+    int64_t leave_by;       /* what still lives then is left to the system */
+    int64_t listener_pause; /* no descriptor was free to accept with */
+    int64_t refusal_said;   /* when a refused connection was last logged: anybody on the host can try */
+    bool children_wait;     /* more to reap than one turn took */
+
+    struct sc_frontend frontend;
+    struct sc_stranger strangers[SC_CTL_STRANGERS_MAX];
+    struct sc_slot *slots[SC_SLOTS_MAX];
+    uint32_t slots_top;            /* every used slot is below */
+    struct sc_ctl_message message; /* the one being handled */
+};
+
+void sc_super_log(struct sc_super *s, int level, const char *fmt, ...) SC_PRINTF(3, 4);
+/* INT or TERM: the first drains, the second kills. */
+void sc_super_interrupted(struct sc_super *s, int signal);
+/* The frontend has ended and none will follow: ends the workers, then the program with this code. */
+void sc_super_stop(struct sc_super *s, int exit_code);
+
+/* Blocks the signals that are ours and makes the descriptor that delivers them. SC_ESYS. */
+int sc_signals_open(struct sc_super *s) SC_MUST_USE;
+void sc_signals_event(struct sc_super *s);
+/* Reaps children that have ended, a bounded number of them. */
+void sc_super_reap(struct sc_super *s);
+/* Kills every child that is left, ours or adopted, until there is none or limit_ms is over. */
+void sc_super_sweep(struct sc_super *s, int64_t limit_ms);
+
+#endif

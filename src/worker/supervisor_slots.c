@@ -1,0 +1,485 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "worker/supervisor_parts.h"
+
+/* ---- what the frontend is told --------------------------------------------------------- */
+
+static void announce(struct sc_super *s, const struct sc_slot *slot)
+{
+    char bytes[sizeof(struct sc_ctl_slot) + SC_CTL_TAG_MAX];
+    struct sc_ctl_slot c = {.slot = slot->number,
+                            .state = slot->state,
+                            .life = slot->life,
+                            .pid = (int32_t)slot->pid,
+                            .wait_status = slot->wait_status,
+                            .delay_ms = slot->delay_ms,
+                            .attached = slot->attached,
+                            .tag_len = (uint32_t)slot->tag.n};
+    memcpy(bytes, &c, sizeof c);
+    if (slot->tag.n)
+        memcpy(bytes + sizeof c, slot->tag.p, slot->tag.n);
+    sc_frontend_tell(s, SC_CTL_SLOT_STATE, sc_span(bytes, sizeof c + slot->tag.n),
+                     sc_span(slot->text, slot->text_len), NULL, 0);
+}
+
+static void set_state(struct sc_super *s, struct sc_slot *slot, enum sc_slot_state state)
+{
+    slot->state = state;
+    announce(s, slot);
+}
+
+void sc_slots_introduce(struct sc_super *s)
+{
+    for (uint32_t i = 0; i < s->slots_top; i++) {
+        if (s->slots[i]) {
+            s->slots[i]->attached = false;
+            announce(s, s->slots[i]);
+        }
+    }
+}
+
+/* ---- one slot -------------------------------------------------------------------------- */
+
+static void slot_free(struct sc_super *s, struct sc_slot *slot)
+{
+    sc_peer_close(s, &slot->peer);
+    free(slot->order);
+    free(slot->argv);
+    free(slot->env);
+    free(slot->text);
+    free(slot);
+}
+
+/* Copies what SLOT_START says. NULL if there is no memory. */
+static struct sc_slot *slot_new(struct sc_super *s, struct sc_span payload)
+{
+    struct sc_slot *slot = calloc(1, sizeof *slot);
+    if (!slot)
+        return NULL;
+    sc_peer_init(&slot->peer);
+    slot->order = malloc(payload.n);
+    slot->text = malloc(SC_STATUS_TEXT);
+    if (!slot->order || !slot->text)
+        goto fail;
+    memcpy(slot->order, payload.p, payload.n);
+
+    struct sc_ctl_start start;
+    struct sc_span argv, env;
+    if (sc_ctl_read_start(sc_span(slot->order, payload.n), &start, &slot->tag, &argv, &env) < 0)
+        goto fail;
+    slot->argv = calloc(start.argc, sizeof *slot->argv);
+    slot->env = calloc((size_t)start.envc + 1, sizeof *slot->env);
+    if (!slot->argv || !slot->env)
+        goto fail;
+    slot->exe = sc_ctl_next_string(&argv);
+    for (uint32_t i = 0; i + 1 < start.argc; i++)
+        slot->argv[i] = (char *)(uintptr_t)sc_ctl_next_string(&argv);
+    for (uint32_t i = 0; i < start.envc; i++)
+        slot->env[i] = sc_ctl_next_string(&env);
+
+    slot->number = start.slot;
+    slot->once = start.flags & SC_START_ONCE;
+    slot->connect_by = slot->kill_at = slot->restart_at = SC_NEVER;
+    sc_backoff_init(&slot->backoff, start.retry_window_ms);
+    return slot;
+fail:
+    slot_free(s, slot);
+    return NULL;
+}
+
+static void set_text(struct sc_slot *slot, struct sc_span text)
+{
+    slot->text_len = SC_MIN(text.n, SC_STATUS_TEXT);
+    if (slot->text_len)
+        memcpy(slot->text, text.p, slot->text_len);
+}
+
+static bool same_name(const char *a, const char *b)
+{
+    size_t n = strcspn(a, "=");
+    return strncmp(a, b, n) == 0 && b[n] == '=';
+}
+
+static bool named_in(const char *const *list, const char *entry)
+{
+    for (; *list; list++) {
+        if (same_name(*list, entry))
+            return true;
+    }
+    return false;
+}
+
+/* The supervisor's environment, in it the slot's additions, in them `ours`. The caller frees the list alone.
+ */
+static char **make_env(const struct sc_slot *slot, const char *const *ours)
+{
+    size_t n = 0, max = 1;
+    for (char **e = environ; e && *e; e++)
+        max++;
+    for (const char **e = slot->env; *e; e++)
+        max++;
+    for (const char *const *e = ours; *e; e++)
+        max++;
+    char **env = calloc(max, sizeof *env);
+    if (!env)
+        return NULL;
+    for (char **e = environ; e && *e; e++) {
+        if (!named_in(slot->env, *e) && !named_in(ours, *e))
+            env[n++] = *e;
+    }
+    for (const char **e = slot->env; *e; e++) {
+        if (!named_in(ours, *e))
+            env[n++] = (char *)(uintptr_t)*e;
+    }
+    for (const char *const *e = ours; *e; e++)
+        env[n++] = (char *)(uintptr_t)*e;
+    return env;
+}
+
+static pid_t spawn_worker(struct sc_super *s, struct sc_slot *slot)
+{
+    if (getrandom(slot->token, sizeof slot->token, GRND_NONBLOCK) != (ssize_t)sizeof slot->token)
+        return SC_ESYS;
+    char address[sizeof SC_ENV_SOCKET + sizeof s->address + 1];
+    char token[sizeof SC_ENV_TOKEN + 2 * sizeof slot->token + 1];
+    snprintf(address, sizeof address, "%s=%s", SC_ENV_SOCKET, s->address);
+    int n = snprintf(token, sizeof token, "%s=", SC_ENV_TOKEN);
+    for (size_t i = 0; i < sizeof slot->token; i++)
+        n += snprintf(token + n, sizeof token - (size_t)n, "%02x", slot->token[i]);
+    const char *const ours[] = {address, token, SC_ENV_RANK "=0", NULL};
+
+    char **env = make_env(slot, ours);
+    if (!env)
+        return SC_ENOMEM;
+    struct sc_child c = {
+        .exe = slot->exe, .argv = slot->argv, .env = env, .control_fd = -1, .settings_fd = -1};
+    pid_t pid = sc_super_spawn(s, &c);
+    free(env);
+    return pid;
+}
+
+static void remove_slot(struct sc_super *s, struct sc_slot *slot)
+{
+    slot->delay_ms = -1;
+    set_state(s, slot, SC_SLOT_GONE);
+    s->slots[slot->number] = NULL;
+    while (s->slots_top > 0 && !s->slots[s->slots_top - 1])
+        s->slots_top--;
+    slot_free(s, slot);
+}
+
+/* A life is over, or could not begin. */
+static void life_ended(struct sc_super *s, struct sc_slot *slot, int wait_status, int64_t now)
+{
+    sc_peer_close(s, &slot->peer);
+    slot->pid = 0;
+    slot->attached = false;
+    slot->connect_by = slot->kill_at = SC_NEVER;
+    slot->wait_status = wait_status;
+    if (slot->state == SC_SLOT_LOADED)
+        slot->text_len = 0; /* facts about what is gone */
+    if (slot->stopping || s->phase == SC_STOPPING) {
+        remove_slot(s, slot);
+        return;
+    }
+    bool exited = WIFEXITED(wait_status);
+    if (slot->once || (exited && WEXITSTATUS(wait_status) == SC_EXIT_FATAL))
+        slot->delay_ms = -1;
+    else
+        slot->delay_ms = sc_backoff_failed(&slot->backoff, now);
+    if (slot->delay_ms < 0)
+        slot->delay_ms = -1;
+    else
+        slot->restart_at = now + slot->delay_ms;
+    sc_super_log(s, SC_LOG_WARN, "Worker %.*s (slot %u, life %llu) ended with %s %d; %s.", SC_FMT(slot->tag),
+                 slot->number, (unsigned long long)slot->life, exited ? "code" : "signal",
+                 exited ? WEXITSTATUS(wait_status) : WTERMSIG(wait_status),
+                 slot->delay_ms < 0 ? "it is not started again" : "it is started again");
+    set_state(s, slot, SC_SLOT_EXITED);
+}
+
+static void life_begins(struct sc_super *s, struct sc_slot *slot, int64_t now)
+{
+    slot->restart_at = SC_NEVER;
+    slot->life++;
+    slot->text_len = 0;
+    slot->statuses = 0;
+    slot->wait_status = 0;
+    slot->delay_ms = 0;
+    pid_t pid = spawn_worker(s, slot);
+    if (pid < 0) {
+        char why[256];
+        int n = snprintf(why, sizeof why, "cannot start a process: %s",
+                         pid == SC_ENOMEM ? sc_strerror(pid) : strerror(errno));
+        set_text(slot, sc_span(why, (size_t)SC_MIN(n, (int)sizeof why - 1)));
+        life_ended(s, slot, W_EXITCODE(SC_EXIT_NOEXEC, 0), now);
+        return;
+    }
+    slot->pid = pid;
+    slot->connect_by = now + s->connect_back_ms;
+    set_state(s, slot, SC_SLOT_STARTING);
+}
+
+static void kill_life(struct sc_slot *slot)
+{
+    slot->connect_by = slot->kill_at = SC_NEVER;
+    if (slot->pid)
+        sc_super_kill(slot->pid, SIGKILL);
+}
+
+/* ---- orders ---------------------------------------------------------------------------- */
+
+/* The slot that an order is about; NULL if there is none, which a race between order and death explains. */
+static struct sc_slot *find_slot(struct sc_super *s, uint32_t number, const char *order)
+{
+    struct sc_slot *slot = number < SC_SLOTS_MAX ? s->slots[number] : NULL;
+    if (!slot)
+        sc_super_log(s, SC_LOG_DEBUG, "%s for slot %u, which is not occupied.", order, number);
+    return slot;
+}
+
+int sc_slots_start(struct sc_super *s, struct sc_span payload)
+{
+    struct sc_ctl_start start;
+    struct sc_span tag, argv, env;
+    int rc = sc_ctl_read_start(payload, &start, &tag, &argv, &env);
+    if (rc < 0)
+        return rc;
+    if (s->phase == SC_STOPPING)
+        return SC_OK;
+    if (s->slots[start.slot]) {
+        sc_super_log(s, SC_LOG_ERROR, "SLOT_START for slot %u, which is occupied.", start.slot);
+        return SC_OK;
+    }
+    struct sc_slot *slot = slot_new(s, payload);
+    if (!slot)
+        return SC_ENOMEM;
+    s->slots[start.slot] = slot;
+    s->slots_top = SC_MAX(s->slots_top, start.slot + 1);
+    life_begins(s, slot, sc_clock_ms());
+    return SC_OK;
+}
+
+static void stop_slot(struct sc_super *s, struct sc_slot *slot, int signal, int64_t kill_at)
+{
+    slot->stopping = true;
+    if (!slot->pid) {
+        remove_slot(s, slot);
+        return;
+    }
+    slot->connect_by = SC_NEVER;
+    slot->kill_at = signal == SIGKILL ? SC_NEVER : SC_MIN(slot->kill_at, kill_at);
+    sc_super_kill(slot->pid, signal);
+}
+
+int sc_slots_stop(struct sc_super *s, struct sc_span payload)
+{
+    struct sc_ctl_slot order;
+    int rc = sc_ctl_read_fixed(payload, &order, sizeof order);
+    if (rc < 0)
+        return rc;
+    struct sc_slot *slot = find_slot(s, order.slot, "SLOT_STOP");
+    if (slot && !slot->stopping)
+        stop_slot(s, slot, SIGTERM, sc_clock_ms() + s->stop_grace_ms);
+    return SC_OK;
+}
+
+int sc_slots_kill(struct sc_super *s, struct sc_span payload)
+{
+    struct sc_ctl_slot order;
+    int rc = sc_ctl_read_fixed(payload, &order, sizeof order);
+    if (rc < 0)
+        return rc;
+    struct sc_slot *slot = find_slot(s, order.slot, "SLOT_KILL");
+    if (slot && slot->life == order.life)
+        kill_life(slot);
+    return SC_OK;
+}
+
+int sc_slots_attach(struct sc_super *s, const struct sc_ctl_message *m)
+{
+    struct sc_ctl_attach order;
+    int rc = sc_ctl_read_fixed(m->payload, &order, sizeof order);
+    if (rc < 0)
+        return rc;
+    if (order.epoch != s->frontend.epoch)
+        return SC_EPROTO;
+    struct sc_slot *slot = find_slot(s, order.slot, "ATTACH");
+    if (!slot || slot->life != order.life || slot->peer.fd < 0)
+        return SC_OK;
+    rc = sc_peer_send(s, &slot->peer, SC_CTL_ATTACH, m->payload, sc_span(NULL, 0), m->fds, m->nfds);
+    if (rc < 0 && rc != SC_ECLOSED) {
+        sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: it does not take its channels: %s.",
+                     SC_FMT(slot->tag), slot->number, sc_strerror(rc));
+        kill_life(slot);
+    }
+    slot->attached = rc == SC_OK;
+    return SC_OK;
+}
+
+/* ---- what workers do ------------------------------------------------------------------- */
+
+struct sc_slot *sc_slots_by_token(struct sc_super *s, const uint8_t token[16])
+{
+    for (uint32_t i = 0; i < s->slots_top; i++) {
+        struct sc_slot *slot = s->slots[i];
+        if (slot && slot->pid && slot->state == SC_SLOT_STARTING && memcmp(slot->token, token, 16) == 0)
+            return slot;
+    }
+    return NULL;
+}
+
+void sc_slots_connected(struct sc_super *s, struct sc_slot *slot, int fd, const struct sc_ctl_hello *hello)
+{
+    if (sc_peer_open(s, &slot->peer, fd, sc_event(SC_ON_SLOT, slot->number)) < 0) {
+        kill_life(slot);
+        return;
+    }
+    slot->rank = hello->rank;
+    slot->connect_by = SC_NEVER;
+    set_state(s, slot, SC_SLOT_CONNECTED);
+}
+
+static int take_status(struct sc_super *s, struct sc_slot *slot, const struct sc_ctl_message *m)
+{
+    struct sc_ctl_status status;
+    struct sc_span text;
+    if (m->type != SC_CTL_STATUS || m->nfds || sc_ctl_read_status(m->payload, &status, &text) < 0)
+        return SC_EPROTO;
+    if (slot->statuses++ == SC_STATUS_MAX)
+        return SC_EPROTO;
+    if (status.state == SC_SLOT_LOADED && slot->state != SC_SLOT_LOADED)
+        sc_backoff_loaded(&slot->backoff, sc_clock_ms());
+    set_text(slot, text);
+    set_state(s, slot, (enum sc_slot_state)status.state);
+    return SC_OK;
+}
+
+void sc_slots_event(struct sc_super *s, uint32_t number, uint32_t events)
+{
+    struct sc_slot *slot = s->slots[number];
+    if (!slot || slot->peer.fd < 0)
+        return;
+    int rc = events & EPOLLOUT ? sc_peer_flush(s, &slot->peer) : SC_OK;
+    for (int i = 0; rc >= 0 && i < SC_PEER_TURN; i++) {
+        rc = sc_ctl_receive(slot->peer.fd, &s->message);
+        if (rc <= 0)
+            break;
+        rc = take_status(s, slot, &s->message);
+        sc_ctl_close_fds(&s->message);
+    }
+    if (rc >= 0)
+        return;
+    if (rc != SC_ECLOSED) {
+        sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: %s.", SC_FMT(slot->tag), number,
+                     sc_strerror(rc));
+        kill_life(slot);
+        sc_peer_close(s, &slot->peer);
+        return;
+    }
+    sc_peer_close(s, &slot->peer);
+    /* It is ending, or of no use any more; in the first case its exit code is worth waiting for. */
+    slot->kill_at = SC_MIN(slot->kill_at, sc_clock_ms() + s->stop_grace_ms);
+}
+
+static struct sc_slot *slot_of(const struct sc_super *s, pid_t pid)
+{
+    for (uint32_t i = 0; i < s->slots_top; i++) {
+        if (s->slots[i] && s->slots[i]->pid == pid)
+            return s->slots[i];
+    }
+    return NULL;
+}
+
+bool sc_slots_owns(const struct sc_super *s, pid_t pid)
+{
+    return slot_of(s, pid) != NULL;
+}
+
+/* What the worker said before it died may still lie in its socket, which may not even be accepted yet. */
+static void read_last_words(struct sc_super *s, struct sc_slot *slot)
+{
+    if (slot->state == SC_SLOT_STARTING)
+        sc_strangers_hear(s);
+    int rc = SC_OK;
+    while (rc == SC_OK && slot->peer.fd >= 0 && sc_ctl_receive(slot->peer.fd, &s->message) > 0) {
+        rc = take_status(s, slot, &s->message); /* an error after SC_STATUS_MAX of them */
+        sc_ctl_close_fds(&s->message);
+    }
+}
+
+bool sc_slots_reaped(struct sc_super *s, pid_t pid, int wait_status)
+{
+    struct sc_slot *slot = slot_of(s, pid);
+    if (!slot)
+        return false;
+    read_last_words(s, slot);
+    if (slot->state == SC_SLOT_STARTING && WIFEXITED(wait_status) &&
+        WEXITSTATUS(wait_status) == SC_EXIT_NOEXEC) {
+        char why[SC_STATUS_TEXT];
+        int n = snprintf(why, sizeof why, "cannot run %s", slot->exe);
+        set_text(slot, sc_span(why, (size_t)SC_MIN(n, (int)sizeof why - 1)));
+    }
+    life_ended(s, slot, wait_status, sc_clock_ms());
+    return true;
+}
+
+/* ---- time and the end ------------------------------------------------------------------ */
+
+static void slot_tick(struct sc_super *s, struct sc_slot *slot, int64_t now)
+{
+    if (slot->connect_by <= now) {
+        sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: it has not connected in %lld ms.",
+                     SC_FMT(slot->tag), slot->number, (long long)s->connect_back_ms);
+        kill_life(slot);
+    }
+    if (slot->kill_at <= now)
+        kill_life(slot);
+    if (slot->restart_at <= now)
+        life_begins(s, slot, now);
+}
+
+int64_t sc_slots_tick(struct sc_super *s, int64_t now)
+{
+    int64_t next = SC_NEVER;
+    for (uint32_t i = 0; i < s->slots_top; i++) {
+        struct sc_slot *slot = s->slots[i];
+        if (!slot)
+            continue;
+        slot_tick(s, slot, now);
+        next = SC_MIN(next, SC_MIN(slot->connect_by, SC_MIN(slot->kill_at, slot->restart_at)));
+    }
+    return next;
+}
+
+void sc_slots_stop_all(struct sc_super *s, int signal, int64_t kill_at)
+{
+    for (uint32_t i = s->slots_top; i-- > 0;) {
+        if (s->slots[i])
+            stop_slot(s, s->slots[i], signal, kill_at);
+    }
+}
+
+unsigned sc_slots_alive(const struct sc_super *s)
+{
+    unsigned n = 0;
+    for (uint32_t i = 0; i < s->slots_top; i++)
+        n += s->slots[i] && s->slots[i]->pid;
+    return n;
+}
+
+void sc_slots_free(struct sc_super *s)
+{
+    for (uint32_t i = 0; i < s->slots_top; i++) {
+        if (s->slots[i])
+            slot_free(s, s->slots[i]);
+    }
+    s->slots_top = 0;
+}
