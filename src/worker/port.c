@@ -328,9 +328,9 @@ static void reclaim(struct end *e)
         uint64_t entry =
             atomic_load_explicit(&e->shared->rels[e->rel.mine % SC_CHAN_HELD_MAX], memory_order_relaxed);
         sc_ring_consumed(&e->rel, &e->shared->rel);
-        e->out--;
+        e->out -= e->out > 0;
         if (entry == SC_RELEASE_LARGE)
-            e->large--;
+            e->large -= e->large > 0;
         else
             sc_arena_release(&e->arena, entry);
     }
