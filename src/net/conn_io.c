@@ -92,6 +92,8 @@ static size_t destination(struct sc_conn *c, char **to)
 static void received(struct sc_conn *c, const char *to, size_t n)
 {
     if (c->block && to == c->block->data + c->end) {
+        if (c->state == SC_CONN_HEAD && c->pos == c->end)
+            c->x.start_ns = c->read_ns;
         c->end += (uint32_t)n;
         return;
     }
