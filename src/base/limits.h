@@ -69,6 +69,10 @@
 #define SC_FRONTEND_SETTLED_MS 10000  /* a frontend that was ready for so long has no failures behind it */
 #define SC_FRONTEND_DELAY_MAX_MS 5000 /* between two lives of a frontend that keeps failing */
 
+/* --- metrics --- */
+#define SC_METRIC_LABELS_MAX 8
+#define SC_METRIC_SERIES_MAX 4096 /* of one family; more are not recorded */
+
 /* --- model --- */
 #define SC_MODEL_NAME_MAX 255
 #define SC_MODELS_MAX 1024

@@ -1,0 +1,171 @@
+/* The counters of models: one block of cells per version, its loops' parts on their own cache lines. */
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "metrics/internal.h"
+
+/* WorkerLoadTime's series of a version, released with it. */
+struct sc_metrics_loads {
+    struct sc_metrics_loads *next;
+    struct sc_series *series;
+};
+
+static const char *const labels[] = {"model_name", "model_version", "hostname"};
+
+static uint64_t sum(const struct sc_metrics *m, const struct sc_metrics_model *h, unsigned metric)
+{
+    uint64_t v = 0;
+    for (unsigned l = 0; l < m->nloops; l++)
+        v += atomic_load_explicit(&h->cells[l * SC_MM_STRIDE + metric], memory_order_relaxed);
+    return v;
+}
+
+struct sc_metrics_model *sc_metrics_model(struct sc_metrics *m, const char *name, const char *version)
+{
+    struct sc_metrics_name **n = &m->names;
+    while (*n && strcmp((*n)->name, name) != 0)
+        n = &(*n)->next;
+    if (!*n) {
+        *n = sc_alloc(sizeof **n);
+        (*n)->name = sc_strdup(name);
+    }
+    struct sc_metrics_model **h = &(*n)->versions;
+    for (; *h; h = &(*h)->next)
+        if (strcmp((*h)->version, version) == 0) {
+            (*h)->refs++;
+            return *h;
+        }
+    *h = sc_alloc(sizeof **h);
+    (*h)->name = *n;
+    (*h)->version = sc_strdup(version);
+    (*h)->refs = 1;
+    (*h)->cells = sc_metrics_lines((size_t)m->nloops * SC_MM_STRIDE / SC_LINE_WORDS, &(*h)->memory);
+    return *h;
+}
+
+static void free_model(struct sc_metrics_model *h)
+{
+    for (struct sc_metrics_loads *l = h->loads, *next; l; l = next) {
+        next = l->next;
+        sc_series_release(l->series);
+        free(l);
+    }
+    free(h->version);
+    free(h->memory);
+    free(h);
+}
+
+void sc_metrics_model_release(struct sc_metrics *m, struct sc_metrics_model *h)
+{
+    if (!h || --h->refs > 0)
+        return;
+    struct sc_metrics_name *name = h->name;
+    struct sc_metrics_model **p = &name->versions;
+    while (*p != h)
+        p = &(*p)->next;
+    *p = h->next;
+    for (unsigned i = 0; i < SC_MM_VERSIONED; i++)
+        name->gone[i] += sum(m, h, i);
+    free_model(h);
+    if (name->versions)
+        return;
+    struct sc_metrics_name **n = &m->names;
+    while (*n != name)
+        n = &(*n)->next;
+    *n = name->next;
+    free(name->name);
+    free(name);
+}
+
+void sc_metrics_models_del(struct sc_metrics *m)
+{
+    while (m->names) {
+        struct sc_metrics_name *n = m->names;
+        m->names = n->next;
+        while (n->versions) {
+            struct sc_metrics_model *h = n->versions;
+            n->versions = h->next;
+            free_model(h);
+        }
+        free(n->name);
+        free(n);
+    }
+}
+
+void sc_metrics_worker_loaded(struct sc_metrics *m, struct sc_metrics_model *h, const char *worker, double ms)
+{
+    static const char *const names[] = {"WorkerName", "Level"};
+    const char *const values[] = {worker, "Host"};
+    struct sc_family *f = sc_metrics_family(m, SC_METRIC_GAUGE, "WorkerLoadTime", "Milliseconds", names, 2);
+    struct sc_series *s = sc_family_series(f, values);
+    if (!s)
+        return;
+    sc_series_set(s, ms);
+    for (struct sc_metrics_loads *l = h->loads; l; l = l->next)
+        if (l->series == s) {
+            sc_series_release(s); /* a restarted worker: one reference is enough */
+            return;
+        }
+    struct sc_metrics_loads *l = sc_alloc(sizeof *l);
+    *l = (struct sc_metrics_loads){h->loads, s};
+    h->loads = l;
+}
+
+static void sample(struct sc_metrics *m, struct sc_prom *w, const char *name, const char *version, double v)
+{
+    const char *const values[] = {name, version, m->host};
+    sc_prom_sample(w, labels, values, SC_COUNT(labels), v);
+}
+
+/* A series of TorchServe's counters appears with its first event. */
+static void render_inference(struct sc_metrics *m, struct sc_prom *w, unsigned metric, double scale)
+{
+    for (const struct sc_metrics_name *n = m->names; n; n = n->next) {
+        uint64_t any = n->gone[metric];
+        for (const struct sc_metrics_model *h = n->versions; h; h = h->next) {
+            any += sum(m, h, metric);
+            uint64_t own = sum(m, h, metric + SC_MM_VERSIONED);
+            if (own)
+                sample(m, w, n->name, h->version, (double)own / scale);
+        }
+        if (any)
+            sample(m, w, n->name, "default", (double)any / scale);
+    }
+}
+
+void sc_metrics_render_models(struct sc_metrics *m, struct sc_prom *w)
+{
+    static const struct {
+        const char *name, *unit;
+        enum sc_model_metric metric;
+        double scale;
+    } inference[] = {
+        {"ts_inference_requests_total", "Torchserve prometheus counter metric with unit: Count",
+         SC_MM_REQUESTS, 1},
+        {"ts_inference_latency_microseconds", "Torchserve prometheus counter metric with unit: Microseconds",
+         SC_MM_LATENCY_NS, 1000},
+        {"ts_queue_latency_microseconds", "Torchserve prometheus counter metric with unit: Microseconds",
+         SC_MM_QUEUE_NS, 1000},
+    };
+    static const struct {
+        const char *name, *type, *help;
+        enum sc_model_metric metric;
+    } own[] = {
+        {"sconce_queue_depth", "gauge", "Requests that wait for a worker", SC_MM_QUEUED},
+        {"sconce_in_flight", "gauge", "Requests that a worker has", SC_MM_RUNNING},
+        {"sconce_batches_total", "counter", "Batches given to workers", SC_MM_BATCHES},
+        {"sconce_batch_requests_total", "counter", "Requests in those batches", SC_MM_BATCHED},
+        {"sconce_replays_total", "counter", "Requests run again after their worker died", SC_MM_REPLAYS},
+        {"sconce_worker_restarts_total", "counter", "Workers started again", SC_MM_RESTARTS},
+    };
+    for (unsigned i = 0; i < SC_COUNT(inference); i++) {
+        sc_prom_family(w, inference[i].name, "counter", inference[i].unit);
+        render_inference(m, w, inference[i].metric, inference[i].scale);
+    }
+    for (unsigned i = 0; i < SC_COUNT(own); i++) {
+        sc_prom_family(w, own[i].name, own[i].type, own[i].help);
+        for (const struct sc_metrics_name *n = m->names; n; n = n->next)
+            for (const struct sc_metrics_model *h = n->versions; h; h = h->next)
+                sample(m, w, n->name, h->version, (double)(int64_t)sum(m, h, own[i].metric));
+    }
+}

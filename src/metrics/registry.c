@@ -1,0 +1,264 @@
+#include "metrics/registry.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "metrics/internal.h"
+
+static const char *const type_names[] = {"counter", "gauge", "histogram"};
+static const double bounds[SC_HISTOGRAM_BUCKETS] = {0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25,
+                                                    0.5,   0.75, 1.0,   2.5,  5.0,   7.5, 10.0};
+
+void *sc_metrics_lines(size_t count, void **memory)
+{
+    char *p = sc_alloc_array(count + 1, 64);
+    *memory = p;
+    return p + (64 - (uintptr_t)p % 64) % 64;
+}
+
+struct sc_metrics *sc_metrics_new(unsigned nloops, const char *hostname)
+{
+    struct sc_metrics *m = sc_alloc(sizeof *m);
+    m->nloops = nloops;
+    m->host = sc_strdup(hostname);
+    _Static_assert(sizeof(struct sc_host_cell) == 64, "a loop's line");
+    m->hosts = sc_metrics_lines(nloops, &m->memory);
+    return m;
+}
+
+static void free_series(struct sc_series *s)
+{
+    for (unsigned i = 0; i < SC_METRIC_LABELS_MAX; i++)
+        free(s->values[i]);
+    free(s->memory);
+    free(s);
+}
+
+void sc_metrics_del(struct sc_metrics *m)
+{
+    if (!m)
+        return;
+    sc_metrics_models_del(m);
+    for (struct sc_family *f = m->families, *next; f; f = next) {
+        next = f->next;
+        for (struct sc_series *s = f->series, *after; s; s = after) {
+            after = s->next;
+            free_series(s);
+        }
+        for (unsigned i = 0; i < f->nlabels; i++)
+            free(f->labels[i]);
+        free(f->name);
+        free(f->help);
+        free(f);
+    }
+    free(m->memory);
+    free(m->host);
+    free(m);
+}
+
+/* --- families ---------------------------------------------------------------------------------------- */
+
+struct sc_family *sc_metrics_family(struct sc_metrics *m, enum sc_metric_type type, const char *name,
+                                    const char *unit, const char *const *labels, unsigned nlabels)
+{
+    struct sc_family **end = &m->families;
+    for (; *end; end = &(*end)->next)
+        if (strcmp((*end)->name, name) == 0)
+            return (*end)->type == type && (*end)->nlabels == nlabels + 1 ? *end : NULL;
+    if (nlabels >= SC_METRIC_LABELS_MAX)
+        return NULL;
+    struct sc_family *f = *end = sc_alloc(sizeof *f);
+    char help[256];
+    snprintf(help, sizeof help, "Torchserve prometheus %s metric with unit: %s", type_names[type], unit);
+    f->metrics = m;
+    f->type = type;
+    f->name = sc_strdup(name);
+    f->help = sc_strdup(help);
+    for (; f->nlabels < nlabels; f->nlabels++)
+        f->labels[f->nlabels] = sc_strdup(labels[f->nlabels]);
+    f->labels[f->nlabels++] = sc_strdup("Hostname");
+    unsigned words = type == SC_METRIC_HISTOGRAM ? SC_HISTOGRAM_BUCKETS + 2 : 1;
+    f->stride = (words + SC_LINE_WORDS - 1) / SC_LINE_WORDS * SC_LINE_WORDS;
+    return f;
+}
+
+struct sc_series *sc_family_series(struct sc_family *f, const char *const *values)
+{
+    if (!f)
+        return NULL;
+    struct sc_series **end = &f->series;
+    for (; *end; end = &(*end)->next) {
+        unsigned same = 0;
+        while (same < f->nlabels - 1 && strcmp((*end)->values[same], values[same]) == 0)
+            same++;
+        if (same == f->nlabels - 1) {
+            (*end)->refs++;
+            return *end;
+        }
+    }
+    if (f->nseries == SC_METRIC_SERIES_MAX)
+        return NULL;
+    struct sc_series *s = *end = sc_alloc(sizeof *s);
+    s->family = f;
+    s->refs = 1;
+    for (unsigned i = 0; i < f->nlabels - 1; i++)
+        s->values[i] = sc_strdup(values[i]);
+    s->values[f->nlabels - 1] = sc_strdup(f->metrics->host);
+    if (f->type != SC_METRIC_GAUGE)
+        s->cells = sc_metrics_lines((size_t)f->metrics->nloops * f->stride / SC_LINE_WORDS, &s->memory);
+    f->nseries++;
+    return s;
+}
+
+void sc_series_release(struct sc_series *s)
+{
+    if (!s || --s->refs > 0)
+        return;
+    struct sc_series **p = &s->family->series;
+    while (*p != s)
+        p = &(*p)->next;
+    *p = s->next;
+    s->family->nseries--;
+    free_series(s);
+}
+
+void sc_series_set(struct sc_series *s, double v)
+{
+    if (!s)
+        return;
+    s->gauge = v;
+    s->seen = true;
+}
+
+static double as_double(uint64_t bits)
+{
+    double v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+/* A double that one thread adds to and another may read. */
+static void add_double(_Atomic uint64_t *cell, double v)
+{
+    v += as_double(atomic_load_explicit(cell, memory_order_relaxed));
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    atomic_store_explicit(cell, bits, memory_order_relaxed);
+}
+
+void sc_series_add(struct sc_series *s, unsigned loop, double v)
+{
+    if (s)
+        add_double(&s->cells[loop * s->family->stride], v);
+}
+
+void sc_series_observe(struct sc_series *s, unsigned loop, double v)
+{
+    if (!s)
+        return;
+    _Atomic uint64_t *cells = &s->cells[loop * s->family->stride];
+    unsigned i = 0;
+    while (i < SC_HISTOGRAM_BUCKETS && v > bounds[i])
+        i++;
+    atomic_store_explicit(&cells[i], atomic_load_explicit(&cells[i], memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    add_double(&cells[SC_HISTOGRAM_BUCKETS + 1], v);
+}
+
+static void render_histogram(struct sc_prom *w, const struct sc_family *f, const struct sc_series *s)
+{
+    uint64_t counts[SC_HISTOGRAM_BUCKETS + 1] = {0};
+    double sum = 0;
+    for (unsigned l = 0; l < f->metrics->nloops; l++) {
+        const _Atomic uint64_t *cells = &s->cells[l * f->stride];
+        for (unsigned i = 0; i <= SC_HISTOGRAM_BUCKETS; i++)
+            counts[i] += atomic_load_explicit(&cells[i], memory_order_relaxed);
+        sum += as_double(atomic_load_explicit(&cells[SC_HISTOGRAM_BUCKETS + 1], memory_order_relaxed));
+    }
+    sc_prom_histogram(w, (const char *const *)f->labels, (const char *const *)s->values, f->nlabels, bounds,
+                      counts, SC_HISTOGRAM_BUCKETS, sum);
+}
+
+static void render_family(struct sc_prom *w, const struct sc_family *f)
+{
+    sc_prom_family(w, f->name, type_names[f->type], f->help);
+    for (const struct sc_series *s = f->series; s; s = s->next) {
+        if (f->type == SC_METRIC_HISTOGRAM) {
+            render_histogram(w, f, s);
+            continue;
+        }
+        double v = s->gauge;
+        if (f->type == SC_METRIC_GAUGE && !s->seen)
+            continue;
+        for (unsigned l = 0; s->cells && l < f->metrics->nloops; l++)
+            v += as_double(atomic_load_explicit(&s->cells[l * f->stride], memory_order_relaxed));
+        sc_prom_sample(w, (const char *const *)f->labels, (const char *const *)s->values, f->nlabels, v);
+    }
+}
+
+/* --- the host ---------------------------------------------------------------------------------------- */
+
+void sc_metrics_responses(struct sc_metrics *m, uint64_t r2xx, uint64_t r4xx, uint64_t r5xx)
+{
+    m->responses[0] = r2xx;
+    m->responses[1] = r4xx;
+    m->responses[2] = r5xx;
+}
+
+static void note(struct sc_latest *l, int64_t now_ns, int64_t ms)
+{
+    atomic_store_explicit(&l->ms, ms, memory_order_relaxed);
+    atomic_store_explicit(&l->at_ns, now_ns, memory_order_release);
+}
+
+void sc_metrics_queue_time(struct sc_metrics *m, unsigned loop, int64_t now_ns, int64_t ms)
+{
+    note(&m->hosts[loop].queue_time, now_ns, ms);
+}
+
+void sc_metrics_worker_thread_time(struct sc_metrics *m, unsigned loop, int64_t now_ns, int64_t ms)
+{
+    note(&m->hosts[loop].thread_time, now_ns, ms);
+}
+
+static void render_latest(struct sc_metrics *m, struct sc_prom *w, const char *name, size_t offset)
+{
+    static const char *const labels[] = {"Level", "Hostname"};
+    const char *const values[] = {"Host", m->host};
+    int64_t latest = 0, ms = 0;
+    sc_prom_family(w, name, "gauge", "Torchserve prometheus gauge metric with unit: Milliseconds");
+    for (unsigned l = 0; l < m->nloops; l++) {
+        const struct sc_latest *c =
+            (const struct sc_latest *)(const void *)((const char *)&m->hosts[l] + offset);
+        int64_t at = atomic_load_explicit(&c->at_ns, memory_order_acquire);
+        if (at > latest) {
+            latest = at;
+            ms = atomic_load_explicit(&c->ms, memory_order_relaxed);
+        }
+    }
+    if (latest)
+        sc_prom_sample(w, labels, values, 2, (double)ms);
+}
+
+void sc_metrics_render(struct sc_metrics *m, const struct sc_span *names, unsigned nnames, struct sc_buf *out)
+{
+    static const char *const responses[] = {"Requests2XX", "Requests4XX", "Requests5XX"};
+    static const char *const labels[] = {"Level", "Hostname"};
+    const char *const values[] = {"Host", m->host};
+    struct sc_prom w;
+    sc_prom_init(&w, out, names, nnames);
+    for (unsigned i = 0; i < SC_COUNT(responses); i++) {
+        sc_prom_family(&w, responses[i], "counter", "Torchserve prometheus counter metric with unit: Count");
+        if (m->responses[i])
+            sc_prom_sample(&w, labels, values, 2, (double)m->responses[i]);
+    }
+    render_latest(m, &w, "QueueTime", offsetof(struct sc_host_cell, queue_time));
+    render_latest(m, &w, "WorkerThreadTime", offsetof(struct sc_host_cell, thread_time));
+    for (const struct sc_family *f = m->families; f; f = f->next)
+        render_family(&w, f);
+    sc_metrics_render_models(m, &w);
+    sc_prom_family(&w, "sconce_log_lines_dropped_total", "counter", "Log lines that were dropped");
+    sc_prom_sample(&w, labels + 1, values + 1, 1, (double)sc_log_dropped());
+}

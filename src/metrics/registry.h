@@ -1,0 +1,123 @@
+/*
+ * What the server counts, and its rendering for GET /metrics (http-and-grpc-api §7): TorchServe's families
+ * under TorchServe's names, then our own, which begin with sconce_.
+ *
+ * Threads: everything here is loop 0's, but for the few calls that take a loop's index: those are that loop's
+ * thread's. They are plain adds to a cache line that only this thread writes (relaxed atomics without a lock
+ * prefix), summed when rendering. A value rendered may lack what happened in the last moment; none is lost.
+ */
+#ifndef SC_METRICS_REGISTRY_H
+#define SC_METRICS_REGISTRY_H
+
+#include <stdatomic.h>
+
+#include "base/array.h"
+#include "base/buf.h"
+
+struct sc_metrics;
+
+/* Never NULL. hostname is copied. */
+struct sc_metrics *sc_metrics_new(unsigned nloops, const char *hostname);
+/* All handles must have been released; series go with it. */
+void sc_metrics_del(struct sc_metrics *m);
+/* Appends the text; names: the values of name[], 0 of them: everything. Loop 0. */
+void sc_metrics_render(struct sc_metrics *m, const struct sc_span *names, unsigned nnames,
+                       struct sc_buf *out);
+
+/* --- models ------------------------------------------------------------------------------------------ */
+
+/* The first three exist for requests that named no version (label "default") and for those that did. */
+enum sc_model_metric {
+    SC_MM_REQUESTS,                     /* ts_inference_requests_total */
+    SC_MM_LATENCY_NS,                   /* ts_inference_latency_microseconds: answer - arrival */
+    SC_MM_QUEUE_NS,                     /* ts_queue_latency_microseconds: taken by a worker - arrival */
+    SC_MM_VERSIONED,                    /* added to the above when the request named a version */
+    SC_MM_QUEUED = 2 * SC_MM_VERSIONED, /* sconce_queue_depth: up by n, down by -n, on any loop */
+    SC_MM_RUNNING,                      /* sconce_in_flight: the same */
+    SC_MM_BATCHES,                      /* sconce_batches_total */
+    SC_MM_BATCHED,                      /* sconce_batch_requests_total: sum of the batches' sizes */
+    SC_MM_REPLAYS,                      /* sconce_replays_total: requests run again after a worker's death */
+    SC_MM_RESTARTS,                     /* sconce_worker_restarts_total */
+    SC_MM_COUNT
+};
+
+#define SC_MM_STRIDE 16 /* words of one loop: two cache lines */
+_Static_assert(SC_MM_COUNT <= SC_MM_STRIDE, "a loop's counters fit its lines");
+
+/* The counters of one model version; only `cells` is for the inline below. */
+struct sc_metrics_model {
+    _Atomic uint64_t *cells; /* [loop * SC_MM_STRIDE + metric] */
+    struct sc_metrics_model *next;
+    struct sc_metrics_name *name;
+    char *version;
+    void *memory;
+    unsigned refs;
+    struct sc_metrics_loads *loads;
+};
+
+/* The handle of that model version, new or one more reference. Never NULL. */
+struct sc_metrics_model *sc_metrics_model(struct sc_metrics *m, const char *name, const char *version);
+/* With the last reference the version's own series end; its part of the "default" counters stays while the
+ * model has a version. */
+void sc_metrics_model_release(struct sc_metrics *m, struct sc_metrics_model *h);
+
+/* From that loop's thread. */
+static inline void sc_metrics_add(struct sc_metrics_model *h, unsigned loop, unsigned metric, int64_t v)
+{
+    _Atomic uint64_t *c = &h->cells[loop * SC_MM_STRIDE + metric];
+    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + (uint64_t)v,
+                          memory_order_relaxed);
+}
+
+/* A request for a known model, before it is queued. */
+static inline void sc_metrics_request(struct sc_metrics_model *h, unsigned loop, bool versioned)
+{
+    sc_metrics_add(h, loop, SC_MM_REQUESTS + (versioned ? SC_MM_VERSIONED : 0), 1);
+}
+
+/* A request that was answered; both durations count from its arrival. */
+static inline void sc_metrics_answered(struct sc_metrics_model *h, unsigned loop, bool versioned,
+                                       int64_t queue_ns, int64_t latency_ns)
+{
+    unsigned v = versioned ? SC_MM_VERSIONED : 0;
+    sc_metrics_add(h, loop, SC_MM_LATENCY_NS + v, latency_ns);
+    sc_metrics_add(h, loop, SC_MM_QUEUE_NS + v, queue_ns);
+}
+
+/* WorkerLoadTime of a worker (W-9000-model_1.0): creation to loaded. */
+void sc_metrics_worker_loaded(struct sc_metrics *m, struct sc_metrics_model *h, const char *worker,
+                              double ms);
+
+/* --- the host ---------------------------------------------------------------------------------------- */
+
+/* Totals since the start, from the HTTP servers' counters; set before rendering. */
+void sc_metrics_responses(struct sc_metrics *m, uint64_t r2xx, uint64_t r4xx, uint64_t r5xx);
+/* QueueTime and WorkerThreadTime, whole ms: the latest of any loop is rendered. now_ns: sc_clock_ns. From
+ * that loop's thread. */
+void sc_metrics_queue_time(struct sc_metrics *m, unsigned loop, int64_t now_ns, int64_t ms);
+void sc_metrics_worker_thread_time(struct sc_metrics *m, unsigned loop, int64_t now_ns, int64_t ms);
+
+/* --- any other family -------------------------------------------------------------------------------- */
+
+enum sc_metric_type { SC_METRIC_COUNTER, SC_METRIC_GAUGE, SC_METRIC_HISTOGRAM };
+
+struct sc_family;
+struct sc_series;
+
+/* A family; with a known name the existing one. The label Hostname is appended to its labels. NULL: the name
+ * exists with another type or number of labels, or there are more than SC_METRIC_LABELS_MAX - 1. Histograms
+ * have Prometheus' default buckets. */
+struct sc_family *sc_metrics_family(struct sc_metrics *m, enum sc_metric_type type, const char *name,
+                                    const char *unit, const char *const *labels, unsigned nlabels);
+/* The series with these label values (as many as labels were given), new or one more reference. NULL: f is
+ * NULL, or has SC_METRIC_SERIES_MAX series. The calls below take NULL and do nothing. */
+struct sc_series *sc_family_series(struct sc_family *f, const char *const *values);
+void sc_series_release(struct sc_series *s);
+/* Gauges: loop 0. */
+void sc_series_set(struct sc_series *s, double v);
+/* Counters; from that loop's thread. */
+void sc_series_add(struct sc_series *s, unsigned loop, double v);
+/* Histograms; from that loop's thread. */
+void sc_series_observe(struct sc_series *s, unsigned loop, double v);
+
+#endif
