@@ -26,6 +26,7 @@
 
 #define LOOPS 2
 #define LANES 3
+#define ARENA_SMALL (2u << 20)
 #define WINDOW 400         /* requests in flight of one loop */
 #define LOST_WAKE_MS 20000 /* nobody waits that long on purpose */
 
@@ -381,7 +382,7 @@ static void every_request_is_answered_once(void **state)
     uint64_t run_ms = ms ? strtoull(ms, NULL, 10) : 500;
     seed_base = seed ? strtoull(seed, NULL, 10) : 12345;
     share_maps = true;
-    pair_make(&pair, LOOPS, 2u << 20); /* a small arena, so that it gets full */
+    pair_make(&pair, LOOPS, ARENA_SMALL); /* a small arena, so that it gets full */
 
     static struct loop loops[LOOPS];
     pthread_t hosts[LOOPS], lanes[LANES], dispatcher;
@@ -420,6 +421,85 @@ static void every_request_is_answered_once(void **state)
     assert_int_equal(atomic_load(&failures), 0);
     pair_free(&pair);
     share_maps = false;
+}
+
+/* ---- going to sleep and being woken, as close together as can be -------------------------- */
+
+static void dawdle(uint64_t *seed)
+{
+    for (volatile uint32_t i = next_random(seed) % 512; i > 0; i--)
+        ;
+}
+
+static void *sleepy_worker_main(void *arg)
+{
+    (void)arg;
+    uint64_t seed = 815;
+    while (!atomic_load(&stop_worker)) {
+        struct sc_work w;
+        if (sc_port_next(pair.port, &w) == 1) {
+            if (sc_port_send(pair.port, &w, 200, SC_SPAN(""), NULL, SC_SPAN("")) < 0)
+                FAIL("sc_port_send\n");
+            sc_port_flush(pair.port);
+        }
+        dawdle(&seed);
+        if (sc_port_sleep(pair.port)) {
+            struct pollfd f = {.fd = sc_port_wake_fd(pair.port), .events = POLLIN};
+            poll(&f, 1, LOST_WAKE_MS * 2);
+        }
+        sc_port_awake(pair.port);
+    }
+    return NULL;
+}
+
+/* One request at a time, sent a random few nanoseconds after the last answer: just when the worker is about
+ * to sleep. */
+static void nobody_sleeps_through_a_message(void **state)
+{
+    (void)state;
+    const char *ms = getenv("SC_STRESS_MS");
+    int64_t until = sc_clock_ms() + (ms ? strtoll(ms, NULL, 10) : 500);
+    uint64_t seed = 4711, rounds = 0;
+    atomic_store(&stop_worker, false);
+    atomic_store(&failures, 0);
+    pair_make(&pair, 1, ARENA_SMALL);
+    struct sc_chan *c = pair.chan[0];
+    pthread_t worker;
+    assert_int_equal(pthread_create(&worker, NULL, sleepy_worker_main, NULL), 0);
+
+    while (sc_clock_ms() < until && atomic_load(&failures) == 0) {
+        struct sc_submission s = {.id = ++rounds, .body_fd = -1};
+        struct sc_completion k;
+        dawdle(&seed);
+        assert_int_equal(sc_chan_submit(c, &s), 0);
+        sc_chan_flush(c);
+        bool nap_too = rounds % 2;
+        int64_t lost = sc_clock_ms() + LOST_WAKE_MS;
+        while (sc_chan_poll(c, &k, NULL) == 0) {
+            bool timed_out = sc_clock_ms() > lost;
+            if (nap_too)
+                dawdle(&seed);
+            if (nap_too && sc_chan_sleep(c)) {
+                struct pollfd f = {.fd = sc_chan_wake_fd(c), .events = POLLIN};
+                timed_out = poll(&f, 1, LOST_WAKE_MS) == 0;
+            }
+            sc_chan_awake(c);
+            if (timed_out) {
+                FAIL("round %" PRIu64 ": somebody was left asleep\n", rounds);
+                break;
+            }
+        }
+        if (k.id != rounds)
+            FAIL("round %" PRIu64 ": no answer\n", rounds);
+    }
+    atomic_store(&stop_worker, true);
+    struct sc_submission last = {.body_fd = -1};
+    assert_int_equal(sc_chan_submit(c, &last), 0);
+    sc_chan_flush(c);
+    pthread_join(worker, NULL);
+    print_message("%" PRIu64 " rounds\n", rounds);
+    assert_int_equal(atomic_load(&failures), 0);
+    pair_free(&pair);
 }
 
 /* ---- figures ------------------------------------------------------------------------------------ */
@@ -537,6 +617,9 @@ int main(int argc, char **argv)
         measure("throughput, both spin", 32, true, 100000, 2000);
         return 0;
     }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_request_is_answered_once)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_request_is_answered_once),
+        cmocka_unit_test(nobody_sleeps_through_a_message),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
