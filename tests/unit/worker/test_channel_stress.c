@@ -16,72 +16,18 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "channel_pair.h"
-#include "worker/shm.h"
+#include "one_address.h"
 
 #define LOOPS 2
 #define LANES 3
 #define ARENA_SMALL (2u << 20)
 #define WINDOW 400         /* requests in flight of one loop */
 #define LOST_WAKE_MS 20000 /* nobody waits that long on purpose */
-
-/* ---- one address for both sides (see worker/shm.h) -------------------------------------- */
-
-static bool share_maps;
-static pthread_mutex_t maps_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct {
-    ino_t ino;
-    void *base;
-    size_t size;
-    int users;
-} maps[64];
-
-void *sc_shm_map(int fd, size_t size, bool write)
-{
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return NULL;
-    void *base = NULL;
-    pthread_mutex_lock(&maps_lock);
-    for (size_t i = 0; share_maps && i < SC_COUNT(maps); i++)
-        if (maps[i].users && maps[i].ino == st.st_ino && maps[i].size == size) {
-            maps[i].users++;
-            base = maps[i].base;
-        }
-    if (!base) {
-        int prot = PROT_READ | (write || share_maps ? PROT_WRITE : 0);
-        base = mmap(NULL, size, prot, MAP_SHARED, fd, 0);
-        base = base == MAP_FAILED ? NULL : base;
-        for (size_t i = 0; base && share_maps && i < SC_COUNT(maps); i++)
-            if (!maps[i].users) {
-                maps[i].ino = st.st_ino;
-                maps[i].base = base;
-                maps[i].size = size;
-                maps[i].users = 1;
-                break;
-            }
-    }
-    pthread_mutex_unlock(&maps_lock);
-    return base;
-}
-
-void sc_shm_unmap(void *base, size_t size)
-{
-    if (!base)
-        return;
-    pthread_mutex_lock(&maps_lock);
-    for (size_t i = 0; i < SC_COUNT(maps); i++)
-        if (maps[i].users && maps[i].base == base && --maps[i].users > 0)
-            base = NULL;
-    if (base)
-        munmap(base, size);
-    pthread_mutex_unlock(&maps_lock);
-}
 
 /* ---- content ------------------------------------------------------------------------------ */
 
