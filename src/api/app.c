@@ -127,9 +127,25 @@ static void send_answer(struct sc_call *c)
     else if (c->type)
         sc_respond_error(c->x, c->status, c->type, sc_buf_view(&c->out));
     else if (c->raw)
-        sc_respond_body(c->x, c->status, SC_SPAN("application/json"), sc_buf_view(&c->out));
+        sc_respond_body(c->x, c->status, c->media, sc_buf_view(&c->out));
     else
         sc_respond_status(c->x, c->status, sc_buf_view(&c->out));
+}
+
+static void zero_task(struct sc_task *t)
+{
+    struct sc_call *c = SC_CONTAINER(t, struct sc_call, task);
+    c->on_zero(c);
+}
+
+void sc_call_to_loop_zero(struct sc_call *c)
+{
+    if (c->x->loop->index == 0) {
+        c->on_zero(c);
+        return;
+    }
+    c->task.run = zero_task;
+    sc_loop_post(sc_loops_at(c->app->loops, 0), &c->task);
 }
 
 static void send_task(struct sc_task *t)

@@ -35,12 +35,15 @@ struct sc_call {
     struct sc_job *job; /* prediction: until done */
     bool running;       /* the body was complete; somebody will answer */
     struct sc_shard *shard;
-    struct sc_path path;              /* until the exchange is over */
-    void (*route)(struct sc_call *c); /* runs when the body is there */
+    bool versioned;                     /* the request named a version */
+    struct sc_path path;                /* until the exchange is over */
+    void (*route)(struct sc_call *c);   /* runs when the body is there */
+    void (*on_zero)(struct sc_call *c); /* what sc_call_to_loop_zero runs there */
     /* answer of a management route, made on loop 0 */
     int status;
-    const char *type; /* error type; NULL: a normal answer */
-    bool raw;         /* out is the whole body */
+    const char *type;     /* error type; NULL: a normal answer */
+    bool raw;             /* out is the whole body, */
+    struct sc_span media; /* of this type */
     struct sc_buf out;
 };
 
@@ -55,6 +58,8 @@ bool sc_management_claim(struct sc_call *c);
 /* metrics.c */
 bool sc_metrics_claim(struct sc_call *c);
 
+/* A route: runs c->on_zero on loop 0; it ends with sc_call_finish. */
+void sc_call_to_loop_zero(struct sc_call *c);
 /* Sends the call's answer from its exchange's loop; called on loop 0 (or on that loop). */
 void sc_call_finish(struct sc_call *c);
 /* Sets status and a {"status": ...} body, or an error, then finishes. */

@@ -3,6 +3,7 @@
 
 #include "api/app.h"
 #include "api/respond.h"
+#include "metrics/registry.h"
 #include "worker/meta.h"
 
 static void respond_no_worker(struct sc_call *c)
@@ -35,12 +36,18 @@ static unsigned collect_headers(struct sc_span meta, struct sc_http_header *h, u
 static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
 {
     struct sc_call *c = arg;
+    struct sc_http_exchange *x = c->x;
     (void)j;
     c->job = NULL;
     if (a->status == 0) { /* the client is gone */
         sc_respond_status(c->x, 500, SC_SPAN(""));
         return;
     }
+    int64_t now = x->loop->now_ns;
+    sc_metrics_answered(sc_shard_metrics(c->shard), x->loop->index, c->versioned, a->queue_ns,
+                        now - x->start_ns);
+    sc_metrics_queue_time(c->app->metrics, x->loop->index, now, a->queue_ns / 1000000);
+    sc_metrics_worker_thread_time(c->app->metrics, x->loop->index, now, a->worker_ns / 1000000);
     struct sc_span type = a->type.p ? a->type : sc_meta_get(a->meta, SC_SPAN(":type"));
     if (type.p) {
         char name[64];
@@ -77,6 +84,8 @@ static void begin_prediction(struct sc_call *c, struct sc_span model, struct sc_
         sc_respond_no_version(x, model, version);
         return;
     }
+    c->versioned = version.p != NULL;
+    sc_metrics_request(sc_shard_metrics(c->shard), x->loop->index, c->versioned);
     if (!sc_shard_has_worker(c->shard)) {
         respond_no_worker(c);
         return;

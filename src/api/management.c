@@ -125,6 +125,7 @@ static void error_no_model(struct sc_call *c, int rc, struct sc_span name, struc
 static void finish_json(struct sc_call *c, struct sc_json_writer *w)
 {
     c->raw = true;
+    c->media = SC_SPAN("application/json");
     c->status = 200;
     if (sc_json_write_finish(w) < 0)
         c->out.failed = SC_ELIMIT;
@@ -564,27 +565,13 @@ static void choose(struct sc_call *c)
         bad_method(c);
 }
 
-static void choose_task(struct sc_task *t)
-{
-    choose(SC_CONTAINER(t, struct sc_call, task));
-}
-
-static void to_loop_zero(struct sc_call *c)
-{
-    if (c->x->loop->index == 0) {
-        choose(c);
-        return;
-    }
-    c->task.run = choose_task;
-    sc_loop_post(sc_loops_at(c->app->loops, 0), &c->task);
-}
-
 bool sc_management_claim(struct sc_call *c)
 {
     const struct sc_path *p = &c->path;
     bool models = p->n >= 1 && sc_span_eq(p->segments[0], SC_SPAN("models"));
     if (!models || p->n > 4 || (p->n == 4 && !sc_span_eq(p->segments[3], SC_SPAN("set-default"))))
         return false;
-    c->route = to_loop_zero;
+    c->on_zero = choose;
+    c->route = sc_call_to_loop_zero;
     return true;
 }

@@ -124,6 +124,14 @@ static int open_file(struct sink_file *f)
     return 0;
 }
 
+/* Another process (the supervisor writes here, too) or logrotate has moved the file away already. */
+static bool moved(const struct sink_file *f, const char *path)
+{
+    struct stat mine, named;
+    return fstat(f->fd, &mine) < 0 || stat(path, &named) < 0 || mine.st_ino != named.st_ino ||
+           mine.st_dev != named.st_dev;
+}
+
 static void roll_over(struct sc_log_sink *s, struct sink_file *f)
 {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -131,9 +139,8 @@ static void roll_over(struct sc_log_sink *s, struct sink_file *f)
     snprintf(from, sizeof from, "%s.log", f->path);
     snprintf(to, sizeof to, "%s.%02d-%.3s.log", f->path, f->mday,
              months + (f->mon >= 0 && f->mon < 12 ? 3 * f->mon : 0));
-    if (rename(from, to) < 0 && errno != ENOENT) {
+    if (!moved(f, from) && rename(from, to) < 0 && errno != ENOENT) {
         snprintf(s->why, sizeof s->why, "roll-over of %.60s: %s", f->path, strerror(errno));
-        f->size = 0; /* not again with every flush */
         return;
     }
     f->size = 0;
@@ -147,6 +154,9 @@ static void flush_file(struct sc_log_sink *s, struct sink_file *f)
         f->n = 0;
         return;
     }
+    struct stat st;
+    if (fstat(f->fd, &st) == 0)
+        f->size = (uint64_t)st.st_size; /* others may write here, too */
     bool new_day = f->yday != s->time.tm.tm_yday || f->year != s->time.tm.tm_year;
     if (f->size >= SC_LOG_FILE_BYTES || (new_day && f->size > 0))
         roll_over(s, f);
@@ -159,7 +169,6 @@ static void flush_file(struct sc_log_sink *s, struct sink_file *f)
     if (f->broken && write_all(f->fd, "\n", 1) == 1)
         f->broken = false;
     size_t done = f->broken ? 0 : write_all(f->fd, f->pending, f->n);
-    f->size += done;
     if (done < f->n) {
         int error = errno;
         const char *name = strrchr(f->path, '/');

@@ -11,9 +11,11 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cli/roles.h"
+#include "proto/properties.h"
 #include "worker/supervisor.h"
 
-#define TITLE "sconce: supervisor"
+static char role[] = "--role=supervisor";
+static char title[] = "sconce: supervisor";
 
 static void usage(FILE *to)
 {
@@ -68,27 +70,15 @@ void sc_listen_plan(const struct sc_settings *s, struct sc_listen_plan *plan)
 
 struct options {
     const char *config;
-    struct sc_buf overrides; /* properties text */
+    struct sc_properties overrides;
     bool insecure;
+    bool failed;
 };
 
-/* Adds "key=value" so that the reader of properties gets exactly value back. */
 static void override(struct options *o, const char *key, const char *value)
 {
-    sc_buf_char(&o->overrides, '\n');
-    sc_buf_str(&o->overrides, key);
-    sc_buf_char(&o->overrides, '=');
-    for (const char *p = value; *p; p++) {
-        if (*p == '\\' || (p == value && (*p == ' ' || *p == '\t')))
-            sc_buf_char(&o->overrides, '\\');
-        if (*p == '\n')
-            sc_buf_str(&o->overrides, "\\n");
-        else if ((unsigned char)*p < 0x80)
-            sc_buf_char(&o->overrides, *p);
-        else
-            sc_buf_printf(&o->overrides, "%c", *p);
-    }
-    sc_buf_char(&o->overrides, '\n');
+    if (sc_properties_set(&o->overrides, key, value) < 0)
+        o->failed = true;
 }
 
 /* A path that means the same for a process with another working directory. */
@@ -208,8 +198,9 @@ static int read_all_settings(struct options *o, struct sc_settings *s, struct sc
         rc = sc_file_read(file, text, msg);
     if (rc < 0)
         return rc;
-    sc_buf_span(text, sc_buf_view(&o->overrides));
-    if (text->failed || o->overrides.failed)
+    sc_buf_char(text, '\n');
+    sc_properties_write(&o->overrides, text);
+    if (text->failed || o->failed)
         return sc_fail(msg, SC_ELIMIT, "the settings exceed %u bytes", 2 * SC_SETTINGS_FILE_BYTES);
     rc = sc_settings_read(s, sc_buf_view(text), file, msg);
     if (rc == 0 && !o->insecure && !is_loopback(s->management_address))
@@ -253,7 +244,8 @@ static int supervise(const struct sc_settings *s, struct sc_span text, struct sc
         sc_log(SC_LOG_INFO, "%s%s%s on %s", plan.serves[i] & SC_SERVES_INFERENCE ? "inference " : "",
                plan.serves[i] & SC_SERVES_MANAGEMENT ? "management " : "",
                plan.serves[i] & SC_SERVES_METRICS ? "metrics" : "API", plan.address[i]);
-    char *argv[] = {"sconce: frontend", "--role=frontend", NULL};
+    static char frontend_title[] = "sconce: frontend", frontend_role[] = "--role=frontend";
+    char *argv[] = {frontend_title, frontend_role, NULL};
     struct sc_supervisor_spec spec = {
         .exe = "/proc/self/exe",
         .frontend_argv = argv,
@@ -279,19 +271,18 @@ int sc_cli_serve(int argc, char **argv)
     struct sc_buf text;
     struct sc_msg msg = {""};
     /* Process listings show who is who: the same program under its title. */
-    if (strcmp(argv[0], TITLE) != 0) {
+    if (strcmp(argv[0], title) != 0) {
         char **again = sc_alloc_array((size_t)argc + 2, sizeof *again);
-        again[0] = TITLE;
-        again[1] = "--role=supervisor";
+        again[0] = title;
+        again[1] = role;
         for (int i = 2; i < argc; i++)
             again[i] = argv[i];
         execv("/proc/self/exe", again);
         free(again); /* without /proc the title stays as it is */
     }
-    sc_buf_init(&o.overrides, SC_SETTINGS_FILE_BYTES);
     int rc = parse(argc - 1, argv + 1, &o);
     if (rc != 0) {
-        sc_buf_free(&o.overrides);
+        sc_properties_free(&o.overrides);
         return rc < 0 ? 0 : rc;
     }
     rc = read_all_settings(&o, &s, &text, &msg);
@@ -299,7 +290,7 @@ int sc_cli_serve(int argc, char **argv)
         rc = supervise(&s, sc_buf_view(&text), &msg);
     if (rc < 0)
         fprintf(stderr, "sconce: %s\n", msg.text);
-    sc_buf_free(&o.overrides);
+    sc_properties_free(&o.overrides);
     sc_buf_free(&text);
     sc_settings_free(&s);
     return rc < 0 ? 2 : rc;

@@ -55,6 +55,7 @@ void sc_engine_started(struct sc_engine *e);
 int sc_engine_find(struct sc_engine *e, struct sc_loop *l, struct sc_span name, struct sc_span version,
                    struct sc_shard **out);
 const struct sc_model_spec *sc_shard_spec(const struct sc_shard *s);
+struct sc_metrics_model *sc_shard_metrics(const struct sc_shard *s);
 /* The name is the model's with no more workers than zero wanted: predictions get 503. */
 bool sc_shard_has_worker(const struct sc_shard *s);
 /* True if the default versions of all models have the workers they want. Any thread. */

@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 
 #include "base/dlist.h"
+#include "metrics/registry.h"
 #include "model/engine.h"
 #include "worker/arena.h"
 #include "worker/channel.h"
@@ -211,8 +212,17 @@ struct sc_engine {
     bool started; /* the journal says so */
 };
 
+/* Counts on the shard's loop. */
+static inline void sc_shard_count(struct sc_shard *s, unsigned metric, int64_t n)
+{
+    sc_metrics_add(s->version->metrics, s->plane->loop->index, metric, n);
+}
+
 /* job.c */
 struct sc_job *sc_job_find(struct sc_plane *p, uint64_t id);
+/* Into a state (the caller puts it into the list; link is set before SENT); out of it and its list. */
+void sc_job_enter(struct sc_job *j, enum sc_job_state state);
+void sc_job_leave(struct sc_job *j);
 /* Frees it: out of its list, off the table. */
 void sc_job_free(struct sc_job *j);
 /* Calls done (status 0 after cancel) and frees. */

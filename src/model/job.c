@@ -47,6 +47,38 @@ struct sc_job *sc_job_find(struct sc_plane *p, uint64_t id)
     return j && j->id == id ? j : NULL;
 }
 
+/* The counters of a state are moved here and nowhere else. */
+static void count_state(struct sc_job *j, int n)
+{
+    struct sc_shard *s = j->shard;
+    switch (j->state) {
+    case SC_JOB_FILLING: return;
+    case SC_JOB_QUEUED:
+        atomic_fetch_add_explicit(&s->queued, (size_t)n, memory_order_relaxed);
+        sc_shard_count(s, SC_MM_QUEUED, n);
+        return;
+    case SC_JOB_SENT:
+        j->link->nsent += (size_t)n;
+        sc_shard_count(s, SC_MM_RUNNING, n);
+        return;
+    case SC_JOB_SUSPECT: atomic_fetch_add_explicit(&s->nsuspects, (size_t)n, memory_order_relaxed); return;
+    }
+}
+
+void sc_job_enter(struct sc_job *j, enum sc_job_state state)
+{
+    j->state = state;
+    count_state(j, 1);
+}
+
+void sc_job_leave(struct sc_job *j)
+{
+    count_state(j, -1);
+    sc_list_remove(&j->node);
+    j->state = SC_JOB_FILLING;
+    j->link = NULL;
+}
+
 /* ---- the body's memory ------------------------------------------------------------------ */
 
 static int body_to_file(struct sc_job *j, struct sc_body *b, size_t need)
@@ -166,11 +198,7 @@ void sc_job_free(struct sc_job *j)
 {
     struct sc_shard *s = j->shard;
     struct sc_plane *p = s->plane;
-    sc_list_remove(&j->node);
-    if (j->state == SC_JOB_QUEUED)
-        atomic_fetch_sub_explicit(&s->queued, 1, memory_order_relaxed);
-    else if (j->state == SC_JOB_SUSPECT)
-        atomic_fetch_sub_explicit(&s->nsuspects, 1, memory_order_relaxed);
+    sc_job_leave(j);
     if (j->map)
         munmap(j->map, j->map_size);
     if (j->fd >= 0)
@@ -227,8 +255,7 @@ void sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, voi
     }
     j->counted = j->body_len + j->meta_len + 64;
     atomic_fetch_add_explicit(&s->version->bytes, j->counted, memory_order_relaxed);
-    j->state = SC_JOB_QUEUED;
-    atomic_fetch_add_explicit(&s->queued, 1, memory_order_relaxed);
+    sc_job_enter(j, SC_JOB_QUEUED);
     sc_list_push_back(&s->queue, &j->node);
     sc_shard_dispatch(s);
 }

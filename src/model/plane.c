@@ -129,6 +129,11 @@ const struct sc_model_spec *sc_shard_spec(const struct sc_shard *s)
     return &s->version->spec;
 }
 
+struct sc_metrics_model *sc_shard_metrics(const struct sc_shard *s)
+{
+    return s->version->metrics;
+}
+
 bool sc_shard_has_worker(const struct sc_shard *s)
 {
     return atomic_load_explicit(&s->version->workers_wanted, memory_order_relaxed) > 0;

@@ -212,6 +212,7 @@ static void version_free(struct sc_version *v)
         v->waiters = w->next;
         free(w);
     }
+    sc_metrics_model_release(v->engine->spec.metrics, v->metrics);
     sc_spec_free(&v->spec);
     free(v);
 }
@@ -246,6 +247,7 @@ static int add_version(struct sc_engine *e, const struct sc_model_spec *spec, st
     v->engine = e;
     sc_list_init(&v->workers);
     sc_spec_copy(&v->spec, spec);
+    v->metrics = sc_metrics_model(e->spec.metrics, spec->name, spec->version);
     atomic_init(&v->quarantine_owner, -1);
     atomic_init(&v->workers_wanted, spec->max_workers);
     int rc = make_shards(v);

@@ -24,9 +24,8 @@ static int compare_ids(const void *a, const void *b)
 static void make_suspect(struct sc_job *j)
 {
     struct sc_shard *s = j->shard;
-    j->state = SC_JOB_SUSPECT;
-    j->link = NULL;
-    atomic_fetch_add_explicit(&s->nsuspects, 1, memory_order_relaxed);
+    sc_job_enter(j, SC_JOB_SUSPECT);
+    sc_shard_count(s, SC_MM_REPLAYS, 1);
     sc_list_push_back(&s->suspects, &j->node);
     atomic_store(&s->version->quarantine_wanted, true);
 }
@@ -34,13 +33,11 @@ static void make_suspect(struct sc_job *j)
 /* The link's jobs after its worker died; those in `running` were being computed. */
 static void return_jobs(struct sc_link *k, const struct sc_attachment *att)
 {
-    struct sc_node *n;
-    while ((n = sc_list_pop(&k->sent))) {
-        struct sc_job *j = SC_CONTAINER(n, struct sc_job, node);
+    while (!sc_list_empty(&k->sent)) {
+        struct sc_job *j = SC_CONTAINER(k->sent.next, struct sc_job, node);
         bool was_running =
             bsearch(&j->id, att->running, att->nrunning, sizeof *att->running, compare_ids) != NULL;
-        j->state = SC_JOB_FILLING; /* in no list */
-        j->link = NULL;
+        sc_job_leave(j);
         if (j->gone) {
             sc_job_answer(j, &(struct sc_job_answer){0});
         } else if (!was_running) {
@@ -58,7 +55,6 @@ static void return_jobs(struct sc_link *k, const struct sc_attachment *att)
             make_suspect(j);
         }
     }
-    k->nsent = 0;
 }
 
 void sc_replay_worker_gone(struct sc_plane *p, struct sc_attachment *att)
@@ -88,12 +84,9 @@ void sc_replay_suspects(struct sc_shard *s)
         int none = -1;
         if (!atomic_compare_exchange_strong(&s->version->quarantine_owner, &none, (int)s->plane->loop->index))
             return; /* another loop's suspect runs; the tick looks again */
-        struct sc_job *j = SC_CONTAINER(sc_list_pop(&s->suspects), struct sc_job, node);
-        atomic_fetch_sub_explicit(&s->nsuspects, 1, memory_order_relaxed);
+        struct sc_job *j = SC_CONTAINER(s->suspects.next, struct sc_job, node);
         j->cost = 0;
-        j->state = SC_JOB_FILLING;
         if (sc_link_send(k, j, SC_SUBMIT_ALONE) < 0) {
-            make_suspect(j);
             atomic_store(&s->version->quarantine_owner, -1);
             return;
         }
@@ -117,7 +110,6 @@ void sc_replay_hung(struct sc_plane *p, struct sc_attachment *att, const uint64_
         struct sc_job *j = sc_job_find(p, ids[i]);
         if (!j || j->state != SC_JOB_SENT || j->link != k)
             continue;
-        k->nsent--;
         sc_job_fail(j, 500, "InternalServerException", "Worker died.");
     }
     if (att->quarantine) {
@@ -135,10 +127,8 @@ static void look_for_silence(struct sc_link *k, int64_t now)
     if (k->nsent == 0 || k->broken || limit <= 0 || now - k->heard_ns < 2 * limit)
         return;
     struct sc_job *j = SC_CONTAINER(k->sent.next, struct sc_job, node);
-    if (j->hangs++) {
-        k->nsent--;
+    if (j->hangs++)
         sc_job_fail(j, 500, "InternalServerException", "Worker died.");
-    }
     sc_link_break(k, "it has requests but is silent");
 }
 

@@ -57,12 +57,13 @@ int sc_link_send(struct sc_link *k, struct sc_job *j, unsigned flags)
     int rc = sc_chan_submit(k->chan, &sub);
     if (rc < 0)
         return rc;
-    j->state = SC_JOB_SENT;
+    sc_job_leave(j);
     j->link = k;
     j->sent_ns = k->plane->loop->now_ns;
-    sc_list_push_back(&k->sent, &j->node);
-    if (k->nsent++ == 0)
+    if (k->nsent == 0)
         k->heard_ns = j->sent_ns;
+    sc_job_enter(j, SC_JOB_SENT);
+    sc_list_push_back(&k->sent, &j->node);
     k->dirty = true;
     return 0;
 }
@@ -76,16 +77,13 @@ void sc_shard_dispatch(struct sc_shard *s)
         struct sc_job *j = SC_CONTAINER(s->queue.next, struct sc_job, node);
         j->cost = cost_of(j, k->att);
         atomic_fetch_sub(&k->att->credit, (long long)j->cost);
-        sc_list_remove(&j->node);
         int rc = sc_link_send(k, j, 0);
         if (rc < 0) {
             atomic_fetch_add(&k->att->credit, (long long)j->cost);
-            sc_list_push_front(&s->queue, &j->node);
             if (rc != SC_AGAIN)
                 sc_link_break(k, sc_strerror(rc));
             return;
         }
-        atomic_fetch_sub_explicit(&s->queued, 1, memory_order_relaxed);
     }
 }
 
@@ -96,10 +94,9 @@ void sc_shard_requeue(struct sc_job *j)
     struct sc_node *at = s->queue.next;
     while (at != &s->queue && SC_CONTAINER(at, struct sc_job, node)->arrival_ns <= j->arrival_ns)
         at = at->next;
-    j->state = SC_JOB_QUEUED;
-    j->link = NULL;
-    atomic_fetch_add_explicit(&s->queued, 1, memory_order_relaxed);
+    sc_job_enter(j, SC_JOB_QUEUED);
     sc_list_insert_before(at, &j->node);
+    sc_shard_count(s, SC_MM_REPLAYS, 1);
 }
 
 void sc_shard_drained(struct sc_shard *s)
@@ -163,12 +160,10 @@ static void complete(struct sc_link *k, const struct sc_completion *c)
         sc_link_break(k, "it answered a request that it does not have");
         return;
     }
-    k->nsent--;
     k->heard_ns = p->loop->now_ns;
     uint64_t cost = j->cost;
-    if (k->att->quarantine) {
+    if (k->att->quarantine)
         atomic_store(&k->att->version->quarantine_owner, -1);
-    }
     struct sc_job_answer a = {
         .status = (int)c->status,
         .meta = c->meta,

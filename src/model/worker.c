@@ -353,6 +353,7 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
     }
     if (w->stopping)
         return;
+    sc_metrics_add(v->metrics, 0, SC_MM_RESTARTS, 1);
     if (!w->outage_ns)
         w->outage_ns = sc_clock_ns();
     if (WIFSIGNALED(s->wait_status))

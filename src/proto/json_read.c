@@ -72,6 +72,7 @@ static int hex4(const char *p)
 static int read_string(struct sc_json_reader *r)
 {
     const char *p = r->text.p;
+    const struct sc_span escapes = SC_SPAN("\"\\/bfnrt");
     size_t n = r->text.n, start = r->pos, i = start;
     r->escaped = false;
     for (;;) {
@@ -95,7 +96,7 @@ static int read_string(struct sc_json_reader *r)
                 if (n - i < 6 || hex4(p + i + 2) < 0)
                     return fail(r, i, "\\u without four hexadecimal digits");
                 i += 6;
-            } else if (memchr("\"\\/bfnrt", p[i + 1], 8)) {
+            } else if (sc_span_find(escapes, p[i + 1]) < escapes.n) {
                 i += 2;
             } else {
                 return fail(r, i, "an unknown escape in a string");

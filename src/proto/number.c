@@ -22,7 +22,9 @@ static unsigned digits_of(double v, bool single, char digits[20], int *point)
             break;
     }
     char *e = strchr(text, 'e');
-    *point = atoi(e + 1) + 1;
+    int32_t exponent = 0;
+    (void)sc_span_i32(sc_span_str(e + 1), &exponent);
+    *point = exponent + 1;
     unsigned n = 0;
     for (const char *p = text; p < e; p++)
         if (*p >= '0' && *p <= '9')
@@ -75,7 +77,7 @@ size_t sc_number_java(char out[SC_NUMBER_MAX], double v)
     *o++ = digits[0];
     *o++ = '.';
     o = n > 1 ? put(o, digits + 1, n - 1) : put(o, "0", 1);
-    return (size_t)(o - out) + (size_t)sprintf(o, "E%d", point - 1);
+    return (size_t)(o - out) + (size_t)snprintf(o, SC_NUMBER_MAX - (size_t)(o - out), "E%d", point - 1);
 }
 
 size_t sc_number_json(char out[SC_NUMBER_MAX], double v, bool single)
@@ -94,7 +96,7 @@ size_t sc_number_json(char out[SC_NUMBER_MAX], double v, bool single)
         *o++ = '.';
         o = put(o, digits + 1, n - 1);
     }
-    return (size_t)(o - out) + (size_t)sprintf(o, "e%+03d", point - 1);
+    return (size_t)(o - out) + (size_t)snprintf(o, SC_NUMBER_MAX - (size_t)(o - out), "e%+03d", point - 1);
 }
 
 /* Digits beyond these cannot change the rounding but by being not all zero. */

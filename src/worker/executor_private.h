@@ -67,6 +67,7 @@ struct sc_lane_thread {
     bool started;
     struct sconce_lane *lane;
     struct sconce_request *batch[SC_BATCH_SIZE_MAX];
+    uint64_t ids[SC_BATCH_SIZE_MAX];
 };
 
 /* Makes the lanes and starts their threads. An error names the lane. */

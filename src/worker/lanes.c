@@ -288,7 +288,7 @@ static size_t form_batch(struct sc_lane_thread *t)
 static void run_batch(struct sc_lane_thread *t, size_t n)
 {
     struct sc_executor *ex = t->ex;
-    uint64_t ids[SC_BATCH_SIZE_MAX];
+    uint64_t *ids = t->ids;
     /* The page belongs to the newest port; requests of an older one have nobody who would look. */
     struct sc_port_ref *ref = t->batch[n - 1]->ref;
     uint32_t on_page = 0;

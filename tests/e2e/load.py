@@ -1,98 +1,67 @@
-"""Clients that keep a server busy while a test does something to it.
-
-    with Load(server, "/predictions/echo", connections=50) as load:
-        ...kill something...
-    assert load.failures == []
-
-Each connection is a thread with one request at a time. A failure is an answer other than 200 with the right body, or a
-connection that breaks. With retry=True a broken connection is opened again and counted in `broken`, not as a failure:
-for tests that end the frontend, where breaking is what the contract says.
-"""
-import threading
-import time
-
-from harness import wire
+"""A small load for tests: many keep-alive connections, every answer checked. Not a benchmark (bench/ has that)."""
+import asyncio
+import os
+import random
 
 
-class Load:
-    def __init__(self, server, path, *, connections=20, body=b"load %d", retry=False, right=None):
-        self.server, self.path, self.body, self.retry = server, path, body, retry
-        self.right = right or (lambda sent, reply: reply.content == sent)
-        self.connections = connections
-        self.failures, self.broken, self.done = [], 0, 0
-        self.slowest = 0.0
-        self.gaps = []  # (start, end) of the time in which a connection could not be had again
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(connections)]
+class Result:
+    def __init__(self):
+        self.good, self.bad, self.broken = 0, [], 0
 
-    def __enter__(self):
-        for t in self._threads:
-            t.start()
-        self.wait_for_answers(self.connections)
-        return self
+    def __repr__(self):
+        return f"{self.good} good, {len(self.bad)} bad (first: {self.bad[:2]}), {self.broken} connections broken"
 
-    def __exit__(self, *_):
-        self._stop.set()
-        for t in self._threads:
-            t.join(60)
-        assert not any(t.is_alive() for t in self._threads), "a request has had no answer for 60 s"
 
-    def wait_for_answers(self, n, seconds=60):
-        """Waits until n more requests are answered: the server works."""
-        goal, end = self.done + n, time.monotonic() + seconds
-        while self.done < goal:
-            assert time.monotonic() < end, f"{self.done} of {goal} answers after {seconds} s; {self.failures[:3]}"
-            time.sleep(0.005)
+async def ask(reader, writer, method, path, body, headers=b""):
+    writer.write(b"%s %s HTTP/1.1\r\nhost: t\r\n%scontent-length: %d\r\n\r\n%s" % (method, path, headers, len(body), body))
+    head = await reader.readuntil(b"\r\n\r\n")
+    status = int(head[9:12])
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    return status, await reader.readexactly(length) if length else b""
 
-    def _note(self, failure):
-        with self._lock:
-            self.failures.append(failure)
 
-    def _connect(self):
-        start = time.monotonic()
-        while True:
-            try:
-                connection = wire(self.server, timeout=60)
-                break
-            except OSError as e:
-                if not self.retry or self._stop.is_set() or time.monotonic() - start > 30:
-                    self._note(f"connect: {e!r}")
-                    return None
-                time.sleep(0.002)
-        return connection
+async def echo_client(port, path, result, stop, size, seed):
+    rng = random.Random(seed)
+    while not stop.is_set():
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
+        except OSError:
+            result.broken += 1
+            await asyncio.sleep(0.02)
+            continue
+        try:
+            while not stop.is_set():
+                body = os.urandom(rng.randrange(1, size))
+                status, answer = await ask(reader, writer, b"POST", path, body)
+                if status == 200 and answer == body:
+                    result.good += 1
+                else:
+                    result.bad.append((status, answer[:200]))
+                    break
+        except (OSError, EOFError):
+            result.broken += 1
+        finally:
+            writer.close()
 
-    def _run(self, index):
-        connection = self._connect()
-        count = 0
-        broken_at = None
-        while connection and not self._stop.is_set():
-            count += 1
-            sent = self.body % (index * 1_000_000 + count) if b"%d" in self.body else self.body
-            start = time.monotonic()
-            try:
-                reply = connection.ask("POST", self.path, sent, {"Content-Type": "text/plain"})
-            except (OSError, EOFError) as e:
-                connection.close()
-                if not self.retry:
-                    self._note(f"broken: {e!r}")
-                    return
-                broken_at = broken_at or start
-                with self._lock:
-                    self.broken += 1
-                connection = self._connect()
-                continue
-            now = time.monotonic()
-            if reply.status_code != 200 or not self.right(sent, reply):
-                self._note(f"{reply.status_code} {reply.content[:300]!r} for {sent!r}")
-                if reply.headers.get("connection") == "close":
-                    connection.close()
-                    connection = self._connect()
-            with self._lock:
-                self.done += 1
-                self.slowest = max(self.slowest, now - start)
-                if broken_at:
-                    self.gaps.append((broken_at, now))
-            broken_at = None
-        if connection:
-            connection.close()
+
+async def _echo_load(port, path, connections, size, during):
+    result, stop = Result(), asyncio.Event()
+    clients = [asyncio.create_task(echo_client(port, path, result, stop, size, i)) for i in range(connections)]
+    try:
+        await asyncio.get_running_loop().run_in_executor(None, during, result)
+    finally:
+        stop.set()
+        done, late = await asyncio.wait(clients, timeout=30)
+        for task in late:
+            task.cancel()
+    for task in done:
+        task.result()
+    assert not late, f"{len(late)} requests were never answered; {result}"
+    return result
+
+
+def echo_load(server, connections, during, model="echo", size=2000):
+    """Keeps `connections` busy with random bodies while during(result) runs in a thread; returns what came back. Fails if an
+    answer is still missing 30 s after the load has stopped."""
+    path = f"/predictions/{model}".encode()
+    return asyncio.run(_echo_load(server.ports["inference"], path, connections, size, during))
