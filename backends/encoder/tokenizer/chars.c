@@ -258,6 +258,7 @@ int sc_chars_init(struct sc_chars *t, struct sc_chars_options options)
     int rc = SC_ENOMEM;
     if (!shared || !t->entries)
         goto done;
+    sc_buf_char(&t->pool, 0); /* the pool has an address, though no entry may need it */
     /* Block 0 stays what all others start as: parts of words. */
     t->cap = 64;
     t->blocks = 1;

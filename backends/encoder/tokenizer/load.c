@@ -145,7 +145,7 @@ static int keep_tokens(struct sc_tokenizer *t, struct sc_tokenizer_spec *spec, s
     for (size_t i = 0; i < spec->n_added; i++)
         bytes += spec->added[i].text.n;
     t->text = malloc(bytes + 1);
-    t->tokens = calloc((size_t)size + spec->n_added, sizeof(*t->tokens));
+    t->tokens = calloc((size_t)size + spec->n_added + 1, sizeof(*t->tokens));
     if (!t->text || !t->tokens)
         return sc_fail(msg, SC_ENOMEM, no_memory);
 
@@ -172,7 +172,7 @@ static int keep_tokens(struct sc_tokenizer *t, struct sc_tokenizer_spec *spec, s
 
 static int build_words(struct sc_tokenizer *t, const struct sc_tokenizer_spec *spec, struct sc_msg *msg)
 {
-    struct sc_trie_key *keys = calloc(spec->n_vocab * 2, sizeof(*keys));
+    struct sc_trie_key *keys = calloc(spec->n_vocab * 2 + 1, sizeof(*keys));
     if (!keys)
         return sc_fail(msg, SC_ENOMEM, no_memory);
     size_t n = 0;
@@ -281,8 +281,13 @@ static int build_matchers(struct sc_tokenizer *t, struct sc_msg *msg)
     size_t *from = calloc((size_t)t->n_added + 1, sizeof(*from));
     struct sc_buf normal;
     sc_buf_init(&normal, (size_t)SC_TOKENIZER_ADDED_MAX * SC_TOKENIZER_ADDED_BYTES * 4);
-    int rc = texts && from ? 0 : sc_fail(msg, SC_ENOMEM, no_memory);
     bool any = false;
+    int rc = SC_ENOMEM;
+    if (!texts || !from) {
+        sc_fail(msg, rc, no_memory);
+        goto done;
+    }
+    rc = 0;
     for (uint32_t i = 0; i < t->n_added && !rc; i++) {
         texts[i] = t->added[i].text;
         from[i] = normal.n;
@@ -312,6 +317,7 @@ static int build_matchers(struct sc_tokenizer *t, struct sc_msg *msg)
         if (rc)
             sc_fail(msg, rc, no_memory);
     }
+done:
     sc_buf_free(&normal);
     free(texts);
     free(from);
@@ -419,12 +425,14 @@ int sc_tokenizer_parse(struct sc_tokenizer **out, struct sc_span json, struct sc
     json_t *root = NULL, *settings = NULL;
     struct sc_tokenizer *t = calloc(1, sizeof(*t));
     *out = NULL;
-    int rc = t ? 0 : sc_fail(msg, SC_ENOMEM, no_memory);
-    if (!rc && json.p) {
+    if (!t)
+        return sc_fail(msg, SC_ENOMEM, no_memory);
+    int rc;
+    if (json.p) {
         rc = parse_json(&root, "tokenizer.json", json, 0, msg);
         if (!rc)
             rc = sc_tokenizer_read_json(root, &spec, msg);
-    } else if (!rc) {
+    } else {
         rc = read_vocab_txt(vocab, &spec, msg);
     }
     /* As real numbers: transformers writes a model_max_length of 10^30 where it knows none. */
