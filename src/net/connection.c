@@ -461,6 +461,14 @@ static void time_out_later(struct sc_conn *c)
         sc_deadline_set(s, &c->deadline, (unsigned)kind);
 }
 
+void sc_conn_rest(struct sc_conn *c)
+{
+    if (c->running || c->fd < 0)
+        return;
+    watch(c);
+    time_out_later(c);
+}
+
 void sc_conn_run(struct sc_conn *c)
 {
     if (c->running)
@@ -476,8 +484,7 @@ void sc_conn_run(struct sc_conn *c)
     }
     if (c->state == SC_CONN_HEAD && c->pos == c->end)
         sc_conn_return(c);
-    watch(c);
-    time_out_later(c);
+    sc_conn_rest(c);
 }
 
 static void on_event(uv_poll_t *h, int status, int events)

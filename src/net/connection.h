@@ -153,6 +153,8 @@ static inline struct sc_conn *sc_conn_of(struct sc_http_exchange *x)
 void sc_conn_start(struct sc_conn *c);
 /* Does all that can be done now. c may be gone afterwards. */
 void sc_conn_run(struct sc_conn *c);
+/* Watches and times what c waits for now. Unlike run it never calls the application. */
+void sc_conn_rest(struct sc_conn *c);
 /* Closes the descriptor; the structure lives until its exchange is over. Call sc_conn_run afterwards. */
 void sc_conn_close(struct sc_conn *c);
 void sc_conn_expired(struct sc_deadline *d, unsigned kind);

@@ -383,7 +383,7 @@ void sc_http_stream_begin(struct sc_http_exchange *x, const struct sc_http_respo
     w = put_connection(w, c->close);
     struct iovec iov = {c->part->scratch, (size_t)(w - c->part->scratch)};
     sc_conn_send(c, &iov, 1);
-    sc_conn_run(c);
+    sc_conn_rest(c);
 }
 
 int sc_http_stream_chunk(struct sc_http_exchange *x, struct sc_span data)
@@ -407,7 +407,7 @@ int sc_http_stream_chunk(struct sc_http_exchange *x, struct sc_span data)
         iov[0].iov_len = (size_t)sprintf(size, "%zx\r\n", data.n);
     bool ok = c->chunks ? sc_conn_send(c, iov, 3) : sc_conn_send(c, iov + 1, 1);
     if (c->out)
-        sc_conn_run(c);
+        sc_conn_rest(c);
     return ok ? 0 : SC_ECLOSED;
 }
 

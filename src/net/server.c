@@ -270,7 +270,8 @@ static void stop_accepting(struct sc_http_server *s)
     s->accepting = false;
     for (unsigned i = 0; i < s->nlisteners; i++) {
         struct sc_http_listener *l = &s->listeners[i];
-        uv_poll_stop(&l->poll);
+        if (l->open_handles)
+            uv_poll_stop(&l->poll);
         close(l->fd);
         l->fd = -1;
     }

@@ -26,6 +26,16 @@ static inline bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
+/* True if none of the 8 bytes is below 0x20 or 0x7f; may be false for others. */
+static inline bool is_plain(const char *p)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t x, del;
+    memcpy(&x, p, sizeof x);
+    del = x ^ 0x7f * ones;
+    return !((((x - 0x20 * ones) & ~x) | ((del - ones) & ~del)) & 0x80 * ones);
+}
+
 /* name is a token; lower is lower case. Both have n bytes. */
 static inline bool same_name(const char *name, const char *lower, size_t n)
 {
@@ -142,6 +152,8 @@ static int parse_field(struct sc_http1_head *h, const char *p, size_t n)
     while (n > i && (p[n - 1] == ' ' || p[n - 1] == '\t'))
         n--;
     f->value = sc_span(p + i, n - i);
+    while (n - i >= 8 && is_plain(p + i))
+        i += 8;
     for (; i < n; i++)
         if (SC_UNLIKELY(!is(p[i], VALUE)))
             return SC_EINVAL;

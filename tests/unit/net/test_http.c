@@ -90,7 +90,8 @@ static void *send_pipeline(void *arg)
     for (int i = 0; i < p->n; i++) {
         int n = snprintf(text, sizeof text, "GET /size/%d HTTP/1.1\r\n\r\n", i % 300);
         if (i % 100 == 99)
-            n = snprintf(text, sizeof text, "POST /later HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+            n = snprintf(text, sizeof text,
+                         "POST /later HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
         echo_send(p->fd, text, (size_t)n);
     }
     return NULL;
@@ -470,10 +471,12 @@ static void answers_are_counted_logged_and_carry_cors_headers(void **state)
     getsockname(fd, (struct sockaddr *)&me, &len);
     char in[2048], want[512];
     size_t n = 0;
-    static const char ask[] = "GET /ping?a=\"b HTTP/1.1\r\n\r\nPUT /status/302 HTTP/1.1\r\n\r\nGET /nope HTTP/1.0\r\n\r\n";
+    static const char ask[] =
+        "GET /ping?a=\"b HTTP/1.1\r\n\r\nPUT /status/302 HTTP/1.1\r\n\r\nGET /nope HTTP/1.0\r\n\r\n";
     echo_send(fd, ask, sizeof ask - 1);
     assert_true(echo_until(fd, in, sizeof in, &n, "\r\n\r\nnope"));
-    assert_non_null(strstr(in, "\r\naccess-control-allow-origin: https://example.org\r\nPragma: no-cache\r\n"));
+    assert_non_null(
+        strstr(in, "\r\naccess-control-allow-origin: https://example.org\r\nPragma: no-cache\r\n"));
     assert_null(strstr(in, "allow-methods"));
     close(fd);
     fd = echo_connect(&server);
@@ -481,10 +484,11 @@ static void answers_are_counted_logged_and_carry_cors_headers(void **state)
     echo_send(fd, "?\r\n", 3);
     assert_true(echo_until(fd, in, sizeof in, &n, "BadRequest"));
     close(fd);
-    snprintf(want, sizeof want,
-             "/127.0.0.1:%d \"GET /ping?a=\"b HTTP/1.1\" 200 0\n/127.0.0.1:%d \"PUT /status/302 HTTP/1.1\" 302 0\n"
-             "/127.0.0.1:%d \"GET /nope HTTP/1.0\" 404 0\n",
-             ntohs(me.sin_port), ntohs(me.sin_port), ntohs(me.sin_port));
+    snprintf(
+        want, sizeof want,
+        "/127.0.0.1:%d \"GET /ping?a=\"b HTTP/1.1\" 200 0\n/127.0.0.1:%d \"PUT /status/302 HTTP/1.1\" 302 0\n"
+        "/127.0.0.1:%d \"GET /nope HTTP/1.0\" 404 0\n",
+        ntohs(me.sin_port), ntohs(me.sin_port), ntohs(me.sin_port));
     pthread_mutex_lock(&access_lock);
     assert_memory_equal(access_lines, want, strlen(want));
     assert_non_null(strstr(access_lines + strlen(want), " \"GET /bad-request HTTP/1.0\" 400 "));
@@ -567,11 +571,14 @@ static void serve(int port, unsigned loops)
     static struct echo e;
     struct sc_msg msg;
     char address[64];
-    struct sc_http_config config = {.max_request_size = 6553500, .header_timeout_ms = 60000, .body_timeout_ms = 60000,
+    struct sc_http_config config = {.max_request_size = 6553500,
+                                    .header_timeout_ms = 60000,
+                                    .body_timeout_ms = 60000,
                                     .write_timeout_ms = 60000};
     struct sc_http_app app = echo_app;
     app.ctx = &e;
-    struct sc_span a = sc_span(address, (size_t)snprintf(address, sizeof address, "http://127.0.0.1:%d", port));
+    struct sc_span a =
+        sc_span(address, (size_t)snprintf(address, sizeof address, "http://127.0.0.1:%d", port));
     int fd = sc_listen(a, 80, &msg);
     if (fd < 0 || sc_loops_new(&e.loops, loops, &msg) < 0 ||
         sc_http_server_new(&e.server, e.loops, &config, &app, &fd, 1, 0, &msg) < 0) {

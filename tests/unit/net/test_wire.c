@@ -159,7 +159,7 @@ static void run_file(const char *path)
         line[strcspn(line, "\n")] = '\0';
         if (strncmp(line, "== ", 3) == 0) {
             run_case(name, eof);
-            snprintf(name, sizeof name, "%s", line + 3);
+            snprintf(name, sizeof name, "%.200s", line + 3);
             sent.n = expected.n = 0;
             eof = false;
         } else if (strcmp(line, "<eof") == 0) {
