@@ -203,6 +203,6 @@ void sc_engine_del(struct sc_engine *e)
         sc_journal_close(e->journal);
     if (e->journal_fd >= 0)
         close(e->journal_fd);
-    close(e->spec.control);
+    /* The control socket stays open until the process ends: the supervisor takes its end for a death. */
     free(e);
 }
