@@ -61,7 +61,7 @@ static char *put_plain(char *o, const char *digits, unsigned n, int point)
 
 size_t sc_number_java(char out[SC_NUMBER_MAX], double v)
 {
-    char digits[20], *o = out;
+    char digits[20] = "", *o = out;
     int point;
     if (isnan(v))
         return (size_t)(put(o, "NaN", 3) - out);
@@ -82,7 +82,7 @@ size_t sc_number_java(char out[SC_NUMBER_MAX], double v)
 
 size_t sc_number_json(char out[SC_NUMBER_MAX], double v, bool single)
 {
-    char digits[20], *o = out;
+    char digits[20] = "", *o = out;
     int point;
     if (signbit(v))
         *o++ = '-';

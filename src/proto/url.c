@@ -264,6 +264,8 @@ static size_t param_end(struct sc_span s)
 
 int sc_media_param(struct sc_span header, const char *name, struct sc_span *value)
 {
+    if (!header.p)
+        return 0;
     struct sc_span rest = sc_span_sub(header, sc_span_find(header, ';') + 1, header.n);
     while (rest.n) {
         size_t end = param_end(rest);

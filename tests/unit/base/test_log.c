@@ -260,6 +260,27 @@ static void a_file_of_100_mb_rolls_over(void **state)
     assert_int_equal(st.st_size, SC_LOG_FILE_BYTES);
 }
 
+/* The supervisor and the frontend write the same files; only one of them may move a full one away. */
+static void what_another_process_rolled_over_is_left_alone(void **state)
+{
+    (void)state;
+    char path[128], moved[128];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/access_log.log", dir);
+    snprintf(moved, sizeof moved, "%s/moved", dir);
+    open_log();
+    assert_int_equal(rename(path, moved), 0);
+    assert_int_equal(truncate(moved, SC_LOG_FILE_BYTES), 0);
+    FILE *f = fopen(path, "w");
+    fputs("of the other\n", f);
+    fclose(f);
+    sc_log_line(SC_LOGGER_ACCESS, SC_LOG_INFO, NULL, SC_SPAN("mine"));
+    sc_log_close();
+    assert_int_equal(lines_of("access_log.log"), 2);
+    assert_int_equal(stat(moved, &st), 0);
+    assert_int_equal(st.st_size, SC_LOG_FILE_BYTES);
+}
+
 static void a_file_of_yesterday_rolls_over(void **state)
 {
     (void)state;
@@ -436,6 +457,7 @@ int main(void)
         IN_DIR(lines_of_many_threads_are_whole),
         IN_DIR(reopen_after_a_rename_writes_to_the_new_file),
         IN_DIR(a_file_of_100_mb_rolls_over),
+        IN_DIR(what_another_process_rolled_over_is_left_alone),
         IN_DIR(a_file_of_yesterday_rolls_over),
         IN_DIR(an_unwritable_folder_is_named),
         IN_DIR(a_full_disk_costs_only_its_lines),
