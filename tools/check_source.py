@@ -7,6 +7,7 @@ The order of the rooms is docs/design.md §4; why a call is banned stands beside
 """
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,6 +74,16 @@ class Checker:
         self.problems.append(f"{path.relative_to(self.root)}:{line}: {text}")
 
     def files(self):
+        """What belongs to the repository or could be added to it; without git, whatever lies there."""
+        try:
+            listed = subprocess.run(["git", "-C", self.root, "ls-files", "-z", "-co", "--exclude-standard"],
+                                    capture_output=True, check=True).stdout if (self.root / ".git").exists() else None
+        except (OSError, subprocess.CalledProcessError):
+            listed = None
+        if listed is not None:
+            paths = sorted({self.root / os.fsdecode(name) for name in listed.split(b"\0") if name})
+            yield from (p for p in paths if p.is_file() and not p.is_symlink())
+            return
         for folder, names, files in os.walk(self.root):
             names[:] = sorted(n for n in names if n not in SKIP_FOLDERS)
             for name in sorted(files):
