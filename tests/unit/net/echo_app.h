@@ -5,7 +5,7 @@
  * answers before the body. /later: answers from another turn of the loop. /hang: answers when
  * the client is gone. /status/N: answer N with an empty reason. /named/N: with the phrase.
  * /size/N: N bytes. /stream/N: N chunks. /abort: a stream without an end. /headers: headers a
- * hostile handler might set. Everything else: 404.
+ * hostile handler might set. /full: no room for the body. Everything else: 404.
  */
 #ifndef SC_TEST_ECHO_APP_H
 #define SC_TEST_ECHO_APP_H
@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "net/http.h"
 
@@ -93,6 +94,20 @@ static void echo_more(struct sc_http_exchange *x)
     sc_http_stream_end(x);
 }
 
+static int echo_no_room(struct sc_body *b, size_t need)
+{
+    (void)b;
+    (void)need;
+    return SC_AGAIN;
+}
+
+static void echo_free_nothing(struct sc_body *b)
+{
+    (void)b;
+}
+
+static const struct sc_body_ops echo_full = {.grow = echo_no_room, .free = echo_free_nothing};
+
 static void echo_request(struct sc_http_exchange *x, void *ctx)
 {
     struct echo *e = ctx;
@@ -100,6 +115,8 @@ static void echo_request(struct sc_http_exchange *x, void *ctx)
     e->requests++;
     if (echo_at(x, "/early", NULL))
         echo_answer(x, 200, "early");
+    else if (echo_at(x, "/full", NULL))
+        x->body.ops = &echo_full;
     else if (echo_at(x, "/nope", NULL))
         echo_answer(x, 404, "nope");
     else if (echo_at(x, "/later", NULL) || echo_at(x, "/stream/", &n))
