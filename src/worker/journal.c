@@ -56,9 +56,8 @@ static uint64_t padded(uint64_t n)
 static uint32_t checksum(const struct record *r, const char *text)
 {
     uint32_t h = 2166136261u;
-    uint32_t heads[] = {r->length, r->type};
-    for (size_t i = 0; i < sizeof heads; i++)
-        h = (h ^ ((const unsigned char *)heads)[i]) * 16777619u;
+    h = (h ^ r->length) * 16777619u;
+    h = (h ^ r->type) * 16777619u;
     for (uint32_t i = 0; i < r->length; i++)
         h = (h ^ (unsigned char)text[i]) * 16777619u;
     return h;

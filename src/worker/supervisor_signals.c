@@ -82,13 +82,17 @@ void sc_super_reap(struct sc_super *s)
 
 static void kill_listed(const char *path)
 {
-    FILE *f = fopen(path, "re");
-    if (!f)
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
         return;
-    long pid;
-    while (fscanf(f, "%ld", &pid) == 1 && pid > 1)
+    /* What does not fit is found the next time. */
+    char list[4096];
+    ssize_t n = read(fd, list, sizeof list - 1);
+    close(fd);
+    list[SC_MAX(n, 0)] = '\0';
+    char *at = list, *end;
+    for (long pid; (pid = strtol(at, &end, 10)) > 1 && *end == ' '; at = end)
         (void)kill((pid_t)pid, SIGKILL);
-    fclose(f);
 }
 
 /* Children of all threads of this process. */
