@@ -18,7 +18,7 @@
 
 enum sc_activation {
     SC_ACT_NONE,
-    SC_ACT_GELU,      /* x * Phi(x), by erf, absolute error below 1e-6 */
+    SC_ACT_GELU,      /* x * Phi(x), by erf; error below 1e-6, or 2 units in the last place beyond 4 */
     SC_ACT_GELU_TANH, /* the approximation that Hugging Face calls gelu_new */
     SC_ACT_RELU,
     SC_ACT_SILU,

@@ -115,7 +115,8 @@ INLINE vf tanh_of(vf x)
  */
 INLINE vf erf_of_half(vf x)
 {
-    x = at_most(at_least(x, splat(-5.4f)), splat(5.4f));
+    /* Exactly 1 there, not nearly: x times what is missing would be no small number for a large x. */
+    vi high = x > splat(5.4f), low = x < splat(-5.4f);
     vf t = x * x;
     vf p = splat(4.677389497942386e-08f);
     p = p * t + splat(1.2720006452582311e-05f);
@@ -129,7 +130,7 @@ INLINE vf erf_of_half(vf x)
     q = q * t + splat(0.02837853692471981f);
     q = q * t + splat(0.25031721591949463f);
     q = q * t + splat(1.0f);
-    return x * p / q;
+    return select(high, splat(1.0f), select(low, splat(-1.0f), x * p / q));
 }
 
 INLINE vf activated(enum sc_activation act, vf x)

@@ -1,0 +1,359 @@
+#include "test.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "backend.h"
+
+/* ---- an executor small enough to look into ------------------------------------------------------ */
+
+struct sconce_error {
+    enum sconce_code code;
+    char text[600];
+};
+
+struct sconce_host {
+    const char *dir, *max_texts, *batch_tokens, *matmul;
+    char log[4096];
+};
+
+struct sconce_request {
+    char *body;
+    const char *type;
+    size_t size;
+    void *data;
+    char *out;
+    size_t max;
+    int answers;
+    struct sconce_error *error;
+};
+
+struct sconce_error *sconce_error_new(enum sconce_code code, const char *fmt, ...)
+{
+    struct sconce_error *e = calloc(1, sizeof *e);
+    e->code = code;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(e->text, sizeof e->text, fmt, ap);
+    va_end(ap);
+    return e;
+}
+
+void sconce_log(struct sconce_host *h, enum sconce_log_level level, const char *fmt, ...)
+{
+    (void)level;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(h->log, sizeof h->log, fmt, ap);
+    va_end(ap);
+}
+
+const char *sconce_host_model_dir(const struct sconce_host *h)
+{
+    return h->dir;
+}
+
+const char *sconce_host_backend_dir(const struct sconce_host *h)
+{
+    (void)h;
+    return "/nowhere";
+}
+
+const char *sconce_host_setting(const struct sconce_host *h, const char *key)
+{
+    return strcmp(key, "maxTexts") == 0         ? h->max_texts
+           : strcmp(key, "maxBatchTokens") == 0 ? h->batch_tokens
+           : strcmp(key, "matmul") == 0         ? h->matmul
+                                                : NULL;
+}
+
+struct sconce_error *sconce_host_setting_int(const struct sconce_host *h, const char *key, int64_t min,
+                                             int64_t max, int64_t fallback, int64_t *out)
+{
+    const char *v = sconce_host_setting(h, key);
+    *out = v ? atoll(v) : fallback;
+    return *out < min || *out > max ? sconce_error_new(SCONCE_BAD_REQUEST, "%s", key) : NULL;
+}
+
+const void *sconce_request_body(const struct sconce_request *r, size_t *size)
+{
+    *size = r->size;
+    return r->body;
+}
+
+const char *sconce_request_content_type(const struct sconce_request *r)
+{
+    return r->type;
+}
+
+void sconce_request_set_data(struct sconce_request *r, void *data)
+{
+    r->data = data;
+}
+
+void *sconce_request_data(const struct sconce_request *r)
+{
+    return r->data;
+}
+
+void *sconce_response_reserve(struct sconce_request *r, size_t size)
+{
+    if (r->max && size > r->max)
+        return NULL;
+    return r->out = calloc(1, size + 1);
+}
+
+void sconce_response_send(struct sconce_request *r, const char *content_type, size_t size)
+{
+    assert_string_equal(content_type, "application/json");
+    assert_true(strlen(r->out) == size);
+    r->answers++;
+}
+
+void sconce_response_fail(struct sconce_request *r, struct sconce_error *e)
+{
+    r->error = e;
+    r->answers++;
+}
+
+static struct sconce_request request(const char *type, const char *body)
+{
+    return (struct sconce_request){.body = strdup(body), .size = strlen(body), .type = type};
+}
+
+static void request_free(struct sconce_request *r)
+{
+    free(r->body);
+    free(r->out);
+    free(r->error);
+}
+
+/* ---- tests --------------------------------------------------------------------------------------- */
+
+#define TINY SC_SOURCE_DIR "/tests/data/bert-tiny"
+
+struct loaded {
+    struct sconce_host host;
+    struct sconce_model *model;
+    struct sconce_lane *lane;
+};
+
+static void load(struct loaded *l)
+{
+    const struct sconce_backend_ops *ops = sc_encoder_ops();
+    struct sconce_model_info info = {.size = sizeof info};
+    struct sconce_error *e = ops->model_load(&l->host, &l->model, &info);
+    if (e)
+        fail_msg("%s", e->text);
+    assert_true(info.max_batch_cost > 0 && info.bytes_per_cost > 0);
+    assert_null(ops->lane_create(l->model, 0, &l->lane));
+}
+
+static void unload(struct loaded *l)
+{
+    sc_encoder_ops()->lane_destroy(l->lane);
+    sc_encoder_ops()->model_unload(l->model);
+}
+
+/* Prepares and executes as one batch. */
+static void serve(struct loaded *l, struct sconce_request *r, size_t n)
+{
+    struct sconce_request *all[64];
+    for (size_t i = 0; i < n; i++) {
+        uint64_t cost = 0;
+        struct sconce_error *e = sc_encoder_ops()->request_prepare(l->model, &r[i], &cost);
+        if (e)
+            fail_msg("%s", e->text);
+        all[i] = &r[i];
+    }
+    sc_encoder_ops()->lane_execute(l->lane, all, n);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(r[i].answers, 1);
+        assert_null(r[i].data);
+    }
+}
+
+static void same_ranking(const json_t *got, const json_t *want)
+{
+    assert_int_equal(json_array_size(got), json_array_size(want));
+    for (size_t i = 0; i < json_array_size(want); i++) {
+        const json_t *g = json_array_get(got, i), *w = json_array_get(want, i);
+        assert_string_equal(json_string_value(json_object_get(g, "label")),
+                            json_string_value(json_object_get(w, "label")));
+        assert_true(fabs(json_number_value(json_object_get(g, "score")) -
+                         json_number_value(json_object_get(w, "score"))) < 1e-5);
+    }
+}
+
+static void compare_with_pipeline(const char *dir)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/expected.json", dir);
+    json_t *root = json_load_file(path, 0, NULL), *texts = json_object_get(root, "texts");
+    assert_true(json_array_size(texts) > 3);
+    struct loaded l = {.host = {.dir = dir}};
+    load(&l);
+    for (size_t i = 0; i < json_array_size(texts); i++) {
+        const json_t *t = json_array_get(texts, i);
+        json_t *body = json_pack("{s:O, s:O*}", "text", json_object_get(t, "text"), "text_pair",
+                                 json_object_get(t, "text_pair"));
+        char *best = json_dumps(body, 0), *all;
+        json_object_set_new(body, "parameters", json_pack("{s:n}", "top_k"));
+        all = json_dumps(body, 0);
+        struct sconce_request r[2] = {request("application/json", best), request("application/json", all)};
+        serve(&l, r, 2);
+        for (int k = 0; k < 2; k++) {
+            json_t *got = json_loads(r[k].out, 0, NULL);
+            assert_non_null(got);
+            same_ranking(got, json_object_get(t, k ? "all" : "best"));
+            json_decref(got);
+            request_free(&r[k]);
+        }
+        free(best);
+        free(all);
+        json_decref(body);
+    }
+    unload(&l);
+    json_decref(root);
+}
+
+static void answers_are_those_of_the_pipeline(void **state)
+{
+    (void)state;
+    compare_with_pipeline(TINY);
+    compare_with_pipeline(SC_SOURCE_DIR "/tests/data/bert-tiny-half");
+}
+
+/* Lists longer than a batch, among single texts and an empty list: each gets its own, in order. */
+static void a_list_larger_than_a_batch_is_cut_and_put_together(void **state)
+{
+    (void)state;
+    struct loaded l = {.host = {.dir = TINY, .batch_tokens = "48"}};
+    load(&l);
+    char list[8000] = "[";
+    for (int i = 0; i < 60; i++)
+        strcat(list, i % 3 == 0   ? "\"the cat\","
+                     : i % 3 == 1 ? "\"der und die und das und ein und\","
+                                  : "\"la\",");
+    list[strlen(list) - 1] = ']';
+    struct sconce_request r[6] = {request("text/plain", "the cat"),  request("application/json", list),
+                                  request("application/json", "[]"), request("text/plain", "la"),
+                                  request("application/json", list), request("text/plain", "the cat")};
+    serve(&l, r, 6);
+    json_t *one = json_loads(r[0].out, 0, NULL), *la = json_loads(r[3].out, 0, NULL),
+           *many = json_loads(r[1].out, 0, NULL);
+    assert_int_equal(json_array_size(many), 60);
+    for (size_t i = 0; i < 60; i += 3) {
+        json_t *a = json_pack("[O]", json_array_get(many, i)),
+               *c = json_pack("[O]", json_array_get(many, i + 2));
+        same_ranking(a, one);
+        same_ranking(c, la);
+        json_decref(a);
+        json_decref(c);
+    }
+    assert_string_equal(r[1].out, r[4].out);
+    assert_string_equal(r[2].out, "[]");
+    assert_string_equal(r[0].out, r[5].out);
+    json_decref(one);
+    json_decref(la);
+    json_decref(many);
+    for (int i = 0; i < 6; i++)
+        request_free(&r[i]);
+    unload(&l);
+}
+
+static void bad_requests_are_answered_in_prepare(void **state)
+{
+    (void)state;
+    struct loaded l = {.host = {.dir = TINY, .max_texts = "2"}};
+    load(&l);
+    static const char *const bad[][2] = {{"", ""},
+                                         {"text/plain", "\xff"},
+                                         {"application/json", "{"},
+                                         {"application/json", "[\"a\",\"b\",\"c\"]"}};
+    for (size_t i = 0; i < 4; i++) {
+        struct sconce_request r = request(bad[i][0], bad[i][1]);
+        uint64_t cost;
+        struct sconce_error *e = sc_encoder_ops()->request_prepare(l.model, &r, &cost);
+        assert_non_null(e);
+        assert_int_equal(e->code, SCONCE_BAD_REQUEST);
+        assert_null(r.data);
+        free(e);
+        request_free(&r);
+    }
+    struct sconce_request r = request("text/plain", "not wanted any more");
+    uint64_t cost = 0;
+    assert_null(sc_encoder_ops()->request_prepare(l.model, &r, &cost));
+    assert_true(cost > 2);
+    sc_encoder_ops()->request_discard(l.model, &r);
+    request_free(&r);
+    unload(&l);
+}
+
+static void ten_megabytes_of_text_are_truncated(void **state)
+{
+    (void)state;
+    struct loaded l = {.host = {.dir = TINY}};
+    load(&l);
+    size_t n = 10u << 20;
+    char *text = malloc(n + 1);
+    for (size_t i = 0; i < n; i++)
+        text[i] = i % 4 == 3 ? ' ' : 'a';
+    text[n] = '\0';
+    struct sconce_request r = request("text/plain", text);
+    uint64_t cost = 0;
+    assert_null(sc_encoder_ops()->request_prepare(l.model, &r, &cost));
+    assert_int_equal(cost, 48);
+    sc_encoder_ops()->request_discard(l.model, &r);
+    request_free(&r);
+    free(text);
+    unload(&l);
+}
+
+static void an_answer_too_large_to_send_says_so(void **state)
+{
+    (void)state;
+    struct loaded l = {.host = {.dir = TINY}};
+    load(&l);
+    struct sconce_request r = request("text/plain", "yes");
+    r.max = 10;
+    serve(&l, &r, 1);
+    assert_non_null(r.error);
+    assert_non_null(strstr(r.error->text, "max_response_size"));
+    request_free(&r);
+    unload(&l);
+}
+
+static void a_wrong_folder_or_setting_is_an_error(void **state)
+{
+    (void)state;
+    static const struct sconce_host hosts[] = {{.dir = ""},
+                                               {.dir = "/nowhere"},
+                                               {.dir = TINY, .matmul = "mkl"},
+                                               {.dir = TINY, .batch_tokens = "47"},
+                                               {.dir = TINY, .max_texts = "0"}};
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        struct sconce_host h = hosts[i];
+        struct sconce_model *m = NULL;
+        struct sconce_model_info info = {.size = sizeof info};
+        struct sconce_error *e = sc_encoder_ops()->model_load(&h, &m, &info);
+        assert_non_null(e);
+        assert_null(m);
+        free(e);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_are_those_of_the_pipeline),
+        cmocka_unit_test(a_list_larger_than_a_batch_is_cut_and_put_together),
+        cmocka_unit_test(bad_requests_are_answered_in_prepare),
+        cmocka_unit_test(ten_megabytes_of_text_are_truncated),
+        cmocka_unit_test(an_answer_too_large_to_send_says_so),
+        cmocka_unit_test(a_wrong_folder_or_setting_is_an_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

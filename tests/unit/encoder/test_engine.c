@@ -1,0 +1,210 @@
+#include "test.h"
+
+#include <dirent.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cpu/choose.h"
+#include "cpu/engine.h"
+
+#define TOLERANCE 1e-4
+
+/* The cases of a folder that make_bert_cases.py wrote, as one batch. */
+struct cases {
+    struct sc_batch batch;
+    uint32_t *ids, *begin;
+    uint8_t *types;
+    float *logits;
+};
+
+static struct cases read_cases(const char *dir, uint32_t labels)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/expected.json", dir);
+    json_t *root = json_load_file(path, 0, NULL);
+    assert_non_null(root);
+    json_t *list = json_object_get(root, "cases");
+    struct cases c = {0};
+    uint32_t n = (uint32_t)json_array_size(list), tokens = 0;
+    assert_true(n > 0);
+    for (uint32_t i = 0; i < n; i++)
+        tokens += (uint32_t)json_array_size(json_object_get(json_array_get(list, i), "ids"));
+    c.ids = calloc(tokens, sizeof *c.ids);
+    c.types = calloc(tokens, 1);
+    c.begin = calloc(n + 1, sizeof *c.begin);
+    c.logits = calloc((size_t)n * labels, sizeof *c.logits);
+    for (uint32_t i = 0, t = 0; i < n; i++) {
+        json_t *one = json_array_get(list, i), *ids = json_object_get(one, "ids"),
+               *types = json_object_get(one, "types");
+        for (size_t k = 0; k < json_array_size(ids); k++, t++) {
+            c.ids[t] = (uint32_t)json_integer_value(json_array_get(ids, k));
+            c.types[t] = (uint8_t)json_integer_value(json_array_get(types, k));
+        }
+        c.begin[i + 1] = t;
+        for (uint32_t k = 0; k < labels; k++)
+            c.logits[i * labels + k] =
+                (float)json_number_value(json_array_get(json_object_get(one, "logits"), k));
+    }
+    c.batch = (struct sc_batch){.ids = c.ids, .types = c.types, .begin = c.begin, .sequences = n};
+    json_decref(root);
+    return c;
+}
+
+static void cases_free(struct cases *c)
+{
+    free(c->ids);
+    free(c->types);
+    free(c->begin);
+    free(c->logits);
+}
+
+static struct sc_engine *engine_of(const char *dir, const struct sc_matmul_ops *ops)
+{
+    struct sc_msg msg;
+    struct sc_bert b;
+    struct sc_engine *e;
+    if (sc_bert_open(&b, dir, &msg) < 0 || sc_engine_new(&e, &b, ops, 4096, &msg) < 0)
+        fail_msg("%s", msg.text);
+    sc_bert_close(&b);
+    return e;
+}
+
+static double worst(const float *a, const float *b, size_t n)
+{
+    double w = 0;
+    for (size_t i = 0; i < n; i++)
+        w = fmax(w, isfinite(a[i]) ? fabs((double)a[i] - (double)b[i]) : INFINITY);
+    return w;
+}
+
+static void compare_folder(const char *dir, const struct sc_matmul_ops *ops)
+{
+    struct sc_engine *e = engine_of(dir, ops);
+    struct sc_engine_lane *l = sc_engine_lane_new(e);
+    uint32_t labels = sc_engine_labels(e);
+    struct cases c = read_cases(dir, labels);
+    size_t n = (size_t)c.batch.sequences * labels;
+    float *got = calloc(n, sizeof *got);
+
+    /* Together, and again each alone: a sequence must not notice its neighbours. */
+    assert_int_equal(sc_engine_run(l, &c.batch, got), 0);
+    double together = worst(got, c.logits, n), alone = 0;
+    for (uint32_t i = 0; i < c.batch.sequences; i++) {
+        uint32_t begin[2] = {0, c.begin[i + 1] - c.begin[i]};
+        struct sc_batch one = {
+            .ids = c.ids + c.begin[i], .types = c.types + c.begin[i], .begin = begin, .sequences = 1};
+        assert_int_equal(sc_engine_run(l, &one, got), 0);
+        alone = fmax(alone, worst(got, c.logits + (size_t)i * labels, labels));
+    }
+    print_message("%s, %s: largest difference %.2g in a batch, %.2g alone\n", dir, ops->name, together,
+                  alone);
+    assert_true(together < TOLERANCE);
+    assert_true(alone < TOLERANCE);
+    free(got);
+    cases_free(&c);
+    sc_engine_lane_del(l);
+    sc_engine_del(e);
+}
+
+static void logits_are_those_of_transformers(void **state)
+{
+    (void)state;
+    compare_folder(SC_SOURCE_DIR "/tests/data/bert-tiny", sc_matmul_builtin());
+    compare_folder(SC_SOURCE_DIR "/tests/data/bert-tiny-half", sc_matmul_builtin());
+}
+
+/* Built beside us if oneDNN was there at build time. */
+static void onednn_computes_the_same(void **state)
+{
+    (void)state;
+    struct sc_msg warning, msg;
+    const struct sc_matmul_ops *ops;
+    assert_int_equal(sc_matmul_choose(&ops, "onednn", SC_BUILD_DIR, &warning, &msg), 0);
+    if (warning.text[0]) {
+        print_message("%s\n", warning.text);
+        skip();
+    }
+    compare_folder(SC_SOURCE_DIR "/tests/data/bert-tiny", ops);
+    compare_folder(SC_SOURCE_DIR "/tests/data/bert-tiny-half", ops);
+}
+
+/* By hand: SC_BERT_CASES names a folder of folders that make_bert_cases.py --large wrote. */
+static void larger_models_too(void **state)
+{
+    (void)state;
+    const char *root = getenv("SC_BERT_CASES");
+    DIR *d = root ? opendir(root) : NULL;
+    if (!d)
+        skip();
+    struct sc_msg warning, msg;
+    const struct sc_matmul_ops *ops;
+    assert_int_equal(sc_matmul_choose(&ops, "onednn", SC_BUILD_DIR, &warning, &msg), 0);
+    for (struct dirent *entry; (entry = readdir(d)) != NULL;) {
+        char dir[512];
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(dir, sizeof dir, "%s/%s", root, entry->d_name);
+        compare_folder(dir, sc_matmul_builtin());
+        compare_folder(dir, ops);
+    }
+    closedir(d);
+}
+
+static void a_missing_module_is_a_warning_and_a_wrong_setting_an_error(void **state)
+{
+    (void)state;
+    struct sc_msg warning, msg;
+    const struct sc_matmul_ops *ops;
+    assert_int_equal(sc_matmul_choose(&ops, "onednn", "/nowhere", &warning, &msg), 0);
+    assert_ptr_equal(ops, sc_matmul_builtin());
+    assert_non_null(strstr(warning.text, "install libdnnl"));
+
+    assert_int_equal(sc_matmul_choose(&ops, "builtin", "/nowhere", &warning, &msg), 0);
+    assert_string_equal(warning.text, "");
+    assert_int_equal(sc_matmul_choose(&ops, "mkl", "/nowhere", &warning, &msg), SC_EINVAL);
+    assert_non_null(strstr(msg.text, "onednn"));
+}
+
+static void tokens_outside_the_tables_are_refused(void **state)
+{
+    (void)state;
+    struct sc_engine *e = engine_of(SC_SOURCE_DIR "/tests/data/bert-tiny", sc_matmul_builtin());
+    struct sc_engine_lane *l = sc_engine_lane_new(e);
+    uint32_t ids[4200] = {0}, begin[101] = {0, 4};
+    uint8_t types[4200] = {0};
+    float out[303];
+    struct sc_batch b = {.ids = ids, .types = types, .begin = begin, .sequences = 1};
+    assert_int_equal(sc_engine_run(l, &b, out), 0);
+    ids[2] = 82;
+    assert_int_equal(sc_engine_run(l, &b, out), SC_EINVAL);
+    ids[2] = 0;
+    types[3] = 2;
+    assert_int_equal(sc_engine_run(l, &b, out), SC_EINVAL);
+    types[3] = 0;
+    begin[1] = 49;
+    assert_int_equal(sc_engine_run(l, &b, out), SC_EINVAL);
+    begin[1] = 0;
+    assert_int_equal(sc_engine_run(l, &b, out), SC_EINVAL);
+    for (uint32_t i = 0; i <= 100; i++)
+        begin[i] = i * 42;
+    b.sequences = 100;
+    assert_int_equal(sc_engine_run(l, &b, out), SC_ELIMIT);
+    b.sequences = 97;
+    assert_int_equal(sc_engine_run(l, &b, out), 0);
+    sc_engine_lane_del(l);
+    sc_engine_del(e);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_are_those_of_transformers),
+        cmocka_unit_test(onednn_computes_the_same),
+        cmocka_unit_test(larger_models_too),
+        cmocka_unit_test(a_missing_module_is_a_warning_and_a_wrong_setting_an_error),
+        cmocka_unit_test(tokens_outside_the_tables_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,250 @@
+#include "test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cpu/engine.h"
+#include "model/bert.h"
+
+#define TINY SC_SOURCE_DIR "/tests/data/bert-tiny"
+
+/* ---- safetensors ----------------------------------------------------------------------------- */
+
+/* A file with this header and n bytes of data; says how the reader took it. */
+static int parse(const char *header, uint64_t claimed, size_t n, struct sc_msg *msg)
+{
+    size_t h = strlen(header), size = 8 + h + n;
+    unsigned char *file = calloc(1, size);
+    for (int i = 0; i < 8; i++)
+        file[i] = (unsigned char)(claimed >> 8 * i);
+    memcpy(file + 8, header, h);
+    struct sc_safetensors *s;
+    int rc = sc_safetensors_parse(&s, sc_span(file, size), "x.safetensors", msg);
+    if (rc == 0)
+        sc_safetensors_close(s);
+    else
+        assert_non_null(strstr(msg->text, "x.safetensors"));
+    free(file);
+    return rc;
+}
+
+static void lies_in_the_header_are_found(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *header, *says;
+        size_t data;
+    } cases[] = {
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", NULL, 8},
+        {"{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"I64\",\"shape\":[1,2],\"data_offsets\":[0,"
+         "16]}}   ",
+         NULL, 16},
+        {"{}", NULL, 0},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "cut short", 7},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "tensors end", 9},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", "do not fit", 8},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", "do not fit", 8},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],\"data_offsets\":[0,0]}}",
+         "shape is too large", 0},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}}", "do not fit",
+         0},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,8]}}", "whole number", 8},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8,9]}}", "two numbers", 8},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", "lacks", 8},
+        {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "twice", 8},
+        {"{\"a\":{\"dtype\":\"F33\",\"shape\":[2],\"data_offsets\":[0,8]}}", "unknown dtype", 8},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", "dimensions", 4},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":"
+         "[2],\"data_offsets\":[4,12]}}",
+         "overlaps", 12},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":"
+         "[1],\"data_offsets\":[4,8]}}",
+         "two tensors", 8},
+        {"[]", "object", 0},
+        {"{\"a\":", "header, byte", 0},
+        {"", "header, byte", 0},
+    };
+    struct sc_msg msg;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int rc = parse(cases[i].header, strlen(cases[i].header), cases[i].data, &msg);
+        if (!cases[i].says)
+            assert_int_equal(rc, 0);
+        else if (rc == 0 || !strstr(msg.text, cases[i].says))
+            fail_msg("case %zu: %s", i, rc == 0 ? "accepted" : msg.text);
+    }
+    assert_int_equal(parse("{}", 100, 0, &msg), SC_EINVAL);
+    assert_int_equal(parse("{}", UINT64_MAX, 0, &msg), SC_ELIMIT);
+    assert_int_equal(parse("{}", UINT64_MAX - 7, 0, &msg), SC_ELIMIT);
+    struct sc_safetensors *s;
+    assert_int_equal(sc_safetensors_parse(&s, SC_SPAN("short"), "x", &msg), SC_EINVAL);
+}
+
+static void halves_become_floats(void **state)
+{
+    (void)state;
+    /* 1, -2, largest, smallest subnormal, infinity, -0 */
+    static const uint16_t half[] = {0x3C00, 0xC000, 0x7BFF, 0x0001, 0x7C00, 0x8000};
+    static const float want[] = {1, -2, 65504, 0x1p-24f, __builtin_inff(), -0.0f};
+    static const uint16_t brain[] = {0x3F80, 0xC000, 0x7F80};
+    static const float want_brain[] = {1, -2, __builtin_inff()};
+    float got[6];
+    struct sc_tensor t = {.dtype = SC_DTYPE_F16, .count = 6, .data = (const unsigned char *)half};
+    sc_tensor_floats(&t, got);
+    assert_memory_equal(got, want, sizeof want);
+    t = (struct sc_tensor){.dtype = SC_DTYPE_BF16, .count = 3, .data = (const unsigned char *)brain};
+    sc_tensor_floats(&t, got);
+    assert_memory_equal(got, want_brain, sizeof want_brain);
+}
+
+/* ---- config.json ----------------------------------------------------------------------------- */
+
+#define SIZES                                                                                                \
+    "\"hidden_size\":32,\"num_hidden_layers\":2,\"num_attention_heads\":2,\"intermediate_size\":48,\"vocab_" \
+    "size\":82,"                                                                                             \
+    "\"max_position_embeddings\":48"
+#define HEAD "\"model_type\":\"bert\",\"architectures\":[\"BertForSequenceClassification\"],"
+
+static void what_is_not_bert_is_refused_by_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        {"{" HEAD SIZES "}", NULL},
+        {"{" HEAD SIZES ",\"position_embedding_type\":\"relative_key\"}", "relative_key"},
+        {"{" HEAD SIZES ",\"hidden_act\":\"mish\"}", "mish"},
+        {"{" HEAD SIZES ",\"hidden_act\":7}", "hidden_act"},
+        {"{" HEAD SIZES ",\"is_decoder\":true}", "is_decoder"},
+        {"{" HEAD SIZES ",\"quantization_config\":{\"bits\":4}}", "quantization_config"},
+        {"{" HEAD SIZES ",\"problem_type\":\"guessing\"}", "problem_type"},
+        {"{" HEAD SIZES ",\"layer_norm_eps\":-1}", "layer_norm_eps"},
+        {"{" HEAD SIZES ",\"type_vocab_size\":1000}", "type_vocab_size"},
+        {"{" HEAD SIZES ",\"id2label\":{\"0\":\"a\",\"2\":\"b\"}}", "id2label"},
+        {"{" HEAD SIZES ",\"id2label\":{}}", "id2label"},
+        {"{\"model_type\":\"roberta\"," SIZES "}", "roberta"},
+        {"{\"model_type\":\"bert\"," SIZES "}", "architectures"},
+        {"{\"model_type\":\"bert\",\"architectures\":[\"BertForMaskedLM\"]," SIZES "}", "BertForMaskedLM"},
+        {"{" HEAD "\"hidden_size\":32}", "num_hidden_layers"},
+        {"{" HEAD "\"hidden_size\":1000000000,\"num_hidden_layers\":2}", "hidden_size"},
+        {"{" HEAD "\"hidden_size\":\"32\"}", "hidden_size"},
+        {"{" HEAD "\"hidden_size\":32,\"num_hidden_layers\":2,\"num_attention_heads\":3,\"intermediate_"
+                  "size\":48,\"vocab_size\":82,\"max_position_embeddings\":48}",
+         "num_attention_heads"},
+        {"[]", "object"},
+        {"{", "line"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sc_bert_config c;
+        struct sc_msg msg = {""};
+        int rc = sc_bert_config_parse(&c, sc_span_str(cases[i].text), "config.json", &msg);
+        if (cases[i].says) {
+            if (rc == 0 || !strstr(msg.text, cases[i].says) || !strstr(msg.text, "config.json"))
+                fail_msg("case %zu: %s", i, rc == 0 ? "accepted" : msg.text);
+            continue;
+        }
+        assert_int_equal(rc, 0);
+        assert_int_equal(c.labels, 2);
+        assert_string_equal(c.label[1], "LABEL_1");
+        assert_int_equal(c.scoring, SC_SCORE_SOFTMAX);
+        sc_bert_config_free(&c);
+    }
+}
+
+/* ---- folders --------------------------------------------------------------------------------- */
+
+static char dir[64];
+
+static void copy(const char *name, size_t cut)
+{
+    char path[128];
+    snprintf(path, sizeof path, TINY "/%s", name);
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    static char bytes[200000];
+    size_t n = fread(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    f = fopen(path, "we");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n - cut, f), n - cut);
+    fclose(f);
+}
+
+static void write_config(const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    FILE *f = fopen(path, "we");
+    fputs(text, f);
+    fclose(f);
+}
+
+static void expect(const char *says)
+{
+    struct sc_bert b;
+    struct sc_engine *e;
+    struct sc_msg msg = {""};
+    int rc = sc_bert_open(&b, dir, &msg);
+    if (rc == 0) {
+        rc = sc_engine_new(&e, &b, sc_matmul_builtin(), 1024, &msg);
+        if (rc == 0)
+            sc_engine_del(e);
+        sc_bert_close(&b);
+    }
+    if (!says)
+        assert_int_equal(rc, 0);
+    else if (rc == 0 || !strstr(msg.text, says))
+        fail_msg("%s expected: %s", says, rc == 0 ? "accepted" : msg.text);
+}
+
+static void a_missing_cut_or_lying_file_is_named(void **state)
+{
+    (void)state;
+    char other[128];
+    strcpy(dir, "/tmp/sc-model-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    expect("config.json");
+    copy("config.json", 0);
+    expect("model.safetensors is missing");
+    snprintf(other, sizeof other, "%s/pytorch_model.bin", dir);
+    fclose(fopen(other, "we"));
+    expect("safe_serialization");
+    copy("model.safetensors", 0);
+    expect(NULL);
+    copy("model.safetensors", 5);
+    expect("cut short");
+    copy("model.safetensors", 0);
+    write_config("{" HEAD SIZES ",\"num_labels\":3}");
+    expect(NULL);
+    write_config("{" HEAD SIZES ",\"num_labels\":4}");
+    expect("tensor classifier.weight");
+    write_config(
+        "{" HEAD
+        "\"hidden_size\":16384,\"num_hidden_layers\":2,\"num_attention_heads\":2,\"intermediate_size\":48,"
+        "\"vocab_size\":8000000,\"max_position_embeddings\":48}");
+    expect("do not belong together");
+    write_config(
+        "{" HEAD
+        "\"hidden_size\":32,\"num_hidden_layers\":3,\"num_attention_heads\":2,\"intermediate_size\":48,"
+        "\"vocab_size\":82,\"max_position_embeddings\":48,\"num_labels\":3}");
+    expect("encoder.layer.2");
+    unlink(other);
+    static const char *const names[] = {"config.json", "model.safetensors"};
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(other, sizeof other, "%s/%s", dir, names[i]);
+        unlink(other);
+    }
+    rmdir(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lies_in_the_header_are_found),
+        cmocka_unit_test(halves_become_floats),
+        cmocka_unit_test(what_is_not_bert_is_refused_by_name),
+        cmocka_unit_test(a_missing_cut_or_lying_file_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
