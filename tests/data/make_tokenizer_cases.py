@@ -178,6 +178,18 @@ class Texts:
         return a, (b + " ") * self.r.randint(2, 60) if self.r.random() < 0.1 else b
 
 
+def wide_json(name):
+    """A variant whose vocabulary has every assigned character, so that each shows as what it is."""
+    import unicodedata
+    document = json.loads(variant_json(name))
+    vocab = document["model"]["vocab"]
+    for c in map(chr, range(0x110000)):
+        if unicodedata.category(c) not in ("Cn", "Co", "Cs") and c != "\0":
+            vocab.setdefault(c, len(vocab))
+            vocab.setdefault("##" + c, len(vocab))
+    return json.dumps(document, ensure_ascii=False)
+
+
 def train():
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     plain, cased = normalizers.BertNormalizer(lowercase=True), normalizers.BertNormalizer(lowercase=False)
@@ -188,7 +200,9 @@ def train():
     trainer = trainers.WordPieceTrainer(vocab_size=3600, min_frequency=1, special_tokens=SPECIALS, show_progress=False)
     t.train_from_iterator(text, trainer)
     vocab = sorted(t.get_vocab(), key=t.get_vocab().get)
-    vocab += ["##" + c for c in "abcdefghijklmnopqrstuvwxyz" if "##" + c not in vocab]
+    # Without tokens for them, words with marks would be unknown in any order, and a wrong order would not be seen.
+    more = [p + chr(c) for c in [*Texts.MARKS, 0x1D157, 0x1D158, 0xF40, 0x110C, 0x1112] for p in ("", "##")]
+    vocab += [token for token in more if token not in vocab]
 
     t = Tokenizer(models.WordPiece({token: i for i, token in enumerate(vocab)}, unk_token="[UNK]"))
     t.normalizer = plain
@@ -223,7 +237,7 @@ def golden():
             change = (change[0], base[start:base.index('{"id":0,', start)])
         lines.append("\t".join(["= " + name, *(change or ())]))
         texts, tokenizer = Texts(name), reference(name)
-        cases = [(s, None) for s in (texts.sentences if name in ("uncased", "cased", "vocab") else texts.sentences[::4])]
+        cases = [(texts.marks(), None) for _ in range(40)] + [(s, None) for s in (texts.sentences if name in ("uncased", "cased", "vocab") else texts.sentences[::4])]
         cases += [("", None), ("", "")] + [texts.case() for _ in range(140)]
         for a, b in cases:
             if len(a) + len(b or "") > 700:

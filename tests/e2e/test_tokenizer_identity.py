@@ -3,6 +3,7 @@
 The texts are generated (data/make_tokenizer_cases.py) from a seed that each test prints; SCONCE_SEED sets another one,
 SCONCE_TOKENIZER_TEXTS their number per variant. A difference shows the text, so that it can become a golden case.
 """
+import importlib
 import os
 import struct
 import subprocess
@@ -14,6 +15,7 @@ from data import make_tokenizer_cases as cases
 
 if "CI" not in os.environ:
     pytest.importorskip("tokenizers", reason="tokenizers==0.23.3 is not installed: pip install -r tests/requirements.txt")
+tokenizers = importlib.import_module("tokenizers")
 
 # Per variant, of which there are 13; builds with sanitizers get a sample.
 TEXTS = int(os.environ.get("SCONCE_TOKENIZER_TEXTS", 15500 if harness.build_dir().name == "release" else 2000))
@@ -79,10 +81,16 @@ def test_ids_are_those_of_tokenizers(name, program, tmp_path):
 
 @pytest.mark.parametrize("name", ["uncased", "accents", "unclean"])
 def test_every_code_point(name, program, tmp_path):
+    """With a token for each character, or unknown words would hide what became of it."""
+    text = cases.wide_json(name)
+    (tmp_path / "tokenizer.json").write_text(text, encoding="utf-8")
+    reference = tokenizers.Tokenizer.from_str(text)
+    reference.enable_truncation(cases.MAX_POSITIONS)
     points = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
-    # Between letters, so that what becomes of the character shows whether it is kept, dropped, split or sorted.
+    # Between letters, so that it shows whether the character is kept, dropped, split or sorted.
     pairs = [("".join(f"a{c}b " for c in points[i:i + 24]), None) for i in range(0, len(points), 24)]
-    compare(program, folder_of(name, tmp_path), cases.reference(name), pairs)
+    texts = cases.Texts(f"{SEED} marks")
+    compare(program, tmp_path, reference, pairs + [(texts.marks(), None) for _ in range(TEXTS)])
 
 
 def test_a_difference_is_seen(program, tmp_path):

@@ -17,9 +17,9 @@ struct sc_tokenizer;
 
 /*
  * Reads tokenizer.json (preferred) or vocab.txt with tokenizer_config.json from `dir`. Truncation comes
- * from the configuration (model_max_length, tokenizer.json's truncation) and is never above max_positions (the
- * model's); padding in the configuration is ignored. On failure *msg names file, field and
- * remedy. The caller frees with sc_tokenizer_del.
+ * from the configuration (model_max_length, tokenizer.json's truncation) and is never above max_positions
+ * (the model's); padding in the configuration is ignored. On failure *msg names file, field and remedy. The
+ * caller frees with sc_tokenizer_del.
  */
 int sc_tokenizer_load(struct sc_tokenizer **out, const char *dir, uint32_t max_positions, struct sc_msg *msg);
 void sc_tokenizer_del(struct sc_tokenizer *t);
@@ -34,9 +34,9 @@ struct sc_span sc_tokenizer_token(const struct sc_tokenizer *t, uint32_t id);
 struct sc_encoding {
     uint32_t *ids;
     uint8_t *type_ids;
-    uint32_t n;      /* ids in use */
+    uint32_t n; /* ids in use */
     uint32_t cap;
-    void *scratch;   /* the tokenizer's working memory */
+    void *scratch; /* the tokenizer's working memory */
     size_t scratch_cap;
 };
 void sc_encoding_free(struct sc_encoding *e);
@@ -46,6 +46,7 @@ void sc_encoding_free(struct sc_encoding *e);
  * max_length. Invalid UTF-8 is SC_EINVAL (the caller decides what to answer). SC_ENOMEM if
  * memory is gone. Costs time linear in the text's length, whatever the text.
  */
-int sc_tokenizer_encode(const struct sc_tokenizer *t, struct sc_span text, struct sc_span pair, struct sc_encoding *e);
+int sc_tokenizer_encode(const struct sc_tokenizer *t, struct sc_span text, struct sc_span pair,
+                        struct sc_encoding *e);
 
 #endif
