@@ -227,6 +227,8 @@ static void *echo_main(void *arg)
     return NULL;
 }
 
+static const char *echo_address = "http://127.0.0.1:0";
+
 static void echo_start(struct echo *e, unsigned nloops, const struct sc_http_config *config)
 {
     struct sc_msg msg = {{0}};
@@ -234,7 +236,7 @@ static void echo_start(struct echo *e, unsigned nloops, const struct sc_http_con
     sem_init(&e->asked, 0, 0);
     struct sc_http_app app = echo_app;
     app.ctx = e;
-    int fd = sc_listen(SC_SPAN("http://127.0.0.1:0"), 80, &msg);
+    int fd = sc_listen(sc_span_str(echo_address), 80, &msg);
     struct sockaddr_in a;
     socklen_t n = sizeof a;
     if (fd < 0 || getsockname(fd, (struct sockaddr *)&a, &n) < 0 ||

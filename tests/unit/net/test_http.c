@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/un.h>
 
 #include "echo_app.h"
 
@@ -503,6 +504,30 @@ static void answers_are_counted_logged_and_carry_cors_headers(void **state)
     stop();
 }
 
+static void a_unix_socket_serves_the_same(void **state)
+{
+    (void)state;
+    char address[64];
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    snprintf(address, sizeof address, "unix:/tmp/sc-test-http-%d", (int)getpid());
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", address + 5);
+    echo_address = address;
+    start(2, with_log);
+    echo_address = "http://127.0.0.1:0";
+    access_n = 0;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    assert_true(answers_ping(fd));
+    assert_true(answers_ping(fd));
+    static const char want[] = "127.0.0.1 \"GET /ping HTTP/1.1\" 200 ";
+    pthread_mutex_lock(&access_lock);
+    assert_memory_equal(access_lines, want, sizeof want - 1);
+    pthread_mutex_unlock(&access_lock);
+    close(fd);
+    stop();
+    unlink(a.sun_path);
+}
+
 static void on_drained(void *arg)
 {
     struct echo *e = arg;
@@ -608,6 +633,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(more_connections_than_allowed_are_closed_at_once),
         cmocka_unit_test(without_descriptors_clients_are_turned_away_and_nothing_spins),
         cmocka_unit_test(answers_are_counted_logged_and_carry_cors_headers),
+        cmocka_unit_test(a_unix_socket_serves_the_same),
         cmocka_unit_test(a_drain_lets_work_finish_and_closes_the_idle),
         cmocka_unit_test(closing_ends_everything_at_once),
     };
