@@ -35,8 +35,8 @@ static void return_jobs(struct sc_link *k, const struct sc_attachment *att)
 {
     while (!sc_list_empty(&k->sent)) {
         struct sc_job *j = SC_CONTAINER(k->sent.next, struct sc_job, node);
-        bool was_running =
-            bsearch(&j->id, att->running, att->nrunning, sizeof *att->running, compare_ids) != NULL;
+        bool was_running = att->nrunning && bsearch(&j->id, att->running, att->nrunning, sizeof *att->running,
+                                                    compare_ids) != NULL;
         sc_job_leave(j);
         if (j->gone) {
             sc_job_answer(j, &(struct sc_job_answer){0});

@@ -50,7 +50,7 @@ static void add_string(struct sc_buf *b, uint32_t *count, const char *fmt, ...)
 
 static void make_tag(const struct sc_worker *w, struct sc_buf *b)
 {
-    sc_buf_printf(b, "%s\n%s\n%s\n%u\n%u\n%lld", w->version->spec.name, w->version->spec.version,
+    sc_buf_printf(b, "%s\t%s\t%s\t%u\t%u\t%lld", w->version->spec.name, w->version->spec.version,
                   w->quarantine ? "quarantine" : "lanes", w->lanes, w->first_id, (long long)w->made_ms);
 }
 
@@ -401,24 +401,24 @@ static struct sc_worker *find_slot(struct sc_engine *e, uint32_t slot)
     return NULL;
 }
 
-static struct sc_span next_line(struct sc_span *text)
+static struct sc_span next_field(struct sc_span *text)
 {
-    size_t n = sc_span_find(*text, '\n');
-    struct sc_span line = sc_span_sub(*text, 0, n);
+    size_t n = sc_span_find(*text, '\t');
+    struct sc_span field = sc_span_sub(*text, 0, n);
     *text = sc_span_sub(*text, n + 1, text->n);
-    return line;
+    return field;
 }
 
 /* A slot that an earlier frontend started: its tag says what it is. */
 static struct sc_worker *adopt(struct sc_engine *e, uint32_t slot, struct sc_span tag)
 {
-    struct sc_span name = next_line(&tag), version = next_line(&tag), kind = next_line(&tag);
+    struct sc_span name = next_field(&tag), version = next_field(&tag), kind = next_field(&tag);
     uint64_t lanes, first_id, made_ms;
     e->next_slot = SC_MAX(e->next_slot, slot + 1);
     struct sc_version *v = sc_registry_find(e, name, version);
-    if (!v || !sc_span_u64(next_line(&tag), SC_LANES_MAX, &lanes) || !lanes ||
-        !sc_span_u64(next_line(&tag), UINT32_MAX / 2, &first_id) ||
-        !sc_span_u64(next_line(&tag), INT64_MAX, &made_ms)) {
+    if (!v || !sc_span_u64(next_field(&tag), SC_LANES_MAX, &lanes) || !lanes ||
+        !sc_span_u64(next_field(&tag), UINT32_MAX / 2, &first_id) ||
+        !sc_span_u64(next_field(&tag), INT64_MAX, &made_ms)) {
         send_slot(e, SC_CTL_SLOT_STOP, slot, 0); /* its model was unregistered while nobody listened */
         return NULL;
     }

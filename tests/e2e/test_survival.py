@@ -5,7 +5,7 @@ import time
 
 import pytest
 from harness import alive, wait_for
-from load import Load
+from clients import Load
 
 SANITIZED = "asan" in os.environ.get("SCONCE_BUILD", "")
 
