@@ -3,6 +3,7 @@
 
 #include "api/app.h"
 #include "api/respond.h"
+#include "base/clock.h"
 #include "metrics/registry.h"
 #include "worker/meta.h"
 
@@ -43,7 +44,7 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
         sc_respond_status(c->x, 500, SC_SPAN(""));
         return;
     }
-    int64_t now = x->loop->now_ns;
+    int64_t now = sc_clock_ns();
     sc_metrics_answered(sc_shard_metrics(c->shard), x->loop->index, c->versioned, a->queue_ns,
                         now - x->start_ns);
     sc_metrics_queue_time(c->app->metrics, x->loop->index, now, a->queue_ns / 1000000);

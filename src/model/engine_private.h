@@ -56,6 +56,7 @@ struct sc_attachment {
     uint64_t life;
     uint32_t slot;
     bool quarantine;
+    uint64_t batches, requests; /* [0] already counted in the metrics */
     struct sc_board *board;
     unsigned nloops;
     struct sc_chan *chans[SC_LOOPS_MAX];

@@ -59,7 +59,7 @@ int sc_link_send(struct sc_link *k, struct sc_job *j, unsigned flags)
         return rc;
     sc_job_leave(j);
     j->link = k;
-    j->sent_ns = k->plane->loop->now_ns;
+    j->sent_ns = sc_clock_ns();
     if (k->nsent == 0)
         k->heard_ns = j->sent_ns;
     sc_job_enter(j, SC_JOB_SENT);
@@ -160,7 +160,7 @@ static void complete(struct sc_link *k, const struct sc_completion *c)
         sc_link_break(k, "it answered a request that it does not have");
         return;
     }
-    k->heard_ns = p->loop->now_ns;
+    k->heard_ns = sc_clock_ns();
     uint64_t cost = j->cost;
     if (k->att->quarantine)
         atomic_store(&k->att->version->quarantine_owner, -1);

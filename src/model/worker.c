@@ -262,6 +262,7 @@ static void let_go(struct sc_worker *w)
     if (!att)
         return;
     w->att = NULL;
+    count_work(att);
     if (!w->loaded) { /* no loop knows it */
         attachment_free(att);
         return;
@@ -479,6 +480,19 @@ static void tell_hung(void *copy, void *plane)
     free(h);
 }
 
+/* A worker's count is only ever seen to grow: it is not trusted to do anything else. */
+static void count_work(struct sc_attachment *att)
+{
+    uint64_t batches, requests;
+    sc_board_work(att->board, &batches, &requests);
+    if (batches < att->batches || requests < att->requests)
+        return;
+    sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHES, (int64_t)(batches - att->batches));
+    sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHED, (int64_t)(requests - att->requests));
+    att->batches = batches;
+    att->requests = requests;
+}
+
 /* Answers what has been computed for longer than responseTimeout, and has the worker replaced. */
 static void look_for_hang(struct sc_worker *w, int64_t now)
 {
@@ -538,6 +552,8 @@ void sc_workers_tick(struct sc_engine *e)
             struct sc_version *v = e->models[i]->versions[k];
             for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
                 struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
+                if (w->att)
+                    count_work(w->att);
                 look_for_hang(w, now);
                 if (w->load_deadline_ns && now > w->load_deadline_ns) {
                     w->load_deadline_ns = 0;

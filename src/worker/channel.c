@@ -140,6 +140,15 @@ void sc_board_running(const struct sc_board *b, uint32_t lane, struct sc_running
         out->ids[i] = atomic_load_explicit(&page->ids[i], memory_order_relaxed);
 }
 
+void sc_board_work(const struct sc_board *b, uint64_t *batches, uint64_t *requests)
+{
+    *batches = *requests = 0;
+    for (uint32_t i = 0; i < b->lanes; i++) {
+        *batches += atomic_load_explicit(&b->shared->pages[i].batches, memory_order_relaxed);
+        *requests += atomic_load_explicit(&b->shared->pages[i].requests, memory_order_relaxed);
+    }
+}
+
 /* ---- channel ------------------------------------------------------------------------ */
 
 /* An answer that the caller has not released. */

@@ -48,6 +48,8 @@ struct sc_running {
  * exact. */
 void sc_board_running(const struct sc_board *b, uint32_t lane, struct sc_running *out);
 uint32_t sc_board_lanes(const struct sc_board *b);
+/* Batches begun and requests in them since the board was made, as the worker says. Any thread. */
+void sc_board_work(const struct sc_board *b, uint64_t *batches, uint64_t *requests);
 
 /* request_fd/request_bytes: the memory of the request arena that this channel's submissions point into
  * (sc_shm_create, readonly_peers). The descriptor is duplicated. */

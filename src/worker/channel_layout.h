@@ -34,6 +34,7 @@ struct sc_board_page {
         SC_APART) _Atomic int64_t since_ns; /* written last by begin, first by end; 0: the rest is void */
     _Atomic uint32_t n;
     _Atomic uint64_t ids[SC_LANE_RUNNING_MAX];
+    _Atomic uint64_t batches, requests; /* since the board was made; only counted */
 };
 
 struct sc_board_shared {

@@ -305,6 +305,8 @@ void sc_port_begin(struct sc_port *p, uint32_t lane, const uint64_t *ids, uint32
         atomic_store_explicit(&page->ids[i], ids[i], memory_order_relaxed);
     atomic_store_explicit(&page->n, n, memory_order_relaxed);
     atomic_store_explicit(&page->since_ns, sc_clock_ns(), memory_order_release);
+    atomic_fetch_add_explicit(&page->batches, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&page->requests, n, memory_order_relaxed);
 }
 
 void sc_port_end(struct sc_port *p, uint32_t lane)
