@@ -255,6 +255,19 @@ fail:
     return SC_ESYS;
 }
 
+/* A worker's count is only ever seen to grow: it is not trusted to do anything else. */
+static void count_work(struct sc_attachment *att)
+{
+    uint64_t batches, requests;
+    sc_board_work(att->board, &batches, &requests);
+    if (batches < att->batches || requests < att->requests)
+        return;
+    sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHES, (int64_t)(batches - att->batches));
+    sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHED, (int64_t)(requests - att->requests));
+    att->batches = batches;
+    att->requests = requests;
+}
+
 static void let_go(struct sc_worker *w)
 {
     struct sc_attachment *att = w->att;
@@ -478,19 +491,6 @@ static void tell_hung(void *copy, void *plane)
     struct hung *h = copy;
     sc_replay_hung(plane, h->att, h->ids, h->n);
     free(h);
-}
-
-/* A worker's count is only ever seen to grow: it is not trusted to do anything else. */
-static void count_work(struct sc_attachment *att)
-{
-    uint64_t batches, requests;
-    sc_board_work(att->board, &batches, &requests);
-    if (batches < att->batches || requests < att->requests)
-        return;
-    sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHES, (int64_t)(batches - att->batches));
-    sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHED, (int64_t)(requests - att->requests));
-    att->batches = batches;
-    att->requests = requests;
 }
 
 /* Answers what has been computed for longer than responseTimeout, and has the worker replaced. */
