@@ -83,7 +83,7 @@ awk -v n="$lines" 'BEGIN { step = n > 12 ? n / 12 : 1 } int((NR - 1) / step) != 
 printf '\n%-22s %-8s %6s  %9s  %s\n' 'written in' answer score 'ms' sentence
 tab=$(printf '\t')
 while IFS=$tab read -r language sentence rest; do
-    seconds=$(printf '%s' "$sentence" | curl -s -S -o "$folder/answer.json" -w '%{time_pretransfer} %{time_starttransfer} %{http_code}' \
+    seconds=$(printf '%s' "$sentence" | curl -s -S -o "$folder/answer.json" -w '%{time_connect} %{time_total} %{http_code}' \
         --max-time 30 -H 'Content-Type: text/plain' --data-binary @- "$url/predictions/langid") || gave_up "a request failed"
     [ "${seconds##* }" = 200 ] || gave_up "status ${seconds##* }: $(cat "$folder/answer.json")"
     ms=$(echo "$seconds" | awk '{ printf "%.2f", ($2 - $1) * 1000 }')

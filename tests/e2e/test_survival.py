@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-from harness import alive, wait_for
+from harness import wait_for
 from clients import Load
 
 SANITIZED = "asan" in os.environ.get("SCONCE_BUILD", "")
