@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Accuracy of the demo model, from its saved fp16 weights computed in fp32 by Transformers.
 
-    eval.py MODEL TEST.tsv EVERYDAY.tsv        writes MODEL/eval.json, prints the tables of the model card
+    eval.py MODEL TEST.tsv EVERYDAY.tsv        writes MODEL/eval.json, from which card.py fills the model card
 
 TEST.tsv is prepare.py's held-out part: measured whole, and cut to a few words. EVERYDAY.tsv are sentences
 written for the purpose, which nothing was trained on or chosen by.
@@ -15,7 +15,6 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from augment import cut
-from languages import LANGUAGES
 
 
 def read(path):
@@ -67,13 +66,6 @@ def main():
         f.write("\n")
     for name, r in result.items():
         print(f"{name}: {r['accuracy']:.1%} of {r['texts']} (mean of languages {r['mean_of_languages']:.1%})")
-    print("\n| Language | Held-out | n | Cut short | Everyday |\n|---|---|---|---|---|")
-    for code in LANGUAGES:
-        h, s, e = (result[n]["by_language"].get(code, [0, 0, 0]) for n in ("held_out", "held_out_short", "everyday"))
-        print(f"| {code} {LANGUAGES[code][0]} | {h[2]:.1%} | {h[1]} | {s[2]:.1%} | {e[0]}/{e[1]} |")
-    print("\n| Is | Taken for | Share (held-out) | | Is | Taken for | Share (cut short) |\n|---|---|---|---|---|---|---|")
-    for (a, b, s), (c, d, t) in zip(result["held_out"]["worst_pairs"], result["held_out_short"]["worst_pairs"]):
-        print(f"| {a} | {b} | {s:.1%} | | {c} | {d} | {t:.1%} |")
 
 
 if __name__ == "__main__":

@@ -78,3 +78,6 @@ def code_of(locale):
     name = locale if locale == "C" else locale.replace("_", "-").lower()
     name = VARIANTS.get(name, name)
     return name if name in LANGUAGES else None
+
+# Languages with a near relative among the others: the ones to practise more at the end.
+RELATIVES = set("af be bg ca cs da es gl hi hr mk mr nb ne nl pt ru sk sl sr sv uk".split())

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Trains the demo model: train.py CORPUS OUT [--epochs N] [--per-language N] [--max-seconds S]
+"""Trains the demo model: train.py CORPUS OUT [--epochs N] [--per-language N] [--max-seconds S] [--resume FOLDER]
 
 CORPUS is what prepare.py wrote. OUT becomes a Hugging Face folder with fp16 weights, and gets training.json.
 Runs on a GPU where there is one. Every epoch is damaged afresh by processes beside the training.
+With --resume the weights come from FOLDER, an earlier OUT.
 """
 import argparse
 import collections
@@ -17,12 +18,12 @@ import time
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification
 
-from augment import damage, salad
-from languages import LANGUAGES
+from augment import cut, damage, salad
+from languages import LANGUAGES, RELATIVES
 
 SEED = 20
 POSITIONS = 128
@@ -60,6 +61,10 @@ def tokens_of(texts):
     return np.fromiter(itertools.chain.from_iterable(ids), np.int16, starts[-1]), starts
 
 
+def samples_of(code, args):
+    return args.per_language * (args.relatives if code in RELATIVES else 1)
+
+
 def language_epoch(task):
     """One epoch's samples of one language."""
     epoch, code, count = task
@@ -80,9 +85,10 @@ def language_epoch(task):
     return tokens_of(texts)
 
 
-def epoch_samples(pool, epoch, count):
+def epoch_samples(pool, epoch, args):
     """A future for each language; the epoch after this one is made while this one trains."""
-    return [pool.submit(language_epoch, (epoch, code, count)) for code in CODES]
+    epoch += 1000 if args.resume else 0
+    return [pool.submit(language_epoch, (epoch, code, samples_of(code, args))) for code in CODES]
 
 
 def batches(parts, size, seed):
@@ -114,7 +120,6 @@ def held_out(path, short):
         for line in f:
             code, text = line.rstrip("\n").split("\t")
             grouped[code].append(text)
-    from augment import cut
     rng = random.Random(SEED)
     return [tokens_of([cut(rng, c, t) if short else t for t in grouped[c]]) for c in CODES]
 
@@ -190,6 +195,9 @@ def main():
     args.add_argument("--per-language", type=int, default=12000)
     args.add_argument("--batch", type=int, default=512)
     args.add_argument("--rate", type=float, default=1.5e-3)
+    args.add_argument("--dropout", type=float, default=0.1)
+    args.add_argument("--relatives", type=int, default=1, help="how many times more of the languages with relatives")
+    args.add_argument("--resume", help="folder of an earlier training to go on from")
     args.add_argument("--max-seconds", type=float, default=1e9)
     args.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 2))
     args = args.parse_args()
@@ -197,32 +205,39 @@ def main():
     begin = time.monotonic()
     load(args.corpus)
     pool = concurrent.futures.ProcessPoolExecutor(args.processes)
-    coming = epoch_samples(pool, 0, args.per_language)  # forks before CUDA is touched
+    coming = epoch_samples(pool, 0, args)  # forks before CUDA is touched
     dev = held_out(f"{args.corpus}/dev.tsv", False)
     dev_short = held_out(f"{args.corpus}/dev.tsv", True)
 
     torch.manual_seed(SEED)
     parts = [f.result() for f in coming]
-    coming = epoch_samples(pool, 1, args.per_language)
+    coming = epoch_samples(pool, 1, args)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cuda.matmul.allow_tf32 = True
     config = model_config(tokenizer.get_vocab_size())
     fields = {k: v for k, v in config.items() if k not in ("architectures", "dtype", "model_type")}
+    fields["hidden_dropout_prob"] = fields["attention_probs_dropout_prob"] = args.dropout
     model = BertForSequenceClassification(BertConfig(**fields)).to(device).train()
+    earlier = None
+    if args.resume:
+        weights = load_file(f"{args.resume}/model.safetensors", device=device)
+        model.load_state_dict({k: v.float() for k, v in weights.items()})
+        with open(f"{args.resume}/training.json") as f:
+            earlier = json.load(f)
     print(f"{sum(p.numel() for p in model.parameters())} parameters, data ready at {time.monotonic() - begin:.0f} s", flush=True)
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}],
                                   lr=args.rate, betas=(0.9, 0.98), fused=device == "cuda")
     unknown = tokenizer.token_to_id("[UNK]")
-    steps = args.epochs * len(CODES) * args.per_language // args.batch
+    steps = args.epochs * sum(samples_of(c, args) for c in CODES) // args.batch
     step, history, stop = 0, [], False
     start = time.monotonic()
     for epoch in range(args.epochs):
         if epoch:
             parts = [f.result() for f in coming]
             if epoch + 1 < args.epochs:
-                coming = epoch_samples(pool, epoch + 1, args.per_language)
+                coming = epoch_samples(pool, epoch + 1, args)
         losses = []
         for x, mask, y in batches(parts, args.batch, epoch):
             # Done is measured in steps, or in time where the time would run out first.
@@ -257,8 +272,8 @@ def main():
     pool.shutdown(wait=False, cancel_futures=True)
     with open(f"{args.out}/training.json", "w") as f:
         json.dump({"seed": SEED, "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-                   "torch": torch.__version__, "arguments": {k: v for k, v in vars(args).items() if k not in ("corpus", "out", "processes")},
-                   "steps": step, "seconds": round(time.monotonic() - begin, 1), "history": history}, f, indent=1)
+                   "torch": torch.__version__, "arguments": {k: v for k, v in vars(args).items() if k not in ("corpus", "out", "processes", "resume")},
+                   "steps": step, "seconds": round(time.monotonic() - begin, 1), "history": history, "earlier": earlier}, f, indent=1)
         f.write("\n")
 
 
