@@ -25,7 +25,8 @@ enum sc_ctl_type {
     SC_CTL_SLOT_STATE,  /* struct sc_ctl_slot + status text: once per living slot after WELCOME, then at each
                            change */
     SC_CTL_DRAIN,       /* finish what is in flight, accept nothing new, then exit 0 */
-    SC_CTL_REOPEN_LOGS, /* HUP */
+    SC_CTL_REOPEN_LOGS,
+    /* to workers too */ /* HUP */
 
     /* frontend → supervisor */
     SC_CTL_READY = 32, /* serving: resets the frontend's own back-off */

@@ -135,8 +135,9 @@ static void serve(struct sc_executor *ex, int ctl, int signals)
         while ((rc = sc_ctl_receive(ctl, &m)) == 1) {
             if (m.type == SC_CTL_ATTACH)
                 attach(ex, &m);
-            else
-                sc_ctl_close_fds(&m);
+            else if (m.type == SC_CTL_REOPEN_LOGS)
+                sc_log_reopen();
+            sc_ctl_close_fds(&m);
         }
         if (rc < 0)
             return;
@@ -163,17 +164,14 @@ int sc_executor_main(void)
         sc_log_close();
         return 1;
     }
-    /* Threads of the backend inherit the mask: signals come to the descriptor alone. */
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    signal(SIGHUP, SIG_IGN);
     int rc = load_backend(&ex, &msg);
     if (rc == 0)
         rc = load_model(&ex, &msg);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* a load is cut short, lanes are stopped in order */
     int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (rc == 0)
         rc = sc_lanes_start(&ex, &msg);

@@ -118,6 +118,8 @@ int sc_slots_start(struct sc_super *s, struct sc_span payload) SC_MUST_USE;
 int sc_slots_stop(struct sc_super *s, struct sc_span payload) SC_MUST_USE;
 int sc_slots_kill(struct sc_super *s, struct sc_span payload) SC_MUST_USE;
 int sc_slots_attach(struct sc_super *s, const struct sc_ctl_message *m) SC_MUST_USE;
+/* Passes a message without content to every connected worker. */
+void sc_slots_tell_all(struct sc_super *s, uint16_t type);
 /* A new frontend: nothing is attached any more, and it is told every slot. */
 void sc_slots_introduce(struct sc_super *s);
 /* The slot whose present life has this token, NULL if there is none that waits for its connection. */

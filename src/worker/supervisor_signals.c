@@ -43,6 +43,7 @@ void sc_signals_event(struct sc_super *s)
         case SIGHUP:
             if (s->spec->reopen_logs)
                 s->spec->reopen_logs();
+            sc_slots_tell_all(s, SC_CTL_REOPEN_LOGS);
             sc_frontend_tell(s, SC_CTL_REOPEN_LOGS, sc_span(NULL, 0), sc_span(NULL, 0), NULL, 0);
             break;
         case SIGCHLD: sc_super_reap(s); break;

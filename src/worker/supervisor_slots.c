@@ -45,6 +45,15 @@ void sc_slots_introduce(struct sc_super *s)
     }
 }
 
+void sc_slots_tell_all(struct sc_super *s, uint16_t type)
+{
+    for (uint32_t i = 0; i < s->slots_top; i++)
+        if (s->slots[i] && s->slots[i]->peer.fd >= 0 &&
+            sc_peer_send(s, &s->slots[i]->peer, type, sc_span(NULL, 0), sc_span(NULL, 0), NULL, 0) ==
+                SC_ELIMIT)
+            sc_super_log(s, SC_LOG_WARN, "Slot %u does not read its control messages.", i);
+}
+
 /* ---- one slot -------------------------------------------------------------------------- */
 
 static void slot_free(struct sc_super *s, struct sc_slot *slot)

@@ -1,0 +1,80 @@
+"""docs/design.md §3.3: the queue acts when a worker is idle; `fill` waits as TorchServe does."""
+import re
+import threading
+import time
+
+from harness import wait_for
+from test_death import faulty, wait_ready
+
+
+def metric(server, name, model):
+    text = server.get("/metrics", api="metrics").text
+    m = re.search(rf'^{name}{{model_name="{model}",[^}}]*}} (\S+)$', text, re.M)
+    return float(m[1])
+
+
+def batches(server, model):
+    time.sleep(0.2)  # they are collected twenty times a second
+    return metric(server, "sconce_batches_total", model), metric(server, "sconce_batch_requests_total", model)
+
+
+def at_once(server, model, bodies):
+    """Sends all bodies at the same time; the answers and the seconds each took."""
+    results = [None] * len(bodies)
+
+    def one(i):
+        began = time.monotonic()
+        results[i] = (server.post(f"/predictions/{model}", data=bodies[i]).content, time.monotonic() - began)
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(len(bodies))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert [r[0] for r in results] == bodies
+    return [r[1] for r in results]
+
+
+def test_eager_does_not_wait_for_company(serve, tmp_path):
+    store = tmp_path / "store"
+    faulty(store, maxBatchDelay=3000, batchSize=8)
+    server = serve(models={"f": "f"}, store=store)
+    wait_ready(server, "f")
+    assert max(at_once(server, "f", [b"alone"])) < 2
+
+
+def test_batches_grow_by_themselves_under_load(serve, tmp_path):
+    store = tmp_path / "store"
+    faulty(store, batchSize=8)
+    server = serve(models={"f": "f"}, store=store)
+    wait_ready(server, "f")
+    blocker = threading.Thread(target=lambda: server.post("/predictions/f", data=b"sleep 700"))
+    blocker.start()
+    wait_for(lambda: metric(server, "sconce_in_flight", "f") == 1, 5)
+    time.sleep(0.1)
+    at_once(server, "f", [b"%d" % i for i in range(16)])
+    blocker.join()
+    n, requests = batches(server, "f")
+    assert requests == 17
+    assert n <= 4, "one for the blocker, two of eight; one more if a thread was late"
+
+
+def test_fill_waits_for_the_rest_of_the_batch_counted_from_arrival(serve, tmp_path):
+    store = tmp_path / "store"
+    faulty(store, batchPolicy="fill", batchSize=4, maxBatchDelay=600)
+    server = serve(models={"f": "f"}, store=store)
+    wait_ready(server, "f")
+    [alone] = at_once(server, "f", [b"alone"])
+    assert 0.55 < alone < 5
+    together = at_once(server, "f", [b"1", b"2", b"3", b"4"])
+    assert max(together) < 0.5, "a full batch does not wait"
+    assert batches(server, "f") == (2, 5)
+
+
+def test_fill_with_several_lanes_answers_everything(serve, tmp_path):
+    store = tmp_path / "store"
+    faulty(store, batchPolicy="fill", batchSize=3, maxBatchDelay=50, minWorkers=3, maxWorkers=3)
+    server = serve(models={"f": "f"}, store=store)
+    wait_ready(server, "f")
+    for round_ in range(20):
+        at_once(server, "f", [b"%d/%d" % (round_, i) for i in range(7)])
