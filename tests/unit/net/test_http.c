@@ -311,7 +311,7 @@ static void slow_senders_are_told_and_idle_ones_closed(void **state)
     assert_true(echo_until(fd, in, sizeof in, &n, "Healthy"));
     int64_t from = sc_clock_ms();
     assert_int_equal(echo_recv(fd, in, sizeof in, 1000), 0);
-    assert_in_range(sc_clock_ms() - from, 200, 600);
+    assert_in_range(sc_clock_ms() - from, 200, 900);
     close(fd);
     stop();
 }
@@ -461,6 +461,16 @@ static void with_log(struct sc_http_config *c)
     c->cors_methods = "";
 }
 
+/* A failed assertion must not leave the lock taken: the server writes lines. */
+static char log_copy[sizeof access_lines];
+
+static void copy_log(void)
+{
+    pthread_mutex_lock(&access_lock);
+    memcpy(log_copy, access_lines, sizeof log_copy);
+    pthread_mutex_unlock(&access_lock);
+}
+
 static void answers_are_counted_logged_and_carry_cors_headers(void **state)
 {
     (void)state;
@@ -485,15 +495,20 @@ static void answers_are_counted_logged_and_carry_cors_headers(void **state)
     echo_send(fd, "?\r\n", 3);
     assert_true(echo_until(fd, in, sizeof in, &n, "BadRequest"));
     close(fd);
-    snprintf(
-        want, sizeof want,
-        "/127.0.0.1:%d \"GET /ping?a=\"b HTTP/1.1\" 200 0\n/127.0.0.1:%d \"PUT /status/302 HTTP/1.1\" 302 0\n"
-        "/127.0.0.1:%d \"GET /nope HTTP/1.0\" 404 0\n",
-        ntohs(me.sin_port), ntohs(me.sin_port), ntohs(me.sin_port));
-    pthread_mutex_lock(&access_lock);
-    assert_memory_equal(access_lines, want, strlen(want));
-    assert_non_null(strstr(access_lines + strlen(want), " \"GET /bad-request HTTP/1.0\" 400 "));
-    pthread_mutex_unlock(&access_lock);
+    static const char *const lines[] = {"GET /ping?a=\"b HTTP/1.1\" 200 ", "PUT /status/302 HTTP/1.1\" 302 ",
+                                        "GET /nope HTTP/1.0\" 404 "};
+    copy_log();
+    const char *at = log_copy;
+    for (size_t i = 0; i < SC_COUNT(lines); i++) {
+        int len_want = snprintf(want, sizeof want, "/127.0.0.1:%d \"%s", ntohs(me.sin_port), lines[i]);
+        assert_memory_equal(at, want, (size_t)len_want);
+        at += len_want;
+        size_t digits = strspn(at, "0123456789");
+        assert_in_range(digits, 1, 4); /* milliseconds */
+        assert_int_equal(at[digits], '\n');
+        at += digits + 1;
+    }
+    assert_non_null(strstr(at, " \"GET /bad-request HTTP/1.0\" 400 "));
     struct sc_http_counters c;
     sc_http_server_counters(server.server, &c);
     assert_int_equal(c.connections, 2);
@@ -520,9 +535,8 @@ static void a_unix_socket_serves_the_same(void **state)
     assert_true(answers_ping(fd));
     assert_true(answers_ping(fd));
     static const char want[] = "127.0.0.1 \"GET /ping HTTP/1.1\" 200 ";
-    pthread_mutex_lock(&access_lock);
-    assert_memory_equal(access_lines, want, sizeof want - 1);
-    pthread_mutex_unlock(&access_lock);
+    copy_log();
+    assert_memory_equal(log_copy, want, sizeof want - 1);
     close(fd);
     stop();
     unlink(a.sun_path);
@@ -551,7 +565,8 @@ static void a_drain_lets_work_finish_and_closes_the_idle(void **state)
     echo_send(half, PING, 10);
     static const char ask[] = "POST /echo HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe";
     echo_send(busy, ask, sizeof ask - 1);
-    usleep(30000);
+    assert_true(becomes(&server.requests, 4));
+    usleep(60000); /* for the half, which nothing tells */
     echo_ask(&server, ask_drain);
     assert_int_equal(echo_recv(idle, in, sizeof in, 1000), 0);
     assert_int_equal(echo_connect(&server), -1);
