@@ -1,12 +1,13 @@
 """docs/design.md §3.2: what clients see when something dies. Nothing, mostly."""
 import os
 import signal
+import threading
 import time
 
 import pytest
 import requests
+from clients import Load
 from harness import alive, wait_for
-from load import echo_load
 
 
 def faulty(server_store, name="f", **settings):
@@ -30,18 +31,13 @@ def wait_ready(server, model, seconds=20):
 def test_killed_workers_are_not_noticed_by_200_clients(serve):
     server = serve(models={"echo": "identity"}, config={"access_log": "false"})
     wait_ready(server, "echo")
-    killed = []
-
-    def during(result):
+    with Load(server, "/predictions/echo", connections=200) as load:
+        killed = []
         for _ in range(10):
-            before = result.good
             killed.append(server.kill_role("executor echo"))
-            wait_for(lambda: result.good > before + 200, 30, "answers after the kill")
-
-    result = echo_load(server, 200, during)
+            load.wait_for_answers(200)
     assert len(set(killed)) == 10
-    assert (result.bad, result.broken) == ([], 0), result
-    assert result.good > 2000
+    assert load.failures == []
 
 
 def test_a_killed_frontend_is_back_at_once_and_remembers(serve):
@@ -73,15 +69,11 @@ def test_a_killed_frontend_is_back_at_once_and_remembers(serve):
 def test_frontend_killed_under_load_loses_only_connections(serve):
     server = serve(models={"echo": "identity"}, config={"access_log": "false"})
     wait_ready(server, "echo")
-
-    def during(result):
+    with Load(server, "/predictions/echo", connections=50, retry=True) as load:
         for _ in range(5):
-            before = result.good
             server.kill_role("frontend")
-            wait_for(lambda: result.good > before + 100, 20, "answers after the kill")
-
-    result = echo_load(server, 50, during)
-    assert result.bad == [], result
+            load.wait_for_answers(100)
+    assert load.failures == []
 
 
 def test_supervisor_killed_leaves_nothing_within_a_second(serve):
@@ -98,16 +90,12 @@ def test_only_the_culprit_gets_an_error(serve, tmp_path, fault):
     faulty(store)
     server = serve(models={"f": "f"}, store=store, config={"access_log": "false"})
     wait_ready(server, "f")
-    answers = []
-
-    def during(result):
-        answers.append(server.post("/predictions/f", data=fault.encode(), timeout=60))
-        time.sleep(0.5)
-
-    result = echo_load(server, 20, during, model="f")
-    assert (result.bad, result.broken) == ([], 0), result
-    assert answers[0].status_code == 500
-    assert answers[0].json() == {"code": 500, "type": "InternalServerException", "message": "Worker died."}
+    with Load(server, "/predictions/f", connections=20) as load:
+        answer = server.post("/predictions/f", data=fault.encode(), timeout=60)
+        load.wait_for_answers(100)
+    assert load.failures == []
+    assert answer.status_code == 500
+    assert answer.json() == {"code": 500, "type": "InternalServerException", "message": "Worker died."}
     assert server.post("/predictions/f", data=b"fine").content == b"fine"
 
 
@@ -209,15 +197,12 @@ def test_a_model_that_loads_too_slowly_is_stopped(serve, tmp_path):
 def test_scaling_under_load_loses_nothing(serve):
     server = serve(models={"echo": "identity"}, config={"access_log": "false"})
     wait_ready(server, "echo")
-
-    def during(result):
+    with Load(server, "/predictions/echo", connections=50) as load:
         for n in (3, 1, 4, 2):
             r = server.put(f"/models/echo?min_worker={n}&max_worker={n}&synchronous=true")
             assert (r.status_code, r.json()["status"]) == (200, f"Workers scaled to {n} for model: echo")
             wait_for(lambda: len(ready_workers(server, "echo")) == n, 10, f"{n} workers")
-
-    result = echo_load(server, 50, during)
-    assert (result.bad, result.broken) == ([], 0), result
+    assert load.failures == []
 
 
 def test_unregister_finishes_what_it_accepted(serve, tmp_path):
@@ -226,16 +211,11 @@ def test_unregister_finishes_what_it_accepted(serve, tmp_path):
     server = serve(models={"f": "f"}, store=store)
     wait_ready(server, "f")
     answers = []
-
-    def during(_):
-        import threading
-        t = threading.Thread(target=lambda: answers.append(server.post("/predictions/f", data=b"sleep 1000")))
-        t.start()
-        time.sleep(0.3)
-        assert server.delete("/models/f").json() == {"status": 'Model "f" unregistered'}
-        t.join()
-
-    during(None)
+    slow = threading.Thread(target=lambda: answers.append(server.post("/predictions/f", data=b"sleep 1000")))
+    slow.start()
+    time.sleep(0.3)
+    assert server.delete("/models/f").json() == {"status": 'Model "f" unregistered'}
+    slow.join()
     assert (answers[0].status_code, answers[0].content) == (200, b"sleep 1000")
     assert server.get("/predictions/f").status_code == 404
     assert server.pids("executor f") == []
