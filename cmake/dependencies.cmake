@@ -2,7 +2,7 @@
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 
-# sc_dependency(NAME PKG_CONFIG_NAME STATIC_FILE): STATIC_FILE is the archive that replaces the shared library.
+# sc_dependency(NAME PKG_CONFIG_NAME STATIC_FILE [FROM_PROGRAM]): STATIC_FILE is the archive that replaces the shared library.
 function(sc_dependency name package static_file)
     add_library(sc_dep_${name} INTERFACE)
     if(SCONCE_STATIC)
@@ -11,9 +11,15 @@ function(sc_dependency name package static_file)
         find_library(${name}_archive ${static_file} REQUIRED)
         target_include_directories(sc_dep_${name} INTERFACE ${${name}_INCLUDE_DIRS})
         target_compile_options(sc_dep_${name} INTERFACE ${${name}_CFLAGS_OTHER})
-        # The program exports functions to backends: the library's are not among them.
-        target_link_libraries(sc_dep_${name} INTERFACE ${${name}_archive} Threads::Threads ${CMAKE_DL_LIBS})
-        target_link_options(sc_dep_${name} INTERFACE -Wl,--exclude-libs,${static_file})
+        target_link_libraries(sc_dep_${name} INTERFACE Threads::Threads ${CMAKE_DL_LIBS})
+        if("FROM_PROGRAM" IN_LIST ARGN)
+            # This archive cannot go into a shared object: programs carry it whole, and backends find it there.
+            target_link_options(sc_dep_${name} INTERFACE "$<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:LINKER:--whole-archive,${${name}_archive},--no-whole-archive>")
+        else()
+            # The program exports functions to backends: the library's are not among them.
+            target_link_libraries(sc_dep_${name} INTERFACE ${${name}_archive})
+            target_link_options(sc_dep_${name} INTERFACE -Wl,--exclude-libs,${static_file})
+        endif()
     else()
         pkg_check_modules(${name} REQUIRED IMPORTED_TARGET GLOBAL ${package})
         target_link_libraries(sc_dep_${name} INTERFACE PkgConfig::${name})
@@ -21,7 +27,7 @@ function(sc_dependency name package static_file)
 endfunction()
 
 sc_dependency(libuv libuv libuv_a.a)
-sc_dependency(jansson jansson libjansson.a)
+sc_dependency(jansson jansson libjansson.a FROM_PROGRAM)
 sc_dependency(libyaml yaml-0.1 libyaml.a)
 sc_dependency(libutf8proc libutf8proc libutf8proc.a)
 if(SCONCE_STATIC)
