@@ -123,6 +123,9 @@ venv() {
     [ -x "$python" ] || python=python3
     rm -rf "$1"
     "$python" -m venv "$1"
-    "$1/bin/pip" --disable-pip-version-check --no-input --quiet install -r "$2"
+    closed= # a list that says so names all that is needed: what a package would also like to have stays away
+    ! grep -q '^# complete' "$2" || closed=--no-deps
+    # shellcheck disable=SC2086
+    "$1/bin/pip" --disable-pip-version-check --no-input --quiet install $closed -r "$2"
     cp "$2" "$1/.requirements"
 }
