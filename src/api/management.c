@@ -84,7 +84,7 @@ static int params_from_json(struct sc_call *c, struct params *p)
         return SC_ENOMEM;
     }
     sc_json_read_init(&r, text);
-    if ((ev = sc_json_next(&r)) == SC_JSON_OBJECT) {
+    if (sc_json_next(&r) == SC_JSON_OBJECT) {
         while ((ev = sc_json_next(&r)) == SC_JSON_KEY) {
             struct sc_span name, value;
             int rc = sc_json_text(&r, &p->room, &name);

@@ -9,8 +9,14 @@ struct sc_node {
     struct sc_node *next, *prev;
 };
 
-static inline void sc_list_init(struct sc_node *l) { l->next = l->prev = l; }
-static inline bool sc_list_empty(const struct sc_node *l) { return l->next == l; }
+static inline void sc_list_init(struct sc_node *l)
+{
+    l->next = l->prev = l;
+}
+static inline bool sc_list_empty(const struct sc_node *l)
+{
+    return l->next == l;
+}
 
 static inline void sc_list_insert_before(struct sc_node *at, struct sc_node *n)
 {
@@ -20,8 +26,14 @@ static inline void sc_list_insert_before(struct sc_node *at, struct sc_node *n)
     at->prev = n;
 }
 
-static inline void sc_list_push_back(struct sc_node *l, struct sc_node *n) { sc_list_insert_before(l, n); }
-static inline void sc_list_push_front(struct sc_node *l, struct sc_node *n) { sc_list_insert_before(l->next, n); }
+static inline void sc_list_push_back(struct sc_node *l, struct sc_node *n)
+{
+    sc_list_insert_before(l, n);
+}
+static inline void sc_list_push_front(struct sc_node *l, struct sc_node *n)
+{
+    sc_list_insert_before(l->next, n);
+}
 
 static inline void sc_list_remove(struct sc_node *n)
 {

@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "model/engine_private.h"
 
@@ -537,16 +538,18 @@ void sc_registry_free(struct sc_engine *e)
 
 static int64_t rss_of(int pid)
 {
-    char path[64];
-    long long size, resident = 0;
+    char path[64], room[256];
+    struct sc_buf text = {.p = room, .cap = sizeof room, .max = sizeof room};
+    uint64_t pages = 0;
     snprintf(path, sizeof path, "/proc/%d/statm", pid);
-    FILE *f = pid > 0 ? fopen(path, "re") : NULL;
-    if (!f)
+    if (pid <= 0 || sc_file_read(path, &text, NULL) < 0)
         return 0;
-    if (fscanf(f, "%lld %lld", &size, &resident) != 2)
-        resident = 0;
-    fclose(f);
-    return resident * sysconf(_SC_PAGESIZE);
+    /* "size resident ..." */
+    struct sc_span rest = sc_buf_view(&text);
+    rest = sc_span_sub(rest, sc_span_find(rest, ' ') + 1, rest.n);
+    if (!sc_span_u64(sc_span_sub(rest, 0, sc_span_find(rest, ' ')), INT64_MAX >> 16, &pages))
+        return 0;
+    return (int64_t)pages * sysconf(_SC_PAGESIZE);
 }
 
 static void view_version(struct sc_version *v, bool is_default,

@@ -5,6 +5,9 @@
 #include "base/error.h"
 #include "net/connection.h"
 
+/* "Client Error (4xx)" and its like */
+#define SC_UNKNOWN_PHRASE_MAX 32
+
 #define COPY_MAX 4096 /* smaller bodies go behind the head: one piece is cheaper to send than two */
 
 static const struct {
@@ -133,7 +136,7 @@ static char *put_status(char *w, int status, const char *reason)
     if (reason)
         w = put_clean(w, sc_span_str(reason));
     else
-        w += sprintf(w, "%s (%d)", class_of(status), status);
+        w += snprintf(w, SC_UNKNOWN_PHRASE_MAX, "%s (%d)", class_of(status), status);
     return PUT(w, "\r\n");
 }
 
@@ -404,7 +407,7 @@ int sc_http_stream_chunk(struct sc_http_exchange *x, struct sc_span data)
         {(void *)"\r\n", 2},
     };
     if (c->chunks)
-        iov[0].iov_len = (size_t)sprintf(size, "%zx\r\n", data.n);
+        iov[0].iov_len = (size_t)snprintf(size, sizeof size, "%zx\r\n", data.n);
     bool ok = c->chunks ? sc_conn_send(c, iov, 3) : sc_conn_send(c, iov + 1, 1);
     if (c->out)
         sc_conn_rest(c);
