@@ -51,12 +51,11 @@ int sc_matmul_choose(const struct sc_matmul_ops **out, const char *setting, cons
     if (ops)
         *out = ops;
     else
-        sc_fail(warning, 0,
-                "oneDNN is not there, the built-in matrix product is used (on this processor about half as "
-                "fast, or more): "
-                "install libdnnl2 (Debian; Ubuntu: libdnnl3, universe) for the version that Sconce was built "
-                "with, or set "
-                "matmul: builtin to silence this. %.200s",
-                why.text);
+        sc_fail(
+            warning, 0,
+            "oneDNN is not there, the built-in matrix product is used (a tenth to a fifth slower on "
+            "processors with AVX-512): install libdnnl2 (Debian 12; elsewhere the libdnnl that Sconce was "
+            "built with, see below) or set matmul: builtin to silence this. %.200s",
+            why.text);
     return 0;
 }

@@ -129,7 +129,7 @@ static void what_is_not_bert_is_refused_by_name(void **state)
         {"{" HEAD "\"hidden_size\":1000000000,\"num_hidden_layers\":2}", "hidden_size"},
         {"{" HEAD "\"hidden_size\":\"32\"}", "hidden_size"},
         {"{" HEAD "\"hidden_size\":32,\"num_hidden_layers\":2,\"num_attention_heads\":3,\"intermediate_"
-                  "size\":48,\"vocab_size\":82,\"max_position_embeddings\":48}",
+         "size\":48,\"vocab_size\":82,\"max_position_embeddings\":48}",
          "num_attention_heads"},
         {"[]", "object"},
         {"{", "line"},
