@@ -27,7 +27,7 @@ static char *quote(const char *s)
             *to++ = '\\';
             *to++ = (char)c;
         } else if (c < 0x20) {
-            to += sprintf(to, "\\u%04x", c);
+            to += snprintf(to, 7, "\\u%04x", c); /* room: six bytes a character and the quotes */
         } else {
             *to++ = (char)c;
         }
@@ -118,7 +118,7 @@ static char *put_entry(char *to, const char *label, float value)
     /* A number that is none (from a damaged model) has no name in JSON. */
     if (!isfinite(value))
         return put(to, "null}", 5);
-    int n = sprintf(to, "%.9g", (double)value);
+    int n = snprintf(to, 24, "%.9g", (double)value);
     bool whole = strcspn(to, ".e") == (size_t)n;
     to += n;
     return whole ? put(to, ".0}", 3) : put(to, "}", 1);
