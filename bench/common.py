@@ -81,6 +81,7 @@ class Process:
         self.folder = Path(folder or tempfile.mkdtemp(prefix=f"sconce-bench-{name}-"))
         pin = ["taskset", "-c", core] if core is not None and shutil.which("taskset") else []
         self.log = self.folder / "output.txt"
+        self.began = time.monotonic()
         with open(self.log, "ab") as out:
             self.process = subprocess.Popen([*pin, *command], cwd=self.folder, env={**os.environ, **(env or {})},
                                             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,

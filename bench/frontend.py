@@ -5,10 +5,7 @@ import argparse
 import json
 import os
 import shutil
-import socket
-import subprocess
 import tempfile
-import time
 import zipfile
 from pathlib import Path
 

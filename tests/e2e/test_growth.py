@@ -1,0 +1,46 @@
+"""A short form of bench/soak.py: nothing grows with the number of requests, and the check would notice if it did."""
+import sys
+
+import pytest
+from harness import ROOT, build_dir
+
+sys.path.insert(0, str(ROOT / "bench"))
+import soak  # noqa: E402
+
+
+def sanitized():
+    cache = build_dir() / "CMakeCache.txt"
+    return cache.exists() and "SCONCE_SANITIZE:STRING=address" in cache.read_text()
+
+
+pytestmark = [
+    pytest.mark.skipif(sanitized(), reason="memory under AddressSanitizer grows by itself; it looks for leaks at the end"),
+    pytest.mark.skipif(not (build_dir() / "sconce-load").exists(), reason="the load generator is not built"),
+]
+
+
+def test_nothing_grows_over_identity_requests(build):
+    _, found = soak.identity(200_000)
+    assert found == []
+
+
+def test_nothing_grows_over_encoder_requests(build):
+    model = soak.demo_model()
+    if model is None or not (build / "libsconce_encoder.so").exists():
+        pytest.skip("no encoder or no model for it")
+    _, found = soak.encoder(model, 5_000)
+    assert found == []
+
+
+def test_a_leak_of_64_bytes_a_request_is_found(build):
+    if not (build / "libsconce_faulty.so").exists():
+        pytest.skip("the backend that misbehaves is not built")
+    _, found = soak.planted(40_000, 64)
+    assert any("executor" in f and "memory" in f for f in found), found
+
+
+def test_a_descriptor_too_many_is_found():
+    before = ({"frontend": (1 << 20, 20)}, 1 << 20)
+    assert soak.grown(before, before, 1000) == []
+    assert soak.grown(before, ({"frontend": (1 << 20, 21)}, 1 << 20), 1000) == ["frontend: 1 more descriptors"]
+    assert "shared memory" in soak.grown(before, ({"frontend": (1 << 20, 20)}, 9 << 20), 1000)[0]
