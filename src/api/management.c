@@ -19,7 +19,7 @@ struct params {
     struct sc_query query;
     struct sc_buf room; /* texts of a JSON body */
     unsigned n;
-    struct sc_param items[64];
+    struct sc_param items[SC_SPEC_EXTRAS_MAX + 32]; /* more are ignored */
 };
 
 static void params_free(struct params *p)
@@ -172,7 +172,7 @@ static void list_models(struct sc_call *c)
         sc_engine_each(c->app->engine, all, count_model, &total);
         sc_json_write_init(&w, &c->out, false);
         sc_json_begin_object(&w);
-        if ((int64_t)from + limit <= total && total > 0) {
+        if ((int64_t)from + limit <= total) {
             snprintf(token, sizeof token, "%d", from + limit);
             sc_json_put_str(&w, "nextPageToken", token);
         }
@@ -325,27 +325,24 @@ static void workers_done(void *arg, int rc, const char *text)
 /* Parameters that are not the server's own are settings of the backend. */
 static bool is_own_parameter(struct sc_span name)
 {
-    static const char *const own[] = {"url",
-                                      "model_name",
-                                      "handler",
-                                      "runtime",
-                                      "batch_size",
-                                      "max_batch_delay",
-                                      "initial_workers",
-                                      "synchronous",
-                                      "response_timeout",
-                                      "startup_timeout",
-                                      "s3_sse_kms"};
+    static const char *const own[] = {"url",         "model_name",       "model_version",   "handler",
+                                      "runtime",     "batch_size",       "max_batch_delay", "initial_workers",
+                                      "synchronous", "response_timeout", "startup_timeout", "s3_sse_kms"};
     for (size_t i = 0; i < SC_COUNT(own); i++)
         if (sc_span_eq(name, sc_span_str(own[i])))
             return true;
     return false;
 }
 
-/* Checks in TorchServe's order (§6.2); 0, or the call was answered. */
+/*
+ * Checks in TorchServe's order (§6.2); 0, or the call was answered.
+ *
+ * model_version is an addition: a folder has no manifest that could tell its version.
+ */
 static int spec_from_params(struct sc_call *c, const struct params *p, struct sc_model_spec *s)
 {
     struct sc_span url = param(p, "url"), name = param(p, "model_name"), runtime = param(p, "runtime");
+    struct sc_span version = param(p, "model_version");
     struct sc_msg msg;
     const struct sc_settings *settings = c->app->settings;
     if (!url.p) {
@@ -357,8 +354,13 @@ static int spec_from_params(struct sc_call *c, const struct params *p, struct sc
         sc_call_error(c, 400, "BadRequestException", "Invalid RuntimeType value: %.*s", SC_FMT(runtime));
         return SC_EINVAL;
     }
-    if (url.n == 0 || memchr(url.p, '\0', url.n)) {
+    if (url.n == 0) {
         sc_call_error(c, 404, "ModelNotFoundException", "empty url");
+        return SC_EINVAL;
+    }
+    if (memchr(url.p, '\0', url.n)) {
+        sc_call_error(c, 404, "ModelNotFoundException",
+                      "Model not found at: %.*s (the url goes on behind a NUL)", SC_FMT(url));
         return SC_EINVAL;
     }
     s->url = sc_span_dup(url);
@@ -377,6 +379,13 @@ static int spec_from_params(struct sc_call *c, const struct params *p, struct sc
         }
         snprintf(s->name, sizeof s->name, "%.*s", SC_FMT(name));
     }
+    if (version.p) {
+        if (sc_spec_check_version(version, &msg) < 0) {
+            sc_call_error(c, 400, "BadRequestException", "%s", msg.text);
+            return SC_EINVAL;
+        }
+        snprintf(s->version, sizeof s->version, "%.*s", SC_FMT(version));
+    }
     s->response_timeout = settings->default_response_timeout;
     s->startup_timeout = settings->default_startup_timeout;
     s->min_workers = s->max_workers = 0;
@@ -389,11 +398,20 @@ static int spec_from_params(struct sc_call *c, const struct params *p, struct sc
         return rc;
     }
     bool from_file = s->min_workers > 0 && s->max_workers >= s->min_workers;
-    int workers =
-        param_int(p, "initial_workers", settings->default_workers > 0 ? settings->default_workers : 0);
+    int workers = param_int(p, "initial_workers", SC_MIN(settings->default_workers, SC_LANES_MAX));
+    if (workers > SC_LANES_MAX) {
+        sc_call_error(c, 400, "BadRequestException", "initial_workers is %d: a model has at most %d workers",
+                      workers, SC_LANES_MAX);
+        return SC_ELIMIT;
+    }
     if (!from_file)
-        s->min_workers = s->max_workers = SC_MIN(SC_MAX(workers, 0), SC_LANES_MAX);
+        s->min_workers = s->max_workers = SC_MAX(workers, 0);
     s->batch_size = param_int(p, "batch_size", s->batch_size);
+    if (s->batch_size > SC_BATCH_SIZE_MAX) {
+        sc_call_error(c, 400, "BadRequestException", "batch_size is %d: a batch has at most %d requests",
+                      s->batch_size, SC_BATCH_SIZE_MAX);
+        return SC_ELIMIT;
+    }
     s->max_batch_delay = param_int(p, "max_batch_delay", s->max_batch_delay);
     int timeout = param_int(p, "response_timeout", -1);
     if (timeout > 0)
@@ -403,8 +421,8 @@ static int spec_from_params(struct sc_call *c, const struct params *p, struct sc
         s->startup_timeout = timeout;
     for (unsigned i = 0; i < p->n; i++)
         if (!is_own_parameter(p->items[i].name) &&
-            sc_spec_set_extra(s, p->items[i].name, p->items[i].value) < 0) {
-            sc_call_error(c, 400, "BadRequestException", "more than %d settings", SC_SPEC_EXTRAS_MAX);
+            sc_spec_set_extra(s, p->items[i].name, p->items[i].value, &msg) < 0) {
+            sc_call_error(c, 400, "BadRequestException", "%s", msg.text);
             return SC_ELIMIT;
         }
     return 0;
@@ -425,6 +443,9 @@ static void register_spec(struct sc_call *c, const struct sc_model_spec *s, bool
         if (rc == SC_EEXIST)
             sc_call_error(c, 409, "ConflictStatusException",
                           "Model version %s is already registered for model %s", s->version, s->name);
+        else if (rc == SC_ELIMIT)
+            sc_call_error(c, 500, "InternalServerException",
+                          "%d models are registered, which is the most; unregister one first", SC_MODELS_MAX);
         else
             sc_call_error(c, 500, "InternalServerException", "the model could not be registered: %s",
                           sc_strerror(rc));
@@ -466,8 +487,12 @@ static void scale(struct sc_call *c)
         sc_call_error(c, 400, "BadRequestException", "max_worker cannot be less than min_worker.");
         goto done;
     }
-    if (min < 0 || max > SC_LANES_MAX) {
-        sc_call_error(c, 400, "BadRequestException", "min_worker and max_worker must lie between 0 and %d.",
+    if (min < 0) { /* status and type of TorchServe, which stops every worker first */
+        sc_call_error(c, 500, "IndexOutOfBoundsException", "min_worker is %d: it must be at least 0.", min);
+        goto done;
+    }
+    if (max > SC_LANES_MAX) {
+        sc_call_error(c, 400, "BadRequestException", "max_worker is %d: a model has at most %d workers.", max,
                       SC_LANES_MAX);
         goto done;
     }

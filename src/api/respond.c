@@ -64,7 +64,8 @@ void sc_respond_no_model(struct sc_http_exchange *x, struct sc_span name)
 {
     struct sc_buf b;
     sc_buf_init(&b, 16 << 10);
-    sc_buf_printf(&b, "Model not found: %.*s", SC_FMT(name));
+    sc_buf_str(&b, "Model not found: "); /* not printf: the name may hold anything, NUL included */
+    sc_buf_span(&b, name);
     sc_respond_error(x, 404, "ModelNotFoundException", sc_buf_view(&b));
     sc_buf_free(&b);
 }
@@ -73,7 +74,10 @@ void sc_respond_no_version(struct sc_http_exchange *x, struct sc_span name, stru
 {
     struct sc_buf b;
     sc_buf_init(&b, 16 << 10);
-    sc_buf_printf(&b, "Model version: %.*s does not exist for model: %.*s", SC_FMT(version), SC_FMT(name));
+    sc_buf_str(&b, "Model version: ");
+    sc_buf_span(&b, version);
+    sc_buf_str(&b, " does not exist for model: ");
+    sc_buf_span(&b, name);
     sc_respond_error(x, 404, "ModelVersionNotFoundException", sc_buf_view(&b));
     sc_buf_free(&b);
 }

@@ -76,6 +76,9 @@
 /* --- model --- */
 #define SC_MODEL_NAME_MAX 255
 #define SC_MODELS_MAX 1024
+#define SC_SPEC_EXTRAS_MAX 64     /* settings of a model for its backend */
+#define SC_SPEC_EXTRAS_BYTES 8192 /* all of them: they go through one control message (SC_CTL_BYTES) */
+#define SC_SPEC_EXTRA_BYTES 3072  /* one of them */
 #define SC_WORKERS_MAX 256          /* of one model version */
 #define SC_JOB_QUEUE_SIZE 100       /* job_queue_size: requests waiting for an archive's workers */
 #define SC_QUEUE_BYTES (256u << 20) /* bodies waiting for a native model */

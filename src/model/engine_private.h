@@ -95,8 +95,8 @@ struct sc_shard {
     int arena_fd;
     struct sc_node queue; /* jobs waiting, head first */
     struct sc_node suspects;
-    struct sc_link *links[4]; /* normal workers; more than one while one replaces another */
-    unsigned nlinks;
+    struct sc_link **links; /* normal workers; more than one while one replaces another */
+    unsigned nlinks, links_cap;
     struct sc_link *quarantine;
     size_t jobs;             /* all that are not done */
     atomic_size_t queued;    /* [atomic] for reports */
@@ -143,15 +143,15 @@ struct sc_version {
     unsigned attachments; /* not yet freed */
     struct sc_shard *shards[SC_LOOPS_MAX];
     struct sc_waiter *waiters;
+    char failure[256]; /* what those who wait are told once a failed registration is undone */
     bool unregistering;
     unsigned acks;
     sc_engine_done gone_done;
     void *gone_arg;
     int64_t gone_deadline_ns;
-    atomic_int workers_wanted;     /* [atomic] */
-    atomic_ullong bytes;           /* [atomic] of bodies not yet answered */
-    atomic_int quarantine_owner;   /* [atomic] loop that uses the quarantine worker, or -1 */
-    atomic_bool quarantine_wanted; /* [atomic] */
+    atomic_int workers_wanted;   /* [atomic] */
+    atomic_ullong bytes;         /* [atomic] of bodies not yet answered */
+    atomic_int quarantine_owner; /* [atomic] loop that uses the quarantine worker, or -1 */
     int64_t quarantine_idle_ns;
     struct sc_metrics_model *metrics;
 };
@@ -203,7 +203,8 @@ struct sc_engine {
     struct sc_journal *journal;
     int journal_fd;
     uint64_t epoch;
-    uint32_t next_slot;
+    bool slots[SC_SLOTS_MAX]; /* numbers in use: from SLOT_START until the supervisor says GONE */
+    uint32_t next_slot;       /* where to look for a free one */
     unsigned next_worker_id;
     uv_poll_t line;
     struct sc_line_out *out, **out_tail;
@@ -240,6 +241,8 @@ void sc_link_detach(struct sc_link *k); /* closes the handle; frees the link lat
 int sc_link_send(struct sc_link *k, struct sc_job *j, unsigned flags);
 void sc_link_break(struct sc_link *k, const char *why);
 void sc_shard_drained(struct sc_shard *s); /* reports when closing and empty */
+/* Answers all that waits with 503: nobody will come for it. */
+void sc_shard_no_worker(struct sc_shard *s);
 
 /* replay.c */
 void sc_replay_worker_gone(struct sc_plane *p, struct sc_attachment *att);
@@ -256,6 +259,7 @@ void sc_plane_close(struct sc_plane *p);
 void sc_engine_call(struct sc_loop *l, void (*fn)(void *a, void *b), void *a, void *b);
 
 /* worker.c */
+/* NULL: SC_SLOTS_MAX workers run already. */
 struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool quarantine);
 void sc_worker_stop(struct sc_worker *w, bool drain);
 void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc_span tag,

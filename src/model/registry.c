@@ -51,7 +51,12 @@ static int find(struct sc_engine *e, struct sc_span name, struct sc_span version
     if (!*m)
         return SC_ENOTFOUND;
     *v = find_version(*m, version);
-    return *v && !(*v)->unregistering ? 0 : SC_EINVAL;
+    if (*v && !(*v)->unregistering)
+        return 0;
+    for (unsigned i = 0; i < (*m)->nversions; i++)
+        if (!(*m)->versions[i]->unregistering)
+            return SC_EINVAL;
+    return SC_ENOTFOUND; /* nothing is left of it but what still finishes */
 }
 
 struct sc_version *sc_registry_find(struct sc_engine *e, struct sc_span name, struct sc_span version)
@@ -204,6 +209,7 @@ static void version_free(struct sc_version *v)
         }
         if (s->arena_fd >= 0)
             close(s->arena_fd);
+        free(s->links);
         free(s);
     }
     while (!sc_list_empty(&v->workers))
@@ -307,31 +313,43 @@ static bool enough_loaded(const struct sc_version *v)
     return v->spec.max_workers == 0;
 }
 
-static void nothing(void *arg, int rc, const char *text)
+static void tell_waiters(struct sc_version *v, int rc, const char *text)
 {
-    (void)arg;
-    (void)rc;
-    (void)text;
-}
-
-void sc_registry_workers_changed(struct sc_version *v, int rc, const char *text)
-{
-    if (rc == 0 && !enough_loaded(v))
-        return;
     struct sc_waiter *w = v->waiters;
-    bool registering = false;
     v->waiters = NULL;
     while (w) {
         struct sc_waiter *next = w->next;
-        registering |= w->registering;
         w->done(w->arg, rc, text);
         free(w);
         w = next;
     }
-    /* A synchronous registration that failed leaves nothing behind (http-and-grpc-api §6.2). */
-    if (rc < 0 && registering)
-        sc_engine_unregister(v->engine, sc_span_str(v->spec.name), sc_span_str(v->spec.version), nothing,
-                             NULL);
+}
+
+static void registration_undone(void *version, int rc, const char *text)
+{
+    struct sc_version *v = version;
+    (void)rc;
+    (void)text;
+    tell_waiters(v, SC_EINVAL, v->failure);
+}
+
+static void retire(struct sc_version *v, sc_engine_done done, void *arg);
+
+void sc_registry_workers_changed(struct sc_version *v, int rc, const char *text)
+{
+    bool registering = false;
+    if (v->unregistering || (rc == 0 && !enough_loaded(v)))
+        return;
+    for (struct sc_waiter *w = v->waiters; w; w = w->next)
+        registering |= w->registering;
+    if (rc < 0 && registering) {
+        /* A synchronous registration that failed leaves nothing behind when it is answered (http-and-grpc-api
+         * §6.2). */
+        snprintf(v->failure, sizeof v->failure, "%s", text);
+        retire(v, registration_undone, v);
+        return;
+    }
+    tell_waiters(v, rc, text);
 }
 
 /* ---- scale, default, unregister ------------------------------------------------------------------------ */
@@ -371,15 +389,12 @@ static void close_shard(void *shard, void *unused)
 {
     struct sc_shard *s = shard;
     (void)unused;
+    bool empty = s->jobs == 0;
     s->closing = true;
-    if (s->nlinks == 0 && !s->quarantine) { /* nobody would ever answer these */
-        struct sc_node *n;
-        while ((n = s->queue.next) != &s->queue)
-            sc_job_fail(SC_CONTAINER(n, struct sc_job, node), 503, "ServiceUnavailableException",
-                        "the model was unregistered while this request waited");
-    }
-    if (s->jobs == 0)
-        sc_shard_drained(s);
+    if (s->nlinks == 0 && !s->quarantine)
+        sc_shard_no_worker(s);
+    if (empty)
+        sc_shard_drained(s); /* else the last job does it */
 }
 
 int sc_engine_unregister(struct sc_engine *e, struct sc_span name, struct sc_span version,
@@ -395,18 +410,31 @@ int sc_engine_unregister(struct sc_engine *e, struct sc_span name, struct sc_spa
         living += !m->versions[i]->unregistering;
     if (v == m->def && living > 1)
         return SC_EEXIST;
+    retire(v, done, arg);
+    tell_waiters(v, SC_EINVAL, "the model was unregistered meanwhile");
+    return 0;
+}
+
+/* Takes the version out of the catalogs; its workers end when what the loops have accepted is answered. */
+static void retire(struct sc_version *v, sc_engine_done done, void *arg)
+{
+    struct sc_engine *e = v->engine;
+    struct sc_model *m = find_model(e, sc_span_str(v->spec.name), NULL);
     v->unregistering = true;
     v->gone_done = done;
     v->gone_arg = arg;
     v->gone_deadline_ns = sc_clock_ns() + (int64_t)e->spec.settings->unregister_timeout * 1000000000;
-    if (m->def == v)
+    if (m->def == v) {
         m->def = NULL;
+        for (unsigned i = 0; i < m->nversions && !m->def; i++)
+            if (!m->versions[i]->unregistering)
+                m->def = m->versions[i];
+    }
     journal_all(e);
     sc_registry_publish(e);
-    /* After the catalogs: what the loops have accepted is finished, nothing new comes. */
+    /* After the catalogs: nothing new comes. */
     for (unsigned i = 0; i < e->nloops; i++)
         sc_engine_call(sc_loops_at(e->spec.loops, i), close_shard, v->shards[i], NULL);
-    return 0;
 }
 
 void sc_registry_shard_closed(void *version, void *unused)

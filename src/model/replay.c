@@ -27,7 +27,6 @@ static void make_suspect(struct sc_job *j)
     sc_job_enter(j, SC_JOB_SUSPECT);
     sc_shard_count(s, SC_MM_REPLAYS, 1);
     sc_list_push_back(&s->suspects, &j->node);
-    atomic_store(&s->version->quarantine_wanted, true);
 }
 
 /* The link's jobs after its worker died; those in `running` were being computed. */
@@ -80,7 +79,7 @@ void sc_replay_worker_gone(struct sc_plane *p, struct sc_attachment *att)
 void sc_replay_suspects(struct sc_shard *s)
 {
     struct sc_link *k = s->quarantine;
-    while (!sc_list_empty(&s->suspects) && k && !k->broken && k->nsent == 0) {
+    while (!sc_list_empty(&s->suspects) && k && !k->broken && !k->draining && k->nsent == 0) {
         int none = -1;
         if (!atomic_compare_exchange_strong(&s->version->quarantine_owner, &none, (int)s->plane->loop->index))
             return; /* another loop's suspect runs; the tick looks again */
@@ -140,5 +139,7 @@ void sc_replay_tick(struct sc_plane *p)
     for (struct sc_shard *s = p->shards; s; s = s->next) {
         sc_replay_suspects(s);
         sc_shard_dispatch(s);
+        if (s->nlinks == 0 && !sc_shard_has_worker(s) && !sc_list_empty(&s->queue))
+            sc_shard_no_worker(s); /* scaled to 0, or given up, while they waited */
     }
 }

@@ -7,6 +7,7 @@
  * its bit in `waiting` and is posted to by the loop that gives credit back.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -101,12 +102,22 @@ void sc_shard_requeue(struct sc_job *j)
 
 void sc_shard_drained(struct sc_shard *s)
 {
-    if (s->closing && s->jobs == 0) {
-        s->closing = false; /* once */
+    /* Once: a shard that is closing takes no new job. */
+    if (s->closing && s->jobs == 0)
         sc_engine_call(sc_loops_at(s->plane->engine->spec.loops, 0), sc_registry_shard_closed, s->version,
                        NULL);
-        s->closing = true;
-    }
+}
+
+void sc_shard_no_worker(struct sc_shard *s)
+{
+    char text[SC_MODEL_NAME_MAX + 256];
+    struct sc_node *n;
+    snprintf(text, sizeof text, "Model \"%s\" has no worker to serve inference request. %s",
+             s->version->spec.name,
+             s->closing ? "It was unregistered while this request waited."
+                        : "Please use scale workers API to add workers.");
+    while ((n = s->queue.next) != &s->queue)
+        sc_job_fail(SC_CONTAINER(n, struct sc_job, node), 503, "ServiceUnavailableException", text);
 }
 
 /* ---- credit ------------------------------------------------------------------------------- */
@@ -222,10 +233,11 @@ void sc_link_up(struct sc_plane *p, struct sc_attachment *att)
     sc_list_init(&k->sent);
     if (att->quarantine) {
         s->quarantine = k;
-    } else if (s->nlinks == SC_COUNT(s->links)) {
-        free(k);
-        return; /* the registry never replaces that often; the worker stays unused on this loop */
     } else {
+        if (s->nlinks == s->links_cap) {
+            s->links_cap = s->links_cap ? 2 * s->links_cap : 2;
+            s->links = sc_realloc_array(s->links, s->links_cap, sizeof(struct sc_link *));
+        }
         s->links[s->nlinks++] = k;
     }
     att->links[p->loop->index] = k;

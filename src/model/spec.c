@@ -56,46 +56,77 @@ static char *dup_span(struct sc_span s)
     return p;
 }
 
-int sc_spec_set_extra(struct sc_model_spec *s, struct sc_span key, struct sc_span value)
+static bool is_plain(struct sc_span s)
 {
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7F)
+            return false;
+    return sc_utf8_valid(s);
+}
+
+int sc_spec_set_extra(struct sc_model_spec *s, struct sc_span key, struct sc_span value, struct sc_msg *msg)
+{
+    size_t total = key.n + value.n;
+    char **old = NULL;
+    int shown = (int)SC_MIN(key.n, 64u);
+    if (key.n == 0 || !is_plain(key) || memchr(key.p, '=', key.n))
+        return sc_fail(msg, SC_EINVAL, "\"%.*s\" is no name for a setting", shown, key.n ? key.p : "");
+    if (value.n && memchr(value.p, '\0', value.n))
+        return sc_fail(msg, SC_EINVAL, "the setting %.*s holds a NUL", shown, key.p);
+    if (total > SC_SPEC_EXTRA_BYTES)
+        return sc_fail(msg, SC_ELIMIT, "the setting %.*s exceeds %d bytes", shown, key.p,
+                       SC_SPEC_EXTRA_BYTES);
     for (unsigned i = 0; i < s->nextras; i++)
-        if (sc_span_eq(key, sc_span_str(s->extras[i].key))) {
-            free(s->extras[i].value);
-            s->extras[i].value = dup_span(value);
-            return 0;
-        }
+        if (sc_span_eq(key, sc_span_str(s->extras[i].key)))
+            old = &s->extras[i].value;
+        else
+            total += strlen(s->extras[i].key) + strlen(s->extras[i].value);
+    if (total > SC_SPEC_EXTRAS_BYTES)
+        return sc_fail(msg, SC_ELIMIT, "the model's settings exceed %d bytes; %.*s does not fit any more",
+                       SC_SPEC_EXTRAS_BYTES, shown, key.p);
+    if (old) {
+        free(*old);
+        *old = dup_span(value);
+        return 0;
+    }
     if (s->nextras == SC_SPEC_EXTRAS_MAX)
-        return SC_ELIMIT;
+        return sc_fail(msg, SC_ELIMIT, "more than %d settings; %.*s does not fit any more",
+                       SC_SPEC_EXTRAS_MAX, shown, key.p);
     s->extras[s->nextras].key = dup_span(key);
     s->extras[s->nextras].value = dup_span(value);
     s->nextras++;
     return 0;
 }
 
+static int check_word(struct sc_span s, const char *what, size_t max, struct sc_msg *msg)
+{
+    if (s.n > 0 && s.n <= max && is_plain(s) && !memchr(s.p, '/', s.n) && !sc_span_eq(s, SC_SPAN(".")) &&
+        !sc_span_eq(s, SC_SPAN("..")))
+        return 0;
+    return sc_fail(msg, SC_EINVAL,
+                   "\"%.*s\" is no %s: use 1 to %zu bytes of UTF-8 without slashes and control characters",
+                   (int)SC_MIN(s.n, 64u), s.p ? s.p : "", what, max);
+}
+
 int sc_spec_check_name(struct sc_span name, struct sc_msg *msg)
 {
-    bool good = name.n > 0 && name.n <= SC_MODEL_NAME_MAX && sc_utf8_valid(name) &&
-                !sc_span_eq(name, SC_SPAN(".")) && !sc_span_eq(name, SC_SPAN(".."));
-    for (size_t i = 0; good && i < name.n; i++)
-        if ((unsigned char)name.p[i] < 0x20 || name.p[i] == 0x7F || name.p[i] == '/')
-            good = false;
-    if (good)
-        return 0;
-    return sc_fail(
-        msg, SC_EINVAL,
-        "\"%.*s\" is no name for a model: use 1 to %d bytes of UTF-8 without slashes and control characters",
-        (int)SC_MIN(name.n, 64u), name.p ? name.p : "", SC_MODEL_NAME_MAX);
+    return check_word(name, "name for a model", SC_MODEL_NAME_MAX, msg);
+}
+
+int sc_spec_check_version(struct sc_span version, struct sc_msg *msg)
+{
+    return check_word(version, "version of a model", sizeof((struct sc_model_spec){0}.version) - 1, msg);
 }
 
 /* ---- model-config.yaml ------------------------------------------------------------------------ */
 
-static int read_int(struct sc_span key, struct sc_span value, int min, int *out, struct sc_msg *msg)
+static int read_int(struct sc_span key, struct sc_span value, int min, int max, int *out, struct sc_msg *msg)
 {
     int32_t v;
-    if (!sc_span_i32(value, &v) || v < min)
+    if (!sc_span_i32(value, &v) || v < min || v > max)
         return sc_fail(msg, SC_EINVAL,
-                       "model-config.yaml: %.*s is \"%.*s\": it must be an integer of at least %d",
-                       SC_FMT(key), SC_FMT(value), min);
+                       "model-config.yaml: %.*s is \"%.*s\": it must be an integer from %d to %d",
+                       SC_FMT(key), (int)SC_MIN(value.n, 64u), value.p, min, max);
     *out = v;
     return 0;
 }
@@ -105,26 +136,26 @@ static int config_scalar(void *arg, struct sc_span key, struct sc_span value, st
     struct sc_model_spec *s = arg;
     const struct {
         struct sc_span key;
-        int min;
+        int min, max;
         int *out;
     } numbers[] = {
-        {SC_SPAN("minWorkers"), 0, &s->min_workers},
-        {SC_SPAN("maxWorkers"), 0, &s->max_workers},
-        {SC_SPAN("batchSize"), 1, &s->batch_size},
-        {SC_SPAN("maxBatchDelay"), 0, &s->max_batch_delay},
-        {SC_SPAN("responseTimeout"), 1, &s->response_timeout},
-        {SC_SPAN("startupTimeout"), 1, &s->startup_timeout},
-        {SC_SPAN("maxRetryTimeoutInSec"), 0, &s->max_retry},
+        {SC_SPAN("minWorkers"), 0, SC_LANES_MAX, &s->min_workers},
+        {SC_SPAN("maxWorkers"), 0, SC_LANES_MAX, &s->max_workers},
+        {SC_SPAN("batchSize"), 1, SC_BATCH_SIZE_MAX, &s->batch_size},
+        {SC_SPAN("maxBatchDelay"), 0, INT_MAX, &s->max_batch_delay},
+        {SC_SPAN("responseTimeout"), 1, INT_MAX, &s->response_timeout},
+        {SC_SPAN("startupTimeout"), 1, INT_MAX, &s->startup_timeout},
+        {SC_SPAN("maxRetryTimeoutInSec"), 0, INT_MAX, &s->max_retry},
     };
     for (size_t i = 0; i < SC_COUNT(numbers); i++)
         if (sc_span_eq(key, numbers[i].key))
-            return read_int(key, value, numbers[i].min, numbers[i].out, msg);
+            return read_int(key, value, numbers[i].min, numbers[i].max, numbers[i].out, msg);
     if (sc_span_eq(key, SC_SPAN("batchPolicy"))) {
         s->fill = sc_span_eq(value, SC_SPAN("fill"));
         if (!s->fill && !sc_span_eq(value, SC_SPAN("eager")))
             return sc_fail(msg, SC_EINVAL,
                            "model-config.yaml: batchPolicy is \"%.*s\": it must be eager or fill",
-                           SC_FMT(value));
+                           (int)SC_MIN(value.n, 64u), value.p);
         return 0;
     }
     if (sc_span_eq(key, SC_SPAN("replay"))) {
@@ -132,7 +163,7 @@ static int config_scalar(void *arg, struct sc_span key, struct sc_span value, st
         if (s->replay && !sc_span_eq(value, SC_SPAN("always")))
             return sc_fail(msg, SC_EINVAL,
                            "model-config.yaml: replay is \"%.*s\": it must be always or never",
-                           SC_FMT(value));
+                           (int)SC_MIN(value.n, 64u), value.p);
         return 0;
     }
     if (sc_span_eq(key, SC_SPAN("backend"))) {
@@ -143,9 +174,9 @@ static int config_scalar(void *arg, struct sc_span key, struct sc_span value, st
         s->backend[value.n] = '\0';
         return 0;
     }
-    if (sc_spec_set_extra(s, key, value) < 0)
-        return sc_fail(msg, SC_ELIMIT, "model-config.yaml: more than %d settings", SC_SPEC_EXTRAS_MAX);
-    return 0;
+    struct sc_msg why;
+    int rc = sc_spec_set_extra(s, key, value, &why);
+    return rc < 0 ? sc_fail(msg, rc, "model-config.yaml: %s", why.text) : 0;
 }
 
 static int read_config(struct sc_model_spec *s, struct sc_msg *msg)
@@ -220,8 +251,11 @@ int sc_spec_resolve(struct sc_model_spec *s, const char *store, struct sc_msg *m
     if (!realpath(found, real))
         return sc_fail(msg, SC_ENOTFOUND, "Model not found at: %s (%s)", url, strerror(errno));
     s->dir = sc_strdup(real);
-    if (!s->name[0])
+    if (!s->name[0]) {
         name_from_path(s);
+        if (sc_spec_check_name(sc_span_str(s->name), msg) < 0)
+            return SC_EINVAL;
+    }
     int rc = read_config(s, msg);
     if (rc < 0)
         return rc;
@@ -343,7 +377,8 @@ int sc_spec_read(struct sc_model_spec *s, struct sc_span text)
             free(s->dir);
             s->dir = dup_span(v);
         } else if (sc_span_starts(key, SC_SPAN("+"))) {
-            good &= sc_spec_set_extra(s, sc_span_sub(key, 1, key.n), v) == 0;
+            struct sc_msg unused;
+            good &= sc_spec_set_extra(s, sc_span_sub(key, 1, key.n), v, &unused) == 0;
         }
     }
     s->fill = flags & 1;

@@ -14,8 +14,6 @@
 #include "base/limits.h"
 #include "base/span.h"
 
-#define SC_SPEC_EXTRAS_MAX 64
-
 struct sc_model_spec {
     char name[SC_MODEL_NAME_MAX + 1];
     char version[64];
@@ -42,12 +40,18 @@ void sc_spec_init(struct sc_model_spec *s);
 void sc_spec_free(struct sc_model_spec *s);
 /* Deep copy; `to` is overwritten. */
 void sc_spec_copy(struct sc_model_spec *to, const struct sc_model_spec *from);
-/* Adds or replaces a backend setting. SC_ELIMIT beyond SC_SPEC_EXTRAS_MAX. */
-int sc_spec_set_extra(struct sc_model_spec *s, struct sc_span key, struct sc_span value);
+/*
+ * Adds or replaces a backend setting. SC_EINVAL for a key or value that cannot be one (a key is of printable
+ * characters but '='; no NUL anywhere), SC_ELIMIT beyond SC_SPEC_EXTRAS_MAX settings or SC_SPEC_EXTRAS_BYTES;
+ * *msg names the key.
+ */
+int sc_spec_set_extra(struct sc_model_spec *s, struct sc_span key, struct sc_span value, struct sc_msg *msg);
 
 /* A name may hold anything but '/', control characters and NUL, 1..SC_MODEL_NAME_MAX bytes of UTF-8, and is
  * not "." or "..". */
 int sc_spec_check_name(struct sc_span name, struct sc_msg *msg);
+/* A version: as a name, shorter than sc_model_spec.version. */
+int sc_spec_check_version(struct sc_span version, struct sc_msg *msg);
 
 /*
  * Fills dir and backend from s->url: the word "identity"; a folder, absolute, relative to the working

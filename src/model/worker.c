@@ -106,11 +106,28 @@ static struct sc_worker *make_worker(struct sc_version *v, unsigned lanes, bool 
     return w;
 }
 
+/* A number that no worker has; those of the dead come again. False: SC_SLOTS_MAX workers run. */
+static bool take_slot(struct sc_engine *e, uint32_t *slot)
+{
+    for (uint32_t i = 0; i < SC_SLOTS_MAX; i++) {
+        *slot = (e->next_slot + i) % SC_SLOTS_MAX;
+        if (!e->slots[*slot]) {
+            e->slots[*slot] = true;
+            e->next_slot = *slot + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
 struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool quarantine)
 {
     struct sc_engine *e = v->engine;
+    uint32_t slot;
+    if (!take_slot(e, &slot))
+        return NULL;
     struct sc_worker *w = make_worker(v, lanes, quarantine);
-    w->slot = e->next_slot++;
+    w->slot = slot;
     if (!quarantine) {
         w->first_id = e->next_worker_id;
         e->next_worker_id += lanes;
@@ -336,11 +353,11 @@ static void loaded(struct sc_worker *w, struct sc_span text)
     }
     sc_log(SC_LOG_INFO, "model %s version %s: %u worker%s ready, pid %d", v->spec.name, v->spec.version,
            w->lanes, w->lanes == 1 ? "" : "s", w->pid);
-    /* A replacement takes over: what it replaces finishes. */
+    /* A replacement takes over: what is older finishes. */
     for (struct sc_node *n = v->workers.next, *next; n != &v->workers; n = next) {
         struct sc_worker *o = SC_CONTAINER(n, struct sc_worker, node);
         next = n->next;
-        if (o != w && !o->quarantine && o->lanes != w->lanes)
+        if (!o->quarantine && o->first_id < w->first_id)
             sc_worker_stop(o, true);
     }
     sc_registry_workers_changed(v, 0, "");
@@ -350,6 +367,17 @@ static void no_quarantine(void *shard, void *unused)
 {
     (void)unused;
     sc_replay_no_quarantine(shard);
+}
+
+/* One that runs, or will. */
+static bool worker_hoped_for(const struct sc_version *v)
+{
+    for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
+        const struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
+        if (!w->quarantine && !w->given_up && !w->stopping)
+            return true;
+    }
+    return false;
 }
 
 static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
@@ -388,6 +416,8 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
             sc_engine_call(loop_at(v->engine, i), no_quarantine, v->shards[i], NULL);
         sc_worker_stop(w, false);
     }
+    if (!w->quarantine && w->given_up && !worker_hoped_for(v))
+        atomic_store(&v->workers_wanted, 0); /* what waits is answered by the tick */
     if (!w->quarantine && !was_loaded)
         sc_registry_workers_changed(v, SC_EINVAL, w->failure[0] ? w->failure : how);
 }
@@ -428,7 +458,9 @@ static struct sc_worker *adopt(struct sc_engine *e, uint32_t slot, struct sc_spa
 {
     struct sc_span name = next_field(&tag), version = next_field(&tag), kind = next_field(&tag);
     uint64_t lanes, first_id, made_ms;
-    e->next_slot = SC_MAX(e->next_slot, slot + 1);
+    if (slot >= SC_SLOTS_MAX)
+        return NULL;
+    e->slots[slot] = true;
     struct sc_version *v = sc_registry_find(e, name, version);
     if (!v || !sc_span_u64(next_field(&tag), SC_LANES_MAX, &lanes) || !lanes ||
         !sc_span_u64(next_field(&tag), UINT32_MAX / 2, &first_id) ||
@@ -448,7 +480,9 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
                      struct sc_span text)
 {
     struct sc_worker *w = find_slot(e, s->slot);
-    if (!w && !e->restored)
+    if (s->state == SC_SLOT_GONE && s->slot < SC_SLOTS_MAX)
+        e->slots[s->slot] = false;
+    else if (!w && !e->restored)
         w = adopt(e, s->slot, tag);
     if (!w)
         return;
@@ -465,6 +499,7 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
         w->pid = s->pid;
         if (new_life || !w->att) {
             let_go(w);
+            w->loaded = false;
             if (attach(w) < 0)
                 send_slot(e, SC_CTL_SLOT_KILL, w->slot, w->life);
         }
@@ -534,13 +569,12 @@ static void look_at_quarantine(struct sc_version *v, int64_t now)
     bool busy = suspects || atomic_load(&v->quarantine_owner) >= 0;
     if (busy)
         v->quarantine_idle_ns = now;
-    if (busy && !q && atomic_load(&v->quarantine_wanted)) {
-        sc_log(SC_LOG_INFO, "model %s: a quarantine worker starts for %zu requests whose worker died",
-               v->spec.name, suspects);
-        sc_worker_start(v, 1, true);
-    } else if (q && !busy && !q->stopping && now - v->quarantine_idle_ns > QUARANTINE_IDLE_NS) {
-        atomic_store(&v->quarantine_wanted, false);
-        sc_worker_stop(q, false);
+    if (suspects && !q) {
+        if (sc_worker_start(v, 1, true))
+            sc_log(SC_LOG_INFO, "model %s: a quarantine worker starts for %zu requests whose worker died",
+                   v->spec.name, suspects);
+    } else if (q && !busy && now - v->quarantine_idle_ns > QUARANTINE_IDLE_NS) {
+        sc_worker_stop(q, true); /* drained: a loop may be sending it a suspect right now */
     }
 }
 
@@ -580,19 +614,20 @@ void sc_workers_reconcile(struct sc_version *v)
             continue;
         if (v->spec.max_workers == 0 || w->given_up)
             sc_worker_stop(w, true);
-        else
+        else if (!newest || w->first_id > newest->first_id)
             newest = w;
     }
     if (v->spec.max_workers == 0)
         return;
     unsigned min = (unsigned)SC_MIN(v->spec.min_workers, SC_LANES_MAX),
              max = (unsigned)SC_MIN(v->spec.max_workers, SC_LANES_MAX);
-    if (!newest)
-        sc_worker_start(v, SC_MAX(min, 1u), false);
-    else if (newest->lanes < min)
-        sc_worker_start(v, min, false);
-    else if (newest->lanes > max)
-        sc_worker_start(v, max, false);
-    else if (newest->loaded)
-        sc_registry_workers_changed(v, 0, "");
+    unsigned lanes = newest ? SC_MIN(SC_MAX(newest->lanes, min), max) : SC_MAX(min, 1u);
+    if (newest && newest->lanes == lanes) {
+        if (newest->loaded)
+            sc_registry_workers_changed(v, 0, "");
+    } else if (!sc_worker_start(v, lanes, false)) {
+        sc_log(SC_LOG_ERROR, "model %s: no worker can be started: %d run, which is the most", v->spec.name,
+               SC_SLOTS_MAX);
+        sc_registry_workers_changed(v, SC_ELIMIT, "too many workers run; scale or unregister other models");
+    }
 }
