@@ -209,7 +209,7 @@ class Server:
 
     def assert_no_sanitizer_report(self):
         reports = sorted(self.folder.glob("sanitizer.*"))
-        said = [l for l in self.output.read_text(errors="replace").splitlines() if "runtime error:" in l or "Sanitizer" in l]
+        said = [l for l in self.output.read_text(errors="replace").splitlines() if "runtime error:" in l or "ERROR: LeakSanitizer" in l]
         assert not said, "\n".join(said[:20])
         assert not reports, "\n".join(p.read_text(errors="replace")[:6000] for p in reports)
 
