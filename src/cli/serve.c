@@ -1,10 +1,13 @@
 /* `sconce serve`: settings, listeners, then the supervisor. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -16,6 +19,7 @@
 
 static char role[] = "--role=supervisor";
 static char title[] = "sconce: supervisor";
+static char command[] = "sconce serve"; /* what getopt calls the program */
 
 static void usage(FILE *to)
 {
@@ -141,6 +145,11 @@ static int parse(int argc, char **argv, struct options *o)
                 break;
             }
             *eq = '\0';
+            if (!sc_settings_known(optarg)) {
+                fprintf(stderr, "sconce serve: --set %s: there is no setting of that name\n", optarg);
+                rc = 2;
+                break;
+            }
             override(o, optarg, eq + 1);
             break;
         }
@@ -171,8 +180,43 @@ static int parse(int argc, char **argv, struct options *o)
 
 static bool is_loopback(const char *address)
 {
-    return strncmp(address, "unix:", 5) == 0 || strncmp(address, "http://127.", 11) == 0 ||
-           strncmp(address, "http://localhost", 16) == 0;
+    struct sc_span a = sc_span_str(address), http = SC_SPAN("http://");
+    char host[64];
+    struct in_addr ip;
+    if (sc_span_starts(a, SC_SPAN("unix:")))
+        return true;
+    if (a.n < http.n || !sc_span_eq_nocase(sc_span_sub(a, 0, http.n), http))
+        return false;
+    a = sc_span_sub(a, http.n, a.n);
+    a = sc_span_sub(a, 0, sc_span_find(a, ':'));
+    if (sc_span_eq_nocase(a, SC_SPAN("localhost")))
+        return true;
+    /* 127.0.0.1 and its like; not a name that begins so. */
+    snprintf(host, sizeof host, "%.*s", (int)SC_MIN(a.n, sizeof host - 1), a.p);
+    return inet_pton(AF_INET, host, &ip) == 1 && ntohl(ip.s_addr) >> 24 == 127;
+}
+
+static int check(const struct options *o, const struct sc_settings *s, struct sc_msg *msg)
+{
+    struct stat st;
+    if (!o->insecure && !is_loopback(s->management_address))
+        return sc_fail(msg, SC_EINVAL,
+                       "the management API would listen on %s, which others can reach: whoever does can load "
+                       "code. Use a loopback address or a unix socket, or say --insecure",
+                       s->management_address);
+    if (s->model_store && stat(s->model_store, &st) < 0)
+        return sc_fail(msg, SC_ENOTFOUND,
+                       "the model store %s cannot be used: %s. Create the folder or name another with "
+                       "--model-store",
+                       s->model_store, strerror(errno));
+    if (s->model_store && !S_ISDIR(st.st_mode))
+        return sc_fail(msg, SC_EINVAL,
+                       "the model store %s is no folder: name the folder that the models lie in",
+                       s->model_store);
+    if (s->model_store && access(s->model_store, R_OK | X_OK) < 0)
+        return sc_fail(msg, SC_ESYS, "the model store %s cannot be read: %s", s->model_store,
+                       strerror(errno));
+    return 0;
 }
 
 static int settings_file(struct sc_span text)
@@ -191,25 +235,23 @@ static int settings_file(struct sc_span text)
 static int read_all_settings(struct options *o, struct sc_settings *s, struct sc_buf *text,
                              struct sc_msg *msg)
 {
-    int rc = 0;
     sc_buf_init(text, 2 * SC_SETTINGS_FILE_BYTES);
     const char *file = o->config ? o->config : "config.properties";
-    if (o->config || access(file, F_OK) == 0)
-        rc = sc_file_read(file, text, msg);
-    if (rc < 0)
-        return rc;
+    if (o->config || access(file, F_OK) == 0) {
+        /* Alone first, so that a message can name the line. */
+        int rc = sc_file_read(file, text, msg);
+        if (rc == 0)
+            rc = sc_settings_read(s, sc_buf_view(text), file, msg);
+        sc_settings_free(s);
+        if (rc < 0)
+            return rc;
+    }
     sc_buf_char(text, '\n');
     sc_properties_write(&o->overrides, text);
     if (text->failed || o->failed)
         return sc_fail(msg, SC_ELIMIT, "the settings exceed %u bytes", 2 * SC_SETTINGS_FILE_BYTES);
-    rc = sc_settings_read(s, sc_buf_view(text), file, msg);
-    if (rc == 0 && !o->insecure && !is_loopback(s->management_address))
-        return sc_fail(msg, SC_EINVAL,
-                       "the management API would listen on %s, which others can reach: whoever does can load "
-                       "code. Use a loopback "
-                       "address or a unix socket, or say --insecure",
-                       s->management_address);
-    return rc;
+    int rc = sc_settings_read(s, sc_buf_view(text), "", msg);
+    return rc == 0 ? check(o, s, msg) : rc;
 }
 
 static void log_line(int level, const char *line)
@@ -280,6 +322,7 @@ int sc_cli_serve(int argc, char **argv)
         execv("/proc/self/exe", again);
         free(again); /* without /proc the title stays as it is */
     }
+    argv[1] = command;
     int rc = parse(argc - 1, argv + 1, &o);
     if (rc != 0) {
         sc_properties_free(&o.overrides);

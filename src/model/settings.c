@@ -1,7 +1,10 @@
 #include "model/settings.h"
 
+#include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/limits.h"
@@ -56,6 +59,17 @@ static char *text_or_null(const char *v)
     return v && *v ? sc_strdup(v) : NULL;
 }
 
+static int refuse(const char *file, const struct key *k, const struct sc_property *p, struct sc_msg *msg)
+{
+    char place[4096] = "";
+    if (*file)
+        snprintf(place, sizeof place, "%s:%u: ", file, p->line);
+    if (k->kind == TEXT)
+        return sc_fail(msg, SC_EINVAL, "%s%s is empty: leave it out for %s", place, k->name, k->text);
+    return sc_fail(msg, SC_EINVAL, "%s%s is \"%.200s\": it must be an integer from %lld to %lld", place,
+                   k->name, p->value, (long long)k->min, (long long)k->max);
+}
+
 static int apply(struct sc_settings *s, const struct key *k, const struct sc_property *p, const char *file,
                  struct sc_msg *msg)
 {
@@ -64,15 +78,19 @@ static int apply(struct sc_settings *s, const struct key *k, const struct sc_pro
     int64_t n = k->number;
     char *end = NULL;
     switch (k->kind) {
-    case TEXT: *(char **)at = text_or_null(p ? p->value : k->text); return 0;
+    case TEXT:
+        if (p && k->text && !*p->value)
+            return refuse(file, k, p, msg);
+        *(char **)at = text_or_null(p ? p->value : k->text);
+        return 0;
     case BOOL: *(bool *)at = p ? sc_span_eq_nocase(v, SC_SPAN("true")) : k->number != 0; return 0;
     case INT:
     case BYTES:
         if (p && v.n) {
+            errno = 0;
             n = strtoll(v.p, &end, 10);
-            if (end != v.p + v.n || n < k->min || n > k->max)
-                return sc_fail(msg, SC_EINVAL, "%s:%u: %s is \"%s\": it must be an integer from %lld to %lld",
-                               file, p->line, k->name, p->value, (long long)k->min, (long long)k->max);
+            if (errno || end != v.p + v.n || n < k->min || n > k->max)
+                return refuse(file, k, p, msg);
         }
         if (k->kind == INT)
             *(int *)at = (int)n;
@@ -111,11 +129,21 @@ int sc_settings_read(struct sc_settings *s, struct sc_span text, const char *nam
         rc = apply(s, &keys[i], sc_properties_find(&p, keys[i].name), name, msg);
     s->system_metrics = !s->system_metrics; /* the key says "disable" */
     const char *mode = sc_properties_get(&p, "metrics_mode");
-    s->prometheus = !mode || !sc_span_eq_nocase(sc_span_trim(sc_span_str(mode)), SC_SPAN("log"));
+    struct sc_span m = sc_span_trim(sc_span_str(mode));
+    s->prometheus =
+        !mode || sc_span_eq_nocase(m, SC_SPAN("prometheus")) || sc_span_eq_nocase(m, SC_SPAN("legacy"));
     sc_properties_free(&p);
     if (rc == 0)
         default_folders(s);
     return rc;
+}
+
+bool sc_settings_known(const char *key)
+{
+    for (size_t i = 0; i < SC_COUNT(keys); i++)
+        if (strcmp(key, keys[i].name) == 0)
+            return true;
+    return strcmp(key, "metrics_mode") == 0;
 }
 
 void sc_settings_free(struct sc_settings *s)

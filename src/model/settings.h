@@ -39,11 +39,14 @@ struct sc_settings {
 };
 
 /*
- * Reads properties text over the defaults. `name` stands in messages. SC_EINVAL with *msg: key, value, what
- * is allowed. Unknown keys are kept and ignored, as TorchServe does.
+ * Reads properties text over the defaults. `name` stands in messages, with the line ("": neither). SC_EINVAL
+ * with *msg: key, value, what is allowed. Unknown keys are ignored, as TorchServe does. After a failure *s is
+ * to be freed, too.
  */
 int sc_settings_read(struct sc_settings *s, struct sc_span text, const char *name,
                      struct sc_msg *msg) SC_MUST_USE;
+/* True if there is a setting of that name. */
+bool sc_settings_known(const char *key);
 void sc_settings_free(struct sc_settings *s);
 
 #endif
