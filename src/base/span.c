@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/utf8.h"
+
 static unsigned char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (unsigned char)(c + 32) : (unsigned char)c;
@@ -72,35 +74,21 @@ char *sc_span_dup(struct sc_span s)
 
 bool sc_utf8_valid(struct sc_span s)
 {
-    const unsigned char *p = (const unsigned char *)s.p;
     size_t i = 0;
     while (i < s.n) {
         /* Eight ASCII bytes at a time: most input is ASCII. */
         uint64_t eight;
         if (s.n - i >= 8) {
-            memcpy(&eight, p + i, 8);
+            memcpy(&eight, s.p + i, 8);
             if (!(eight & UINT64_C(0x8080808080808080))) {
                 i += 8;
                 continue;
             }
         }
-        unsigned c = p[i];
-        if (c < 0x80) {
-            i++;
-            continue;
-        }
-        unsigned more = c >= 0xC2 && c <= 0xDF ? 1 : (c & 0xF0) == 0xE0 ? 2 : c >= 0xF0 && c <= 0xF4 ? 3 : 0;
-        if (!more || s.n - i <= more)
+        unsigned length = sc_utf8_length(s.p + i, s.n - i);
+        if (!length)
             return false;
-        unsigned first = p[i + 1];
-        unsigned low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
-        unsigned high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
-        if (first < low || first > high)
-            return false;
-        for (unsigned k = 2; k <= more; k++)
-            if ((p[i + k] & 0xC0) != 0x80)
-                return false;
-        i += more + 1;
+        i += length;
     }
     return true;
 }

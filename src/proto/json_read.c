@@ -1,8 +1,10 @@
 #include "proto/json_read.h"
 
+#include <endian.h>
+
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "proto/number.h"
-#include "proto/utf8.h"
 
 _Static_assert(SC_JSON_DEPTH_MAX <= 64, "containers are bits of 64");
 
@@ -44,44 +46,56 @@ static void after_value(struct sc_json_reader *r)
     r->expect = r->depth ? COMMA_OR_END : NOTHING;
 }
 
-/* True if one of eight bytes is below 0x20, '"', '\\', or not ASCII. */
-static bool has_special(uint64_t v)
+/* How many of eight bytes come before the first that is below 0x20, '"', '\\', or not ASCII. */
+static unsigned plain_bytes(const char *p)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    v = le64toh(v);
     uint64_t quote = v ^ (ones * '"'), slash = v ^ (ones * '\\');
-    return ((v | (v - ones * 0x20) | (quote - ones) | (slash - ones)) & high) != 0;
+    /* A byte that is looked for borrows from the next, which may then be marked wrongly: only the first
+     * counts. */
+    uint64_t marks = (v | (v - ones * 0x20) | (quote - ones) | (slash - ones)) & high;
+    return marks ? (unsigned)__builtin_ctzll(marks) / 8 : 8;
 }
 
+/* -1 if one of the four is no hexadecimal digit. */
 static int hex4(const char *p)
 {
-    int v = 0;
-    for (unsigned i = 0; i < 4; i++) {
-        char c = p[i];
-        int d = c >= '0' && c <= '9'   ? c - '0'
-                : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                       : -1;
-        if (d < 0)
-            return -1;
-        v = v * 16 + d;
-    }
-    return v;
+    enum { OK = 0x10 }; /* marks the digits */
+    static const unsigned char of[256] = {
+        ['0'] = OK,      ['1'] = OK | 1,  ['2'] = OK | 2,  ['3'] = OK | 3,  ['4'] = OK | 4,  ['5'] = OK | 5,
+        ['6'] = OK | 6,  ['7'] = OK | 7,  ['8'] = OK | 8,  ['9'] = OK | 9,  ['a'] = OK | 10, ['b'] = OK | 11,
+        ['c'] = OK | 12, ['d'] = OK | 13, ['e'] = OK | 14, ['f'] = OK | 15, ['A'] = OK | 10, ['B'] = OK | 11,
+        ['C'] = OK | 12, ['D'] = OK | 13, ['E'] = OK | 14, ['F'] = OK | 15};
+    const unsigned char *u = (const unsigned char *)p;
+    unsigned a = of[u[0]], b = of[u[1]], c = of[u[2]], d = of[u[3]];
+    if (!(a & b & c & d & OK))
+        return -1;
+    return (int)((a & 15) << 12 | (b & 15) << 8 | (c & 15) << 4 | (d & 15));
+}
+
+/* What \c stands for; 0 if that is no escape. */
+static char plain_escape(char c)
+{
+    static const char of[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+                                 ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
+    return of[(unsigned char)c];
 }
 
 /* At the byte behind the opening quote. */
 static int read_string(struct sc_json_reader *r)
 {
     const char *p = r->text.p;
-    const struct sc_span escapes = SC_SPAN("\"\\/bfnrt");
     size_t n = r->text.n, start = r->pos, i = start;
     r->escaped = false;
     for (;;) {
-        uint64_t eight;
         while (n - i >= 8) {
-            memcpy(&eight, p + i, 8);
-            if (has_special(eight))
+            unsigned plain = plain_bytes(p + i);
+            i += plain;
+            if (plain < 8)
                 break;
-            i += 8;
         }
         if (i == n)
             return fail(r, start - 1, "a string that does not end");
@@ -96,7 +110,7 @@ static int read_string(struct sc_json_reader *r)
                 if (n - i < 6 || hex4(p + i + 2) < 0)
                     return fail(r, i, "\\u without four hexadecimal digits");
                 i += 6;
-            } else if (sc_span_find(escapes, p[i + 1]) < escapes.n) {
+            } else if (plain_escape(p[i + 1])) {
                 i += 2;
             } else {
                 return fail(r, i, "an unknown escape in a string");
@@ -106,10 +120,12 @@ static int read_string(struct sc_json_reader *r)
         } else if (c < 0x80) {
             i++;
         } else {
-            unsigned len = sc_utf8_length(p + i, n - i);
-            if (!len)
-                return fail(r, i, "bytes that are not UTF-8");
-            i += len;
+            do {
+                unsigned len = sc_utf8_length(p + i, n - i);
+                if (!len)
+                    return fail(r, i, "bytes that are not UTF-8");
+                i += len;
+            } while (i < n && (unsigned char)p[i] >= 0x80);
         }
     }
     r->raw = sc_span(p + start, i - start);
@@ -232,10 +248,11 @@ int sc_json_next(struct sc_json_reader *r)
     if (r->failed)
         return r->failed;
     skip_blanks(r);
+    r->at = r->pos;
     if (r->pos == r->text.n) {
         if (r->expect == NOTHING)
             return SC_JSON_END;
-        return fail(r, r->pos, r->pos ? "an end before the value is complete" : "no value at all");
+        return fail(r, r->pos, r->depth ? "an end before the value is complete" : "no value at all");
     }
     char c = r->text.p[r->pos];
     if (r->expect == COMMA_OR_END) {
@@ -249,6 +266,7 @@ int sc_json_next(struct sc_json_reader *r)
         skip_blanks(r);
         if (r->pos == r->text.n)
             return fail(r, r->pos, "an end before the value is complete");
+        r->at = r->pos;
         c = r->text.p[r->pos];
     }
     switch (r->expect) {
@@ -265,6 +283,11 @@ int sc_json_next(struct sc_json_reader *r)
     case NOTHING: return fail(r, r->pos, "something behind the end of the value");
     }
     return fail(r, r->pos, "something that is no value");
+}
+
+int sc_json_refuse(struct sc_json_reader *r, int code, const char *problem)
+{
+    return r->failed ? r->failed : fail_code(r, code, r->at, problem);
 }
 
 int sc_json_skip(struct sc_json_reader *r)
@@ -302,10 +325,8 @@ int sc_json_read_error(const struct sc_json_reader *r, struct sc_msg *msg)
 /* The unescaped bytes of the escape at p (checked by read_string; n bytes follow), and how long it is. */
 static unsigned unescape(const char *p, size_t n, char out[4], unsigned *len)
 {
-    static const char plain[] = {['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
-    unsigned char c = (unsigned char)p[1];
-    if (c != 'u') {
-        out[0] = c < sizeof plain && plain[c] ? plain[c] : (char)c;
+    if (p[1] != 'u') {
+        out[0] = plain_escape(p[1]);
         *len = 2;
         return 1;
     }
@@ -330,23 +351,26 @@ int sc_json_text(const struct sc_json_reader *r, struct sc_buf *into, struct sc_
     int rc = sc_buf_reserve(into, r->raw.n);
     if (rc < 0)
         return rc;
-    size_t start = into->n;
+    char *start = into->p + into->n, *to = start;
     const char *p = r->raw.p, *end = p + r->raw.n;
     while (p < end) {
-        const char *slash = memchr(p, '\\', (size_t)(end - p));
-        if (!slash)
-            slash = end;
-        sc_buf_add(into, p, (size_t)(slash - p));
-        p = slash;
-        if (p < end) {
+        if (*p == '\\') {
             char bytes[4];
-            unsigned len;
-            sc_buf_add(into, bytes, unescape(p, (size_t)(end - p), bytes, &len));
+            unsigned len, n = unescape(p, (size_t)(end - p), bytes, &len);
+            memcpy(to, bytes, n);
+            to += n;
             p += len;
+        } else {
+            const char *slash = memchr(p, '\\', (size_t)(end - p));
+            size_t n = (size_t)((slash ? slash : end) - p);
+            memcpy(to, p, n);
+            to += n;
+            p += n;
         }
     }
-    *out = sc_span(into->p + start, into->n - start);
-    return into->failed;
+    *out = sc_span(start, (size_t)(to - start));
+    into->n += out->n;
+    return 0;
 }
 
 bool sc_json_is(const struct sc_json_reader *r, struct sc_span s)

@@ -33,7 +33,8 @@ enum sc_json_event {
 
 struct sc_json_reader {
     struct sc_span text;
-    size_t pos;
+    size_t pos;      /* behind the latest event */
+    size_t at;       /* where it begins */
     uint64_t arrays; /* bit d: the container at depth d is an array */
     unsigned depth;
     uint8_t expect;
@@ -50,6 +51,9 @@ int sc_json_next(struct sc_json_reader *r) SC_MUST_USE;
 /* After KEY: skips the key's value, whatever it is. After OBJECT or ARRAY: goes to behind its end. After
  * anything else: nothing. Returns 0 or the error. */
 int sc_json_skip(struct sc_json_reader *r) SC_MUST_USE;
+/* For a caller to whom the latest event says something wrong: makes that the reader's error, with `code` and
+ * at the event's first byte. `problem` stays; an earlier error does, too. Returns the error. */
+int sc_json_refuse(struct sc_json_reader *r, int code, const char *problem);
 /* The error as a sentence with line, column and byte (columns count bytes), for the client. Returns its code.
  */
 int sc_json_read_error(const struct sc_json_reader *r, struct sc_msg *msg);

@@ -4,8 +4,8 @@
 #include <stdio.h>
 
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "proto/number.h"
-#include "proto/utf8.h"
 
 _Static_assert(SC_JSON_DEPTH_MAX <= 64, "containers are bits of 64");
 

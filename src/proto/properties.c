@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
-#include "proto/utf8.h"
+#include "base/utf8.h"
 
 void sc_properties_free(struct sc_properties *p)
 {

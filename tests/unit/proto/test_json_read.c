@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "proto/json_read.h"
 #include "proto/number.h"
 
@@ -105,6 +106,8 @@ static void malformed_documents_are_refused(void **state)
         "\xef\xbb\xbf{}",
         "/**/1",
         "[1]//",
+        "[1]]",
+        "{} x",
         "\"\xff\"",
         "{\"a\":1 \"b\":2}",
         "[\"a\" \"b\"]",
@@ -145,6 +148,77 @@ static void errors_name_line_column_and_byte(void **state)
     assert_string_equal(m.text, "Invalid JSON: no ',' or ']' behind a value at line 1 column 4 (byte 3)");
     events("", 0, &m);
     assert_string_equal(m.text, "Invalid JSON: no value at all at line 1 column 1 (byte 0)");
+    events(" ", 1, &m);
+    assert_string_equal(m.text, "Invalid JSON: no value at all at line 1 column 2 (byte 1)");
+}
+
+/* What is JSON and yet not what the caller can use is told in the same way, at the event that was read last.
+ */
+static void callers_can_refuse_an_event(void **state)
+{
+    (void)state;
+    static const size_t begins[] = {0, 1, 8, 9, 13, 19, 20, 21, 25, 31, 35};
+    struct sc_json_reader r;
+    for (size_t k = 0; k < SC_COUNT(begins); k++) {
+        sc_json_read_init(&r, SC_SPAN("{\"key\": [-1, \"s\" , {}] , \"z\" : null}"));
+        for (size_t i = 0; i <= k; i++)
+            assert_true(sc_json_next(&r) > 0);
+        assert_int_equal(sc_json_refuse(&r, SC_ELIMIT, "not this"), SC_ELIMIT);
+        assert_int_equal(r.problem_at, begins[k]);
+        assert_int_equal(sc_json_next(&r), SC_ELIMIT);
+    }
+    struct sc_msg m;
+    assert_int_equal(sc_json_read_error(&r, &m), SC_ELIMIT);
+    assert_string_equal(m.text, "Invalid JSON: not this at line 1 column 36 (byte 35)");
+    /* the first error stays */
+    sc_json_read_init(&r, SC_SPAN("[1 2]"));
+    while (sc_json_next(&r) > 0)
+        ;
+    assert_int_equal(sc_json_refuse(&r, SC_ELIMIT, "not this"), SC_EINVAL);
+    assert_int_equal(r.problem_at, 3);
+}
+
+/* Strings are read eight bytes at a time: every byte at every place among eight, the one before it included.
+ */
+static void bytes_of_strings_are_judged_one_by_one(void **state)
+{
+    (void)state;
+    static const char around[] = "abcdefghijklmnopqrst";
+    for (size_t at = 0; at < sizeof around - 1; at++)
+        for (unsigned c = 0; c < 256; c++) {
+            char text[sizeof around + 2];
+            struct sc_msg m;
+            text[0] = '"';
+            memcpy(text + 1, around, sizeof around - 1);
+            text[sizeof around] = '"';
+            text[1 + at] = (char)c;
+            /* behind a backslash stands a letter, behind a quote the end should come */
+            bool escapes = c == '\\' && strchr("bfnrt", at + 1 < sizeof around - 1 ? around[at + 1] : 'x');
+            bool good = escapes || (c >= 0x20 && c < 0x80 && c != '"' && c != '\\');
+            assert_string_equal(events(text, sizeof text - 1, &m), good ? "s." : c == '"' ? "s!" : "!");
+        }
+}
+
+static void hexadecimal_digits_are_judged_one_by_one(void **state)
+{
+    (void)state;
+    static const char digits[] = "0123456789abcdefABCDEF";
+    for (unsigned at = 0; at < 4; at++)
+        for (unsigned c = 1; c < 256; c++) {
+            char text[] = "\"\\u1234\"";
+            text[3 + at] = (char)c;
+            struct sc_json_reader r;
+            sc_json_read_init(&r, sc_span(text, sizeof text - 1));
+            if (!strchr(digits, (int)c)) {
+                assert_int_equal(sc_json_next(&r), SC_EINVAL);
+                continue;
+            }
+            uint32_t cp = (uint32_t)strtoul((char[5]){text[3], text[4], text[5], text[6]}, NULL, 16);
+            char want[4];
+            unsigned n = sc_utf8_put(want, cp);
+            assert_int_equal(sc_json_next(&r), SC_JSON_STRING);
+            assert_true(sc_json_is(&r, sc_span(want, n)));
+        }
 }
 
 static void depth_is_bounded(void **state)
@@ -172,12 +246,14 @@ static void strings_lie_where_they_lie_or_are_unescaped(void **state)
     (void)state;
     static const char text[] =
         "[\"plain \xc3\xa4\", \"\\\"\\\\\\/\\b\\f\\n\\r\\t\", \"\\u00e4\\u65e5\\uD83D\\uDD25\","
-        " \"\\ud83d\", \"\\ud83dx\\udd25\", \"a\\u0000b\", \"\"]";
+        " \"\\ud83d\", \"\\ud83dx\\udd25\", \"\\udc00\\ud800\", \"\\ud800\\u0041\", \"a\\u0000b\", \"\"]";
     static const struct sc_span want[] = {SC_SPAN("plain \xc3\xa4"),
                                           SC_SPAN("\"\\/\b\f\n\r\t"),
                                           SC_SPAN("\xc3\xa4\xe6\x97\xa5\xf0\x9f\x94\xa5"),
                                           SC_SPAN("\xef\xbf\xbd"),
                                           SC_SPAN("\xef\xbf\xbdx\xef\xbf\xbd"),
+                                          SC_SPAN("\xef\xbf\xbd\xef\xbf\xbd"),
+                                          SC_SPAN("\xef\xbf\xbd\x41"),
                                           SC_SPAN("a\0b"),
                                           SC_SPAN("")};
     struct sc_span got[SC_COUNT(want)];
@@ -315,6 +391,9 @@ int main(void)
         cmocka_unit_test(malformed_documents_are_refused),
         cmocka_unit_test(truncated_documents_are_refused),
         cmocka_unit_test(errors_name_line_column_and_byte),
+        cmocka_unit_test(callers_can_refuse_an_event),
+        cmocka_unit_test(bytes_of_strings_are_judged_one_by_one),
+        cmocka_unit_test(hexadecimal_digits_are_judged_one_by_one),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(strings_lie_where_they_lie_or_are_unescaped),
         cmocka_unit_test(unknown_members_can_be_skipped),

@@ -1,6 +1,6 @@
 /* One UTF-8 sequence at a time. Whole spans: sc_utf8_valid (base/span.h). */
-#ifndef SC_PROTO_UTF8_H
-#define SC_PROTO_UTF8_H
+#ifndef SC_BASE_UTF8_H
+#define SC_BASE_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>
