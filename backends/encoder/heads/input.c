@@ -39,69 +39,88 @@ static int raw_text(struct sc_input *in, struct sc_span body, struct sc_msg *msg
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
-static int unexpected(struct sc_json_reader *r, const char *what)
+static int unexpected(struct sc_input *in, const char *what)
 {
-    if (!r->error)
-        r->error = what;
-    return SC_EINVAL;
+    return sc_json_refuse(&in->json, SC_EINVAL, what);
 }
 
-/* {"text": "...", "text_pair": "..."} as an element. */
+/* The latest string. Room for the escaped ones of the whole body is made once: none may move. */
+static int latest_text(struct sc_input *in, struct sc_span *out, struct sc_msg *msg)
+{
+    struct sc_json_reader *r = &in->json;
+    if (r->escaped && !in->decoded.p)
+        sc_buf_reserve(&in->decoded, r->text.n);
+    if (sc_json_text(r, &in->decoded, out) < 0)
+        return sc_fail(msg, SC_ENOMEM, "No memory for the texts of this request");
+    return 0;
+}
+
+static int next_text(struct sc_input *in, struct sc_span *out, struct sc_msg *msg)
+{
+    int ev = sc_json_next(&in->json);
+    if (ev < 0)
+        return ev;
+    return ev == SC_JSON_STRING ? latest_text(in, out, msg) : unexpected(in, "a string was expected");
+}
+
+/* null leaves *out as it was. */
+static int next_text_or_null(struct sc_input *in, struct sc_span *out, struct sc_msg *msg)
+{
+    int ev = sc_json_next(&in->json);
+    if (ev < 0 || ev == SC_JSON_NULL)
+        return SC_MIN(ev, 0);
+    return ev == SC_JSON_STRING ? latest_text(in, out, msg) : unexpected(in, "a string or null was expected");
+}
+
+/* {"text": "...", "text_pair": "..."} as an element, behind its '{'. */
 static int pair_object(struct sc_input *in, struct sc_msg *msg)
 {
     struct sc_json_reader *r = &in->json;
-    struct sc_span key, text = {0}, pair = {0};
-    bool has_text = false;
-    int rc = sc_json_enter(r, '{');
-    while (rc >= 0 && (rc = sc_json_next_key(r, &key)) > 0) {
-        if (sc_span_eq(key, SC_SPAN("text"))) {
-            has_text = true;
-            rc = sc_json_string(r, &text);
-        } else if (sc_span_eq(key, SC_SPAN("text_pair"))) {
-            rc = sc_json_peek(r) == 'n' ? sc_json_null(r) : sc_json_string(r, &pair);
-        } else {
-            rc = sc_json_skip(r);
-        }
+    struct sc_span text = {0}, pair = {0};
+    int ev;
+    while ((ev = sc_json_next(r)) == SC_JSON_KEY) {
+        int rc = sc_json_is(r, SC_SPAN("text"))        ? next_text(in, &text, msg)
+                 : sc_json_is(r, SC_SPAN("text_pair")) ? next_text_or_null(in, &pair, msg)
+                                                       : sc_json_skip(r);
+        if (rc < 0)
+            return rc;
     }
-    if (rc < 0)
-        return rc;
-    if (!has_text)
-        return unexpected(r, "an object of the list has no \"text\"");
-    rc = add(in, text, msg);
+    if (ev < 0)
+        return ev;
+    if (!text.p)
+        return unexpected(in, "an object with a text has no \"text\"");
+    int rc = add(in, text, msg);
     if (rc == 0)
         in->texts[in->n - 1].pair = pair;
     return rc;
 }
 
-/* A text, or an object with a pair, or a list of either. */
-static int texts(struct sc_input *in, struct sc_msg *msg)
+/* A text, or an object with a pair; ev is its first event. */
+static int element(struct sc_input *in, int ev, const char *otherwise, struct sc_msg *msg)
 {
-    struct sc_json_reader *r = &in->json;
     struct sc_span text;
-    char c = sc_json_peek(r);
-    if (c == '"') {
-        int rc = sc_json_string(r, &text);
-        return rc < 0 ? rc : add(in, text, msg);
-    }
-    if (c == '{')
+    if (ev < 0)
+        return ev;
+    if (ev == SC_JSON_OBJECT)
         return pair_object(in, msg);
-    if (c != '[')
-        return unexpected(r, "a text or a list of texts was expected");
+    if (ev != SC_JSON_STRING)
+        return unexpected(in, otherwise);
+    int rc = latest_text(in, &text, msg);
+    return rc < 0 ? rc : add(in, text, msg);
+}
+
+/* An element or a list of them; ev is its first event. */
+static int texts(struct sc_input *in, int ev, struct sc_msg *msg)
+{
+    if (ev != SC_JSON_ARRAY)
+        return element(in, ev, "a text or a list of texts was expected", msg);
     in->list = true;
-    int rc = sc_json_enter(r, '[');
-    while (rc >= 0 && (rc = sc_json_next_item(r)) > 0) {
-        c = sc_json_peek(r);
-        if (c == '"') {
-            rc = sc_json_string(r, &text);
-            if (rc == 0)
-                rc = add(in, text, msg);
-        } else if (c == '{') {
-            rc = pair_object(in, msg);
-        } else {
-            return unexpected(r, "every element of the list must be a text");
-        }
+    while ((ev = sc_json_next(&in->json)) != SC_JSON_ARRAY_END) {
+        int rc = element(in, ev, "every element of the list must be a text", msg);
+        if (rc < 0)
+            return rc;
     }
-    return rc;
+    return 0;
 }
 
 static int scoring_name(struct sc_input *in, struct sc_span name)
@@ -112,7 +131,7 @@ static int scoring_name(struct sc_input *in, struct sc_span name)
     } known[] = {{SC_SPAN("softmax"), SC_SCORE_SOFTMAX},
                  {SC_SPAN("sigmoid"), SC_SCORE_SIGMOID},
                  {SC_SPAN("none"), SC_SCORE_NONE}};
-    if (sc_span_eq_nocase(name, SC_SPAN("default")))
+    if (!name.p || sc_span_eq_nocase(name, SC_SPAN("default")))
         return 0;
     for (size_t i = 0; i < SC_COUNT(known); i++)
         if (sc_span_eq_nocase(name, known[i].name)) {
@@ -120,65 +139,79 @@ static int scoring_name(struct sc_input *in, struct sc_span name)
             in->options.scoring = known[i].scoring;
             return 0;
         }
-    return unexpected(&in->json, "function_to_apply must be \"softmax\", \"sigmoid\" or \"none\"");
+    return unexpected(in, "function_to_apply must be \"softmax\", \"sigmoid\" or \"none\"");
 }
 
-static int parameters(struct sc_input *in)
+static int top_k(struct sc_input *in)
 {
     struct sc_json_reader *r = &in->json;
-    struct sc_span key, name;
-    if (sc_json_peek(r) == 'n')
-        return sc_json_null(r);
-    int rc = sc_json_enter(r, '{');
-    while (rc >= 0 && (rc = sc_json_next_key(r, &key)) > 0) {
-        bool null = sc_json_peek(r) == 'n';
-        if (sc_span_eq(key, SC_SPAN("top_k"))) {
-            uint64_t k = UINT32_MAX;
-            rc = null ? sc_json_null(r) : sc_json_u64(r, UINT32_MAX, &k);
-            if (rc == 0 && k == 0)
-                return unexpected(r, "top_k must be 1 or more, or null for all");
-            in->options.has_top_k = true;
-            in->options.top_k = (uint32_t)k;
-        } else if (sc_span_eq(key, SC_SPAN("function_to_apply"))) {
-            rc = null ? sc_json_null(r) : sc_json_string(r, &name);
-            if (rc == 0 && !null)
-                rc = scoring_name(in, name);
-        } else {
-            rc = sc_json_skip(r);
-        }
-    }
-    return rc;
+    uint64_t k = UINT32_MAX;
+    int ev = sc_json_next(r);
+    if (ev < 0)
+        return ev;
+    if (ev != SC_JSON_NULL && (ev != SC_JSON_NUMBER || !sc_span_u64(r->raw, UINT32_MAX, &k) || k == 0))
+        return unexpected(in, "top_k must be a whole number, 1 or more, or null for all");
+    in->options.has_top_k = true;
+    in->options.top_k = (uint32_t)k;
+    return 0;
 }
 
+static int parameters(struct sc_input *in, struct sc_msg *msg)
+{
+    struct sc_json_reader *r = &in->json;
+    int ev = sc_json_next(r);
+    if (ev == SC_JSON_NULL)
+        return 0;
+    if (ev >= 0 && ev != SC_JSON_OBJECT)
+        return unexpected(in, "\"parameters\" must be an object");
+    while (ev >= 0 && (ev = sc_json_next(r)) == SC_JSON_KEY) {
+        struct sc_span name = {0};
+        if (sc_json_is(r, SC_SPAN("top_k"))) {
+            ev = top_k(in);
+        } else if (sc_json_is(r, SC_SPAN("function_to_apply"))) {
+            ev = next_text_or_null(in, &name, msg);
+            if (ev == 0)
+                ev = scoring_name(in, name);
+        } else {
+            ev = sc_json_skip(r);
+        }
+    }
+    return SC_MIN(ev, 0);
+}
+
+/* Behind its '{'. */
 static int request_object(struct sc_input *in, struct sc_msg *msg)
 {
     struct sc_json_reader *r = &in->json;
-    struct sc_span key, pair = {0};
+    struct sc_span pair = {0};
     bool found = false;
-    int rc = sc_json_enter(r, '{');
-    while (rc >= 0 && (rc = sc_json_next_key(r, &key)) > 0) {
-        if (sc_span_eq(key, SC_SPAN("text")) || sc_span_eq(key, SC_SPAN("inputs"))) {
+    int ev;
+    while ((ev = sc_json_next(r)) == SC_JSON_KEY) {
+        int rc;
+        if (sc_json_is(r, SC_SPAN("text")) || sc_json_is(r, SC_SPAN("inputs"))) {
             if (found)
-                return unexpected(r, "\"text\" or \"inputs\" comes twice");
+                return unexpected(in, "\"text\" or \"inputs\" comes twice");
             found = true;
-            rc = texts(in, msg);
-        } else if (sc_span_eq(key, SC_SPAN("text_pair"))) {
-            rc = sc_json_peek(r) == 'n' ? sc_json_null(r) : sc_json_string(r, &pair);
-        } else if (sc_span_eq(key, SC_SPAN("parameters"))) {
-            rc = parameters(in);
+            rc = texts(in, sc_json_next(r), msg);
+        } else if (sc_json_is(r, SC_SPAN("text_pair"))) {
+            rc = next_text_or_null(in, &pair, msg);
+        } else if (sc_json_is(r, SC_SPAN("parameters"))) {
+            rc = parameters(in, msg);
         } else {
             rc = sc_json_skip(r);
         }
+        if (rc < 0)
+            return rc;
     }
-    if (rc < 0)
-        return rc;
+    if (ev < 0)
+        return ev;
     if (!found)
-        return unexpected(r, "there is no \"text\" and no \"inputs\"");
+        return unexpected(in, "there is no \"text\" and no \"inputs\"");
     if (!pair.p)
         return 0;
     if (in->list || in->texts[0].pair.p)
         return unexpected(
-            r, "\"text_pair\" belongs to one text; for several send a list of {\"text\", \"text_pair\"}");
+            in, "\"text_pair\" belongs to one text; for several send a list of {\"text\", \"text_pair\"}");
     in->texts[0].pair = pair;
     return 0;
 }
@@ -186,17 +219,14 @@ static int request_object(struct sc_input *in, struct sc_msg *msg)
 static int json(struct sc_input *in, struct sc_span body, struct sc_msg *msg)
 {
     struct sc_json_reader *r = &in->json;
-    if (!sc_utf8_valid(body))
-        return sc_fail(msg, SC_EINVAL,
-                       "The JSON body is not valid UTF-8: convert it to UTF-8 before sending it");
-    sc_json_reader_init(r, body);
-    if (sc_json_peek(r) == '\0' && sc_json_at(r) == body.n)
-        return sc_fail(msg, SC_EINVAL, "The body holds nothing: " HOW);
-    int rc = sc_json_peek(r) == '{' ? request_object(in, msg) : texts(in, msg);
+    sc_json_read_init(r, body);
+    sc_buf_init(&in->decoded, body.n);
+    int ev = sc_json_next(r);
+    int rc = ev == SC_JSON_OBJECT ? request_object(in, msg) : texts(in, ev, msg);
     if (rc == 0)
-        rc = sc_json_end(r);
-    if (rc < 0 && r->error)
-        sc_fail(msg, rc, "The JSON body cannot be read: byte %zu: %s; " HOW, sc_json_at(r), r->error);
+        rc = sc_json_next(r); /* SC_JSON_END, or what is wrong behind the value */
+    if (r->failed)
+        sc_fail(msg, rc, "The JSON body cannot be read: byte %zu: %s; " HOW, r->problem_at, r->problem);
     return rc;
 }
 
@@ -228,10 +258,10 @@ static int form(struct sc_input *in, struct sc_span body, struct sc_msg *msg)
 {
     if (sc_span_find(body, '=') == body.n)
         return raw_text(in, body, msg);
-    in->decoded = malloc(body.n + 1);
-    if (!in->decoded)
+    sc_buf_init(&in->decoded, body.n);
+    if (sc_buf_reserve(&in->decoded, body.n) < 0)
         return sc_fail(msg, SC_ENOMEM, "No memory for the texts of this request");
-    char *to = in->decoded;
+    char *to = in->decoded.p;
     for (struct sc_span rest = body; rest.n > 0;) {
         size_t end = sc_span_find(rest, '&');
         struct sc_span field = sc_span_sub(rest, 0, end);
@@ -286,8 +316,7 @@ int sc_input_parse(struct sc_input *in, struct sc_span body, const char *content
 
 void sc_input_free(struct sc_input *in)
 {
-    sc_json_reader_free(&in->json);
     free(in->texts);
-    free(in->decoded);
+    sc_buf_free(&in->decoded);
     *in = (struct sc_input){0};
 }

@@ -1,12 +1,12 @@
 /*
  * What a client may send to a classifier: one text, or a list of them, plain or in JSON.
  *
- *   text/plain and any other type        the body is the text
- *   application/json                     "text", ["text", ...], {"text": T} or {"inputs": T}, where T is a
- * text, a list, or an object or list of objects {"text": ..., "text_pair": ...}; beside them "text_pair" and
- * "parameters": {"top_k": n or null, "function_to_apply": ...} application/x-www-form-urlencoded    what curl
- * -d says of anything: JSON if it begins with { or [, else the fields text, inputs or data if there are such,
- * else the body as it is
+ *   application/json
+ *       T, {"text": T} or {"inputs": T}, where T is "text", {"text": ..., "text_pair": ...} or a list of
+ * either; beside them "text_pair" and "parameters": {"top_k": n or null, "function_to_apply": ...}. A \u
+ * escape of half a surrogate pair becomes U+FFFD. application/x-www-form-urlencoded what curl -d says of
+ * anything: JSON if it begins with { or [, else the fields text, inputs or data if there are such, else the
+ * body as it is text/plain and any other type the body is the text
  */
 #ifndef SC_ENCODER_INPUT_H
 #define SC_ENCODER_INPUT_H
@@ -14,10 +14,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/error.h"
-#include "base/span.h"
 #include "heads/classify.h"
-#include "json/json.h"
+#include "proto/json_read.h"
 
 struct sc_text {
     struct sc_span text, pair; /* pair.p is NULL if there is none */
@@ -31,7 +31,7 @@ struct sc_input {
     /* private */
     uint32_t cap, max;
     struct sc_json_reader json;
-    char *decoded;
+    struct sc_buf decoded; /* texts that do not stand in the body as they are */
 };
 
 /*

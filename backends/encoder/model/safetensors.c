@@ -8,14 +8,15 @@
 #include <unistd.h>
 
 #include "base/array.h"
-#include "json/json.h"
+#include "proto/json_read.h"
 
 struct sc_safetensors {
     void *map; /* NULL if the bytes are the caller's */
     size_t map_size;
-    struct sc_json_reader json; /* owns decoded names */
-    struct sc_tensor *tensors;  /* sorted by place */
-    struct sc_tensor **named;   /* sorted by name */
+    struct sc_json_reader json;
+    struct sc_buf decoded;     /* names that were written with escapes */
+    struct sc_tensor *tensors; /* sorted by place */
+    struct sc_tensor **named;  /* sorted by name */
     size_t n, cap;
 };
 
@@ -63,91 +64,127 @@ static unsigned dtype_size(struct sc_span name, enum sc_dtype *dtype)
     return 0;
 }
 
-static int read_shape(struct sc_json_reader *r, struct sc_tensor *t)
+static int refuse(struct sc_safetensors *s, const char *problem)
 {
-    int rc = sc_json_enter(r, '[');
+    return sc_json_refuse(&s->json, SC_EINVAL, problem);
+}
+
+/* The latest key or string. Room for the escaped ones of the whole header is made once: none may move. */
+static int latest_text(struct sc_safetensors *s, struct sc_span *out)
+{
+    if (s->json.escaped && !s->decoded.p)
+        sc_buf_reserve(&s->decoded, s->json.text.n);
+    return sc_json_text(&s->json, &s->decoded, out);
+}
+
+/* The latest event as an element of a shape or of offsets. */
+static int element(struct sc_safetensors *s, int ev, uint64_t *out)
+{
+    if (ev < 0)
+        return ev;
+    if (ev != SC_JSON_NUMBER || !sc_span_u64(s->json.raw, INT64_MAX, out))
+        return refuse(s, "a whole number from 0 to 2^63 - 1 was expected");
+    return 0;
+}
+
+static int expect(struct sc_safetensors *s, int event, const char *otherwise)
+{
+    int ev = sc_json_next(&s->json);
+    return ev < 0 ? ev : ev == event ? 0 : refuse(s, otherwise);
+}
+
+static int read_shape(struct sc_safetensors *s, struct sc_tensor *t)
+{
+    int ev, rc = expect(s, SC_JSON_ARRAY, "a shape must be a list of numbers");
     t->count = 1;
-    while (rc >= 0 && (rc = sc_json_next_item(r)) > 0) {
-        if (t->dims == SC_ENCODER_TENSOR_DIMS) {
-            r->error = "a tensor has too many dimensions";
-            return SC_ELIMIT;
-        }
+    while (rc == 0 && (ev = sc_json_next(&s->json)) != SC_JSON_ARRAY_END) {
         uint64_t d;
-        rc = sc_json_u64(r, INT64_MAX, &d);
+        rc = element(s, ev, &d);
         if (rc < 0)
             return rc;
-        if (__builtin_mul_overflow(t->count, d, &t->count)) {
-            r->error = "a tensor's shape is too large";
-            return SC_EINVAL;
-        }
+        if (t->dims == SC_ENCODER_TENSOR_DIMS)
+            return sc_json_refuse(&s->json, SC_ELIMIT, "a tensor has too many dimensions");
+        if (__builtin_mul_overflow(t->count, d, &t->count))
+            return refuse(s, "a tensor's shape is too large");
         t->shape[t->dims++] = d;
     }
     return rc;
 }
 
-static int read_offsets(struct sc_json_reader *r, struct sc_tensor *t)
+static int read_offsets(struct sc_safetensors *s, struct sc_tensor *t)
 {
-    uint64_t *to[2] = {&t->begin, &t->end};
-    unsigned n = 0;
-    int rc = sc_json_enter(r, '[');
-    while (rc >= 0 && (rc = sc_json_next_item(r)) > 0) {
-        if (n == 2)
-            break;
-        rc = sc_json_u64(r, INT64_MAX, to[n++]);
-    }
-    if (rc >= 0 && (rc > 0 || n != 2)) {
-        r->error = "data_offsets must be two numbers";
-        return SC_EINVAL;
-    }
-    return rc;
+    static const char problem[] = "data_offsets must be two numbers";
+    int rc = expect(s, SC_JSON_ARRAY, problem);
+    if (rc == 0)
+        rc = element(s, sc_json_next(&s->json), &t->begin);
+    if (rc == 0)
+        rc = element(s, sc_json_next(&s->json), &t->end);
+    return rc == 0 ? expect(s, SC_JSON_ARRAY_END, problem) : rc;
+}
+
+static int read_dtype(struct sc_safetensors *s, struct sc_tensor *t)
+{
+    int rc = expect(s, SC_JSON_STRING, "a dtype must be a string");
+    return rc == 0 ? latest_text(s, &t->dtype_name) : rc;
 }
 
 /* One member of the header. Which fields came is kept in bits 1, 2, 4. */
-static int read_tensor(struct sc_json_reader *r, struct sc_tensor *t)
+static int read_tensor(struct sc_safetensors *s, struct sc_tensor *t)
 {
+    struct sc_json_reader *r = &s->json;
     unsigned seen = 0;
-    struct sc_span key;
-    int rc = sc_json_enter(r, '{');
-    while (rc >= 0 && (rc = sc_json_next_key(r, &key)) > 0) {
-        unsigned bit = sc_span_eq(key, SC_SPAN("dtype"))          ? 1
-                       : sc_span_eq(key, SC_SPAN("shape"))        ? 2
-                       : sc_span_eq(key, SC_SPAN("data_offsets")) ? 4
-                                                                  : 0;
-        if (seen & bit) {
-            r->error = "a tensor has the same field twice";
-            return SC_EINVAL;
-        }
+    int ev = 0, rc = expect(s, SC_JSON_OBJECT, "a tensor must be an object");
+    while (rc == 0 && (ev = sc_json_next(r)) == SC_JSON_KEY) {
+        unsigned bit = sc_json_is(r, SC_SPAN("dtype"))          ? 1
+                       : sc_json_is(r, SC_SPAN("shape"))        ? 2
+                       : sc_json_is(r, SC_SPAN("data_offsets")) ? 4
+                                                                : 0;
+        if (seen & bit)
+            return refuse(s, "a tensor has the same field twice");
         seen |= bit;
-        rc = bit == 1   ? sc_json_string(r, &t->dtype_name)
-             : bit == 2 ? read_shape(r, t)
-             : bit == 4 ? read_offsets(r, t)
+        rc = bit == 1   ? read_dtype(s, t)
+             : bit == 2 ? read_shape(s, t)
+             : bit == 4 ? read_offsets(s, t)
                         : sc_json_skip(r);
     }
-    if (rc == 0 && seen != 7) {
-        r->error = "a tensor lacks dtype, shape or data_offsets";
-        return SC_EINVAL;
-    }
-    return rc;
+    if (rc < 0 || ev < 0)
+        return SC_MIN(rc, ev);
+    return seen == 7 ? 0 : refuse(s, "a tensor lacks dtype, shape or data_offsets");
 }
 
-static int add_tensor(struct sc_safetensors *s, struct sc_span name)
+static int add_tensor(struct sc_safetensors *s)
 {
+    struct sc_span name;
+    int rc = latest_text(s, &name);
+    if (rc < 0)
+        return rc;
     if (s->n == s->cap) {
         size_t cap = s->cap ? s->cap * 2 : 64;
         struct sc_tensor *more = realloc(s->tensors, cap * sizeof *more);
-        if (!more) {
-            s->json.error = "no memory";
+        if (!more)
             return SC_ENOMEM;
-        }
         s->tensors = more;
         s->cap = cap;
     }
     struct sc_tensor *t = &s->tensors[s->n];
     *t = (struct sc_tensor){.name = name};
-    int rc = read_tensor(&s->json, t);
+    rc = read_tensor(s, t);
     if (rc == 0)
         s->n++;
     return rc;
+}
+
+static int read_header(struct sc_safetensors *s, struct sc_span text)
+{
+    struct sc_json_reader *r = &s->json;
+    sc_json_read_init(r, text);
+    sc_buf_init(&s->decoded, text.n);
+    int ev = 0, rc = expect(s, SC_JSON_OBJECT, "an object was expected");
+    while (rc == 0 && (ev = sc_json_next(r)) == SC_JSON_KEY)
+        rc = sc_json_is(r, SC_SPAN("__metadata__")) ? sc_json_skip(r) : add_tensor(s);
+    if (rc < 0 || ev < 0)
+        return SC_MIN(rc, ev);
+    return sc_json_next(r); /* SC_JSON_END, or what is wrong behind the object */
 }
 
 /* Every tensor against its own numbers, its neighbour and the file. */
@@ -217,16 +254,14 @@ int sc_safetensors_parse(struct sc_safetensors **out, struct sc_span bytes, cons
     struct sc_safetensors *s = calloc(1, sizeof *s);
     if (!s)
         return sc_fail(msg, SC_ENOMEM, "%s: no memory", name);
-    sc_json_reader_init(&s->json, text);
-    struct sc_span key;
-    int rc = sc_json_enter(&s->json, '{');
-    while (rc >= 0 && (rc = sc_json_next_key(&s->json, &key)) > 0)
-        rc = sc_span_eq(key, SC_SPAN("__metadata__")) ? sc_json_skip(&s->json) : add_tensor(s, key);
-    if (rc == 0)
-        rc = sc_json_end(&s->json);
+    int rc = read_header(s, text);
+    if (rc == SC_ENOMEM) {
+        sc_fail(msg, rc, "%s: no memory", name);
+        goto fail;
+    }
     if (rc < 0) {
         sc_fail(msg, rc, "%s: header, byte %zu: %s; the file is damaged, fetch or save it again", name,
-                sc_json_at(&s->json), s->json.error ? s->json.error : sc_strerror(rc));
+                s->json.problem_at, s->json.problem);
         goto fail;
     }
     s->named = malloc((s->n + 1) * sizeof(*s->named));
@@ -286,7 +321,7 @@ void sc_safetensors_close(struct sc_safetensors *s)
         return;
     if (s->map)
         munmap(s->map, s->map_size);
-    sc_json_reader_free(&s->json);
+    sc_buf_free(&s->decoded);
     free(s->tensors);
     free(s->named);
     free(s);

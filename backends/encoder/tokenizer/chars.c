@@ -26,30 +26,6 @@ bool sc_char_is_space(uint32_t c)
     return IN(space_ranges, c);
 }
 
-unsigned sc_utf8_put(char *p, uint32_t c)
-{
-    if (c < 0x80) {
-        p[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        p[0] = (char)(0xC0 | c >> 6);
-        p[1] = (char)(0x80 | (c & 0x3F));
-        return 2;
-    }
-    if (c < 0x10000) {
-        p[0] = (char)(0xE0 | c >> 12);
-        p[1] = (char)(0x80 | (c >> 6 & 0x3F));
-        p[2] = (char)(0x80 | (c & 0x3F));
-        return 3;
-    }
-    p[0] = (char)(0xF0 | c >> 18);
-    p[1] = (char)(0x80 | (c >> 12 & 0x3F));
-    p[2] = (char)(0x80 | (c >> 6 & 0x3F));
-    p[3] = (char)(0x80 | (c & 0x3F));
-    return 4;
-}
-
 static uint32_t lower_of(uint32_t c)
 {
     size_t lo = 0, hi = SC_COUNT(case_runs);

@@ -14,6 +14,7 @@
 
 #include "base/array.h"
 #include "base/buf.h"
+#include "base/utf8.h"
 
 struct sc_chars_options {
     bool clean_text;
@@ -93,8 +94,5 @@ static inline uint32_t sc_utf8_get(const unsigned char *p, unsigned *n)
     *n = 4;
     return (p[0] & 0x07u) << 18 | (p[1] & 0x3Fu) << 12 | (p[2] & 0x3Fu) << 6 | (p[3] & 0x3Fu);
 }
-
-/* Writes c to p (four bytes of room) and returns its length. */
-unsigned sc_utf8_put(char *p, uint32_t c);
 
 #endif

@@ -53,12 +53,16 @@ static void texts_come_in_many_shapes(void **state)
     reads_as("application/octet-stream", "a=b", "a=b");
     reads_as(JSON, " \"one\" ", "one");
     reads_as(JSON, "[\"one\", \"tw\\u006f\"]", "[one|two]");
+    reads_as(JSON, "[\"\\u0061\\n\", \"b\", \"\\\"c\\\"\", \"d\\/\"]", "[a\n|b|\"c\"|d/]");
     reads_as(JSON, "[]", "[]");
     reads_as(JSON, "{\"text\": \"\"}", "");
     reads_as(JSON, "{\"inputs\": \"a\", \"options\": {\"wait\": [true]}}", "a");
     reads_as(JSON, "{\"inputs\": [\"a\", {\"text\": \"b\", \"text_pair\": \"c\"}]}", "[a|b+c]");
     reads_as(JSON, "{\"inputs\": {\"text\": \"b\", \"text_pair\": \"c\"}}", "b+c");
     reads_as(JSON, "{\"text_pair\": \"c\", \"text\": \"b\"}", "b+c");
+    reads_as(JSON, "\"a\\ud800b\"",
+             "a\xef\xbf\xbd"
+             "b");
     reads_as("application/vnd.x+json", "[\"a\"]", "[a]");
     reads_as(FORM, "what curl -d sends", "what curl -d sends");
     reads_as(FORM, "{\"text\": \"a\"}", "a");
@@ -78,6 +82,10 @@ static void parameters_are_understood(void **state)
     assert_true(in.options.has_top_k && in.options.top_k == 3);
     assert_true(in.options.has_scoring && in.options.scoring == SC_SCORE_SIGMOID);
     sc_input_free(&in);
+    body = "{\"\\u0069nputs\": \"a\", \"parameters\": null}";
+    assert_int_equal(parse(&in, JSON, body, strlen(body), 1, &msg), 0);
+    assert_true(in.n == 1 && !in.options.has_top_k && !in.options.has_scoring);
+    sc_input_free(&in);
     body = "{\"inputs\": \"a\", \"parameters\": {\"top_k\": null, \"function_to_apply\": null}}";
     assert_int_equal(parse(&in, JSON, body, strlen(body), 1, &msg), 0);
     assert_true(in.options.has_top_k && in.options.top_k == UINT32_MAX && !in.options.has_scoring);
@@ -92,7 +100,7 @@ static void bad_bodies_are_told_what_to_send(void **state)
     } cases[] = {
         {"", "", "empty"},
         {JSON, "", "empty"},
-        {JSON, "  ", "nothing"},
+        {JSON, "  ", "no value"},
         {JSON, "{\"text\": \"a\"", "byte"},
         {JSON, "{\"text\": 7}", "a text or a list"},
         {JSON, "[1, 2]", "must be a text"},
@@ -104,8 +112,16 @@ static void bad_bodies_are_told_what_to_send(void **state)
         {JSON, "{\"inputs\": [{\"text_pair\": \"b\"}]}", "has no \"text\""},
         {JSON, "{\"text\": \"a\", \"parameters\": {\"top_k\": 0}}", "top_k"},
         {JSON, "{\"text\": \"a\", \"parameters\": {\"top_k\": -1}}", "whole number"},
+        {JSON, "{\"text\": \"a\", \"parameters\": {\"top_k\": 1.5}}", "whole number"},
+        {JSON, "{\"text\": \"a\", \"parameters\": {\"top_k\": 4294967296}}", "whole number"},
+        {JSON, "{\"text\": \"a\", \"parameters\": []}", "parameters"},
+        {JSON, "{\"text\": \"a\", \"parameters\": {\"function_to_apply\": 1}}", "byte 50: a string or null"},
+        {JSON, "{\"text\": \"a\", \"text_pair\": [\"b\"]}", "byte 27: a string or null"},
+        {JSON, "[{\"text\": null}]", "byte 10: a string"},
+        {JSON, "[\"a\"] x", "behind the end"},
+        {JSON, "[\"a\", ", "an end before"},
+        {JSON, "{\"text\": [\"a\"", "an end before"},
         {JSON, "{\"text\": \"a\", \"parameters\": {\"function_to_apply\": \"relu\"}}", "function_to_apply"},
-        {JSON, "\"\\ud800\"", "surrogate"},
         {JSON, "\"\xff\"", "UTF-8"},
         {"text/plain", "\xc3", "UTF-8"},
         {FORM, "text=%ff", "UTF-8"},

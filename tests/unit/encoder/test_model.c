@@ -51,6 +51,18 @@ static void lies_in_the_header_are_found(void **state)
          0},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,8]}}", "whole number", 8},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8,9]}}", "two numbers", 8},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0]}}", "byte 49: a whole number", 8},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8.0]}}", "whole number", 8},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":8}}", "two numbers", 8},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":2,\"data_offsets\":[0,8]}}", "shape must be", 8},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775808],\"data_offsets\":[0,8]}}", "whole number",
+         8},
+        {"{\"a\":{\"dtype\":null,\"shape\":[2],\"data_offsets\":[0,8]}}", "dtype must be", 8},
+        {"{\"a\":[]}", "tensor must be", 0},
+        {"{} {}", "behind the end", 0},
+        {"{\"a\":{\"shape\":[1,1,1,1,1,1,1,1", "an end before", 0},
+        {"{\"a\":{\"shape\":[1,1,1,1,1,1,1,1,x", "no value", 0},
+        {"{\"\xff\":{}}", "UTF-8", 0},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", "lacks", 8},
         {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "twice", 8},
         {"{\"a\":{\"dtype\":\"F33\",\"shape\":[2],\"data_offsets\":[0,8]}}", "unknown dtype", 8},
@@ -78,6 +90,35 @@ static void lies_in_the_header_are_found(void **state)
     assert_int_equal(parse("{}", UINT64_MAX - 7, 0, &msg), SC_ELIMIT);
     struct sc_safetensors *s;
     assert_int_equal(sc_safetensors_parse(&s, SC_SPAN("short"), "x", &msg), SC_EINVAL);
+}
+
+/* Names with escapes do not stand in the file: each must keep its place while others are added. */
+static void escaped_names_are_found(void **state)
+{
+    (void)state;
+    char file[8192], name[32];
+    size_t n = 8;
+    for (unsigned i = 0; i < 100; i++)
+        n += (size_t)snprintf(
+            file + n, sizeof file - n,
+            "%c\"\\u0061/\\u00e9%u\":{\"dtype\":\"\\u00468_E4M3\",\"shape\":[],\"data_offsets\":[%u,%u]}",
+            i ? ',' : '{', i, i, i + 1);
+    file[n++] = '}';
+    for (unsigned i = 0; i < 8; i++)
+        file[i] = (char)((n - 8) >> 8 * i);
+    memset(file + n, 0, 100);
+    struct sc_safetensors *s;
+    struct sc_msg msg;
+    if (sc_safetensors_parse(&s, sc_span(file, n + 100), "x", &msg) < 0)
+        fail_msg("%s", msg.text);
+    for (unsigned i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "a/\xc3\xa9%u", i);
+        const struct sc_tensor *t = sc_safetensors_find(s, sc_span_str(name));
+        assert_non_null(t);
+        assert_int_equal(t->begin, i);
+        assert_true(sc_span_eq(t->dtype_name, SC_SPAN("F8_E4M3")));
+    }
+    sc_safetensors_close(s);
 }
 
 static void halves_become_floats(void **state)
@@ -242,6 +283,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lies_in_the_header_are_found),
+        cmocka_unit_test(escaped_names_are_found),
         cmocka_unit_test(halves_become_floats),
         cmocka_unit_test(what_is_not_bert_is_refused_by_name),
         cmocka_unit_test(a_missing_cut_or_lying_file_is_named),
