@@ -1,4 +1,4 @@
-/* Predictions: from the exchange to a job and back (http-and-grpc-api §4). */
+/* Predictions: from the exchange to a job and back (docs/contract.md §4). */
 #include <stdio.h>
 
 #include "api/app.h"

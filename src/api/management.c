@@ -1,4 +1,4 @@
-/* Models: register, list, describe, scale, default, unregister (http-and-grpc-api §6). Routes run on loop 0.
+/* Models: register, list, describe, scale, default, unregister (docs/contract.md §6). Routes run on loop 0.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +36,7 @@ static struct sc_span param(const struct params *p, const char *name)
     return (struct sc_span){NULL, 0};
 }
 
-/* Not an integer counts as absent (http-and-grpc-api, notation). */
+/* Not an integer counts as absent (docs/contract.md §3). */
 static int param_int(const struct params *p, const char *name, int absent)
 {
     int32_t v;

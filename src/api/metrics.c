@@ -1,4 +1,4 @@
-/* GET /metrics: the text format (http-and-grpc-api §7). Rendered on loop 0, where the families live. */
+/* GET /metrics: the text format (docs/contract.md §7). Rendered on loop 0, where the families live. */
 #include "metrics/registry.h"
 
 #include "api/app.h"

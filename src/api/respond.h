@@ -1,4 +1,4 @@
-/* Bodies and errors as TorchServe shapes them (http-and-grpc-api §2.5, §2.6). */
+/* Bodies and errors as TorchServe shapes them (docs/contract.md §2.5, §2.6). */
 #ifndef SC_API_RESPOND_H
 #define SC_API_RESPOND_H
 

@@ -11,7 +11,7 @@
 #define SC_LOG_FILE_BYTES (100u << 20) /* a log file is rolled over beyond this */
 
 /* --- proto --- */
-#define SC_HTTP_LINE_MAX 4095      /* request line, as TorchServe (http-and-grpc-api §2.2) */
+#define SC_HTTP_LINE_MAX 4095      /* request line, as TorchServe (docs/contract.md §2.2) */
 #define SC_HTTP_HEADERS_BYTES 8192 /* all header lines together */
 #define SC_HTTP_HEADERS_MAX 100    /* header fields of one request */
 #define SC_HTTP_CHUNK_LINE_MAX 256 /* chunk-size line with extensions */
@@ -76,9 +76,9 @@
 /* --- model --- */
 #define SC_MODEL_NAME_MAX 255
 #define SC_MODELS_MAX 1024
-#define SC_SPEC_EXTRAS_MAX 64     /* settings of a model for its backend */
-#define SC_SPEC_EXTRAS_BYTES 8192 /* all of them: they go through one control message (SC_CTL_BYTES) */
-#define SC_SPEC_EXTRA_BYTES 3072  /* one of them */
+#define SC_SPEC_EXTRAS_MAX 64       /* settings of a model for its backend */
+#define SC_SPEC_EXTRAS_BYTES 8192   /* all of them: they go through one control message (SC_CTL_BYTES) */
+#define SC_SPEC_EXTRA_BYTES 3072    /* one of them */
 #define SC_WORKERS_MAX 256          /* of one model version */
 #define SC_JOB_QUEUE_SIZE 100       /* job_queue_size: requests waiting for an archive's workers */
 #define SC_QUEUE_BYTES (256u << 20) /* bodies waiting for a native model */

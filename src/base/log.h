@@ -3,7 +3,7 @@
  * waits for a disk. When the ring is full, lines are dropped and counted, and the writer says how
  * many once it can.
  *
- * Files and patterns are TorchServe's (config-cli-archive-metrics §8): ts_log.log,
+ * Files and patterns are TorchServe's (docs/contract.md §8): ts_log.log,
  * model_log.log, access_log.log, ts_metrics.log, model_metrics.log; every line also goes to stdout
  * and ts_log.log. With `json` lines are JSON objects instead. Files roll over at 100 MB and at midnight
  * (log_sink.h).

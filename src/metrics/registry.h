@@ -1,5 +1,5 @@
 /*
- * What the server counts, and its rendering for GET /metrics (http-and-grpc-api §7): TorchServe's families
+ * What the server counts, and its rendering for GET /metrics (docs/contract.md §7): TorchServe's families
  * under TorchServe's names, then our own, which begin with sconce_.
  *
  * Threads: everything here is loop 0's, but for the few calls that take a loop's index: those are that loop's

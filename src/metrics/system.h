@@ -1,4 +1,4 @@
-/* What the host uses: TorchServe's system gauges (config-cli-archive-metrics §7.3, §7.5), read from /proc and
+/* What the host uses: TorchServe's system gauges (docs/contract.md §7.1), read from /proc and
  * statvfs. */
 #ifndef SC_METRICS_SYSTEM_H
 #define SC_METRICS_SYSTEM_H

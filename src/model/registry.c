@@ -98,7 +98,7 @@ void sc_registry_publish(struct sc_engine *e)
     sc_registry_health(e);
 }
 
-/* Workers of v that run, or whose outage is younger than the retry window (http-and-grpc-api §4.2). */
+/* Workers of v that run, or whose outage is younger than the retry window (docs/contract.md §4.2). */
 static bool version_healthy(const struct sc_version *v)
 {
     int healthy = 0;
@@ -343,7 +343,7 @@ void sc_registry_workers_changed(struct sc_version *v, int rc, const char *text)
     for (struct sc_waiter *w = v->waiters; w; w = w->next)
         registering |= w->registering;
     if (rc < 0 && registering) {
-        /* A synchronous registration that failed leaves nothing behind when it is answered (http-and-grpc-api
+        /* A synchronous registration that failed leaves nothing behind when it is answered (docs/contract.md
          * §6.2). */
         snprintf(v->failure, sizeof v->failure, "%s", text);
         retire(v, registration_undone, v);

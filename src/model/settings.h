@@ -1,5 +1,5 @@
 /*
- * The server's settings: config.properties, then the command line (config-cli-archive-metrics §3).
+ * The server's settings: config.properties, then the command line (docs/contract.md §5).
  *
  * The supervisor resolves them once and hands the text to the frontend in a sealed file, so
  * that a frontend that is started again sees what the first one saw.

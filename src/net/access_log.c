@@ -1,4 +1,4 @@
-/* Lines of the access log (config-cli-archive-metrics §8). */
+/* Lines of the access log (docs/contract.md §8). */
 #include <arpa/inet.h>
 #include <stdio.h>
 

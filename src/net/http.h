@@ -127,7 +127,7 @@ void sc_http_server_drain(struct sc_http_server *s, void (*done)(void *arg), voi
 void sc_http_server_close(struct sc_http_server *s);
 void sc_http_server_counters(const struct sc_http_server *s, struct sc_http_counters *sum);
 
-/* Opens a listening socket for "http://host:port" or "unix:/path" (http-and-grpc-api §1: grammar, stale
+/* Opens a listening socket for "http://host:port" or "unix:/path" (docs/contract.md §1: grammar, stale
  * socket files are removed). backlog 1024, close-on-exec. Returns the descriptor, or an error whose *msg
  * names address and remedy (port in use...). */
 int sc_listen(struct sc_span address, uint16_t default_port, struct sc_msg *msg) SC_MUST_USE;

@@ -1,4 +1,4 @@
-/* Answers: heads in TorchServe's order (http-and-grpc-api §2.4), whole and streamed bodies. */
+/* Answers: heads in TorchServe's order (docs/contract.md §2.4), whole and streamed bodies. */
 #include <stdio.h>
 #include <stdlib.h>
 

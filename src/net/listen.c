@@ -1,4 +1,4 @@
-/* Listening sockets: the address grammar of http-and-grpc-api §1, and errors people can act on. */
+/* Listening sockets: the address grammar of docs/contract.md §1, and errors people can act on. */
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/tcp.h>

@@ -3,9 +3,9 @@
  *
  * Both parsers take what has arrived so far and can be called again when there is more; the
  * outcome does not depend on how the bytes were cut. They are strict where two readers of one
- * request could disagree on where it ends (http-and-grpc-api §2.2 and §12): every line ends with
- * CRLF, one Content-Length or one `Transfer-Encoding: chunked`, no folded lines, no blanks before
- * a colon, no control bytes.
+ * request could disagree on where it ends (docs/contract.md §2.2 and docs/compatibility.md): every line ends
+ * with CRLF, one Content-Length or one `Transfer-Encoding: chunked`, no folded lines, no blanks before a
+ * colon, no control bytes.
  */
 #ifndef SC_PROTO_HTTP1_H
 #define SC_PROTO_HTTP1_H

@@ -1,5 +1,5 @@
 /*
- * Writes JSON in exactly TorchServe's manner (http-and-grpc-api §2.5) behind the content of a buffer: two
+ * Writes JSON in exactly TorchServe's manner (docs/contract.md §2.5) behind the content of a buffer: two
  * blanks of indent, `"key": value`, [] and {} for empty, fields in the order of the calls, one LF at the end.
  * Or compact.
  *

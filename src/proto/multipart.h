@@ -1,5 +1,5 @@
 /*
- * multipart/form-data over a body that is complete: parts as spans of it, nothing copied (http-and-grpc-api
+ * multipart/form-data over a body that is complete: parts as spans of it, nothing copied (docs/contract.md
  * §4.3). Parts within parts (multipart/mixed) are handed on as data.
  */
 #ifndef SC_PROTO_MULTIPART_H

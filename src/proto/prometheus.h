@@ -1,5 +1,5 @@
 /*
- * Metrics as Prometheus text 0.0.4 in TorchServe's manner (http-and-grpc-api §7): a comma behind the last
+ * Metrics as Prometheus text 0.0.4 in TorchServe's manner (docs/contract.md §7): a comma behind the last
  * label, values in Java's notation for doubles, families in the order of the calls, LF, no blank lines.
  *
  * With a filter, only samples whose full name (suffix included) is one of the names are written, and families

@@ -1,5 +1,5 @@
 /*
- * Java's .properties, the syntax of config.properties and snapshots (config-cli-archive-metrics §3.1): text
+ * Java's .properties, the syntax of config.properties and snapshots (docs/contract.md §5.1): text
  * in, a table of strings out, and back. No I/O; not thread-safe.
  *
  * Bytes of the text are ISO-8859-1, as Java reads them; keys and values in the table are UTF-8 and end with

@@ -1,5 +1,5 @@
 /*
- * Request targets, queries, urlencoded forms and media types, as TorchServe reads them (http-and-grpc-api
+ * Request targets, queries, urlencoded forms and media types, as TorchServe reads them (docs/contract.md
  * §2.1, §4.3). No I/O; not thread-safe.
  *
  * Escaped bytes that are no UTF-8 become U+FFFD. A malformed escape is SC_EINVAL with TorchServe's text in

@@ -4,7 +4,7 @@
  * Pure arithmetic: the caller owns the clock and the timers, so every rule can be
  * tested without waiting. Not thread-safe; one object belongs to one worker slot.
  *
- * The delays are TorchServe's (workers-and-handlers, "Retry and back-off"): operators
+ * The delays are TorchServe's (docs/contract.md §9): operators
  * have alarms tuned to them. One rule is added: a worker that had been loaded for
  * SC_BACKOFF_SETTLED_MS when it died is started again at once, since one death after good service
  * says nothing about the next start; what fails after that follows the table from its beginning.

@@ -1,4 +1,4 @@
-"""Predictions and /ping over HTTP: methods, paths, bodies, headers, errors (http-and-grpc-api §2, §4)."""
+"""Predictions and /ping over HTTP: methods, paths, bodies, headers, errors (docs/contract.md §2, §4)."""
 import threading
 import time
 
