@@ -97,8 +97,8 @@ def over_http(torch, size, a):
     """One text a request, 32 connections, against Transformers in its own process on texts in batches of 32."""
     rng = random.Random(5)
     folder = str(MODELS / size)
-    mixed = [text_of(rng, 150 if i % 16 == 15 else 5 + rng.randrange(36)) for i in range(64)]
-    loads = {"all of 16 tokens": ([text_of(rng, 16) for _ in range(64)], ("longest",), 1.0),
+    mixed = [text_of(rng, 150 if i % 16 == 15 else 5 + rng.randrange(36)) for i in range(32)]
+    loads = {"all of 16 tokens": ([text_of(rng, 16) for _ in range(32)], ("longest",), 1.0),
              "all of 128 tokens": ([text_of(rng, 128) for _ in range(32)], ("longest",), 1.0),
              "mixed, 5–40 tokens, one in 16 of 150": (mixed, (150, "longest"), 3.0)}
     rows = []
