@@ -285,10 +285,11 @@ int sc_cli_frontend(void)
     };
     f.app.engine = sc_engine_new(&spec);
     sc_loops_run(f.loops);
+    sc_loops_del(
+        f.loops); /* runs what loops posted to each other at the end: the engine must still be there */
     sc_engine_del(f.app.engine);
     sc_app_free(&f.app);
     sc_metrics_del(f.app.metrics);
-    sc_loops_del(f.loops);
     sc_log(SC_LOG_INFO, "Model server stopped.");
     sc_log_close();
     sc_settings_free(&f.settings);

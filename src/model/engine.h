@@ -40,7 +40,7 @@ struct sc_engine_spec {
 struct sc_engine *sc_engine_new(const struct sc_engine_spec *spec);
 /* Stops the timers and closes everything; before sc_loops_stop. Loop 0. */
 void sc_engine_close(struct sc_engine *e);
-/* After sc_loops_run has returned. */
+/* After sc_loops_del: until then loops may have posted to each other. */
 void sc_engine_del(struct sc_engine *e);
 
 /* True until sc_engine_started was called in this or an earlier frontend's life: load what the settings name.

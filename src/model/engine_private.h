@@ -6,8 +6,12 @@
  *   shard.c     queue of one version on one loop, dispatch to channels, completions
  *   replay.c    what happens to requests when their worker dies or hangs; quarantine
  *   plane.c     per-loop state: catalog, hooks, tick
- *   worker.c    worker slots of a version: start, attach, states, death
- *   registry.c  models and versions: register, scale, default, unregister, journal
+ *   worker.c    worker slots of a version: start, stop, states
+ *   attachment.c  the shared memory of one life of a worker
+ *   watch.c     time limits of batches, loads and quarantine
+ *   registry.c  models and versions: register, scale, default, unregister
+ *   record.c    the journal
+ *   view.c      what is told of models and workers
  *   line.c      messages to and from the supervisor
  */
 #ifndef SC_MODEL_ENGINE_PRIVATE_H
@@ -210,9 +214,14 @@ struct sc_engine {
     struct sc_line_out *out, **out_tail;
     size_t out_n;
     uint32_t states_due; /* SLOT_STATE messages of the welcome not yet seen */
-    bool welcomed, restored;
+    bool welcomed, restored, closed;
     bool started; /* the journal says so */
 };
+
+static inline struct sc_loop *sc_engine_loop(struct sc_engine *e, unsigned i)
+{
+    return sc_loops_at(e->spec.loops, i);
+}
 
 /* Counts on the shard's loop. */
 static inline void sc_shard_count(struct sc_shard *s, unsigned metric, int64_t n)
@@ -255,6 +264,7 @@ void sc_replay_no_quarantine(struct sc_shard *s);
 /* plane.c */
 void sc_plane_init(struct sc_engine *e, unsigned i);
 void sc_plane_close(struct sc_plane *p);
+void sc_plane_catalog_free(struct sc_plane *p);
 /* Runs fn(a, b) on a loop soon. */
 void sc_engine_call(struct sc_loop *l, void (*fn)(void *a, void *b), void *a, void *b);
 
@@ -262,18 +272,37 @@ void sc_engine_call(struct sc_loop *l, void (*fn)(void *a, void *b), void *a, vo
 /* NULL: SC_SLOTS_MAX workers run already. */
 struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool quarantine);
 void sc_worker_stop(struct sc_worker *w, bool drain);
+/* Frees it (off its list) when the frontend ends. */
+void sc_worker_del(struct sc_worker *w);
 void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc_span tag,
                      struct sc_span text);
-void sc_workers_tick(struct sc_engine *e);
+/* SLOT_STOP or SLOT_KILL. */
+void sc_worker_order(struct sc_engine *e, uint16_t type, uint32_t slot, uint64_t life);
 void sc_workers_reconcile(struct sc_version *v);
+
+/* attachment.c */
+/* Shared memory for the worker's present life, sent to it. */
+int sc_attachment_open(struct sc_worker *w);
+/* The worker is loaded: every loop may use it. */
+void sc_attachment_use(struct sc_attachment *att);
+/* The worker is dead: its running pages are read, its requests go back. */
+void sc_attachment_let_go(struct sc_worker *w);
+/* Adds what its lanes have done since to the metrics. */
+void sc_attachment_count(struct sc_attachment *att);
 /* Called through sc_engine_call. A loop has let go of a dead worker's attachment (link NULL), or its link is
  * drained (link not NULL). */
 void sc_attachment_acked(void *attachment, void *link);
 void sc_attachment_kill(void *attachment, void *unused);
 
+/* watch.c */
+void sc_workers_tick(struct sc_engine *e);
+
 /* registry.c */
 struct sc_version *sc_registry_find(struct sc_engine *e, struct sc_span name, struct sc_span version);
-void sc_registry_restore(struct sc_engine *e);
+struct sc_model *sc_registry_model(struct sc_engine *e, struct sc_span name, unsigned *at);
+struct sc_version *sc_model_version(struct sc_model *m, struct sc_span version);
+/* Adds the version without starting anything. */
+int sc_registry_add(struct sc_engine *e, const struct sc_model_spec *spec, struct sc_version **out);
 void sc_registry_publish(struct sc_engine *e);
 void sc_registry_health(struct sc_engine *e);
 /* Tells those who wait for this version's workers. rc 0 only when enough are loaded. */
@@ -282,6 +311,10 @@ void sc_registry_worker_gone(struct sc_version *v);
 void sc_registry_shard_closed(void *version, void *unused); /* through sc_engine_call */
 void sc_registry_tick(struct sc_engine *e);
 void sc_registry_free(struct sc_engine *e);
+
+/* record.c */
+void sc_record_all(struct sc_engine *e);
+void sc_record_restore(struct sc_engine *e);
 
 /* line.c */
 void sc_line_send(struct sc_engine *e, uint16_t type, struct sc_span a, struct sc_span b, const int *fds,

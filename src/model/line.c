@@ -60,6 +60,8 @@ static void flush_out(struct sc_engine *e)
 void sc_line_send(struct sc_engine *e, uint16_t type, struct sc_span a, struct sc_span b, const int *fds,
                   unsigned nfds)
 {
+    if (e->closed)
+        return; /* the supervisor ends the workers of a frontend that has ended */
     int rc = e->out ? SC_AGAIN : sc_ctl_send(e->spec.control, type, a, b, fds, nfds);
     if (rc != SC_AGAIN) {
         if (rc < 0)
@@ -117,7 +119,7 @@ static void welcome(struct sc_engine *e, struct sc_ctl_message *m)
         e->spec.on_lost(e->spec.ctx);
         return;
     }
-    sc_registry_restore(e);
+    sc_record_restore(e);
     if (e->states_due == 0)
         restored(e);
 }
@@ -187,6 +189,7 @@ static void close_plane(void *plane, void *unused)
 
 void sc_engine_close(struct sc_engine *e)
 {
+    e->closed = true;
     uv_close((uv_handle_t *)&e->line, NULL);
     for (unsigned i = 0; i < e->nloops; i++)
         sc_engine_call(sc_loops_at(e->spec.loops, i), close_plane, &e->planes[i], NULL);
@@ -194,8 +197,10 @@ void sc_engine_close(struct sc_engine *e)
 
 void sc_engine_del(struct sc_engine *e)
 {
-    for (unsigned i = 0; i < e->nloops; i++)
+    for (unsigned i = 0; i < e->nloops; i++) {
         sc_plane_jobs_free(&e->planes[i]);
+        sc_plane_catalog_free(&e->planes[i]); /* one may have come late */
+    }
     sc_registry_free(e);
     while (e->out)
         drop_out(e);

@@ -89,6 +89,11 @@ void sc_plane_close(struct sc_plane *p)
         struct sc_link *k = p->links;
         sc_link_detach(k);
     }
+    sc_plane_catalog_free(p);
+}
+
+void sc_plane_catalog_free(struct sc_plane *p)
+{
     catalog_put(p->catalog);
     p->catalog = NULL;
 }

@@ -1,5 +1,6 @@
 /*
- * Models and versions: register, scale, default, unregister; the journal; health. Loop 0.
+ * Models and versions: register, scale, default, unregister; health. Loop 0. (record.c: the journal;
+ * view.c: what is told of them.)
  *
  * Each change is written to the journal before it is answered, so that the next frontend
  * continues with it. The loops see changes as a new catalog.
@@ -11,13 +12,10 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "model/engine_private.h"
 
-enum { REC_REGISTER = 1, REC_DEFAULT, REC_STARTED };
-
-static struct sc_model *find_model(struct sc_engine *e, struct sc_span name, unsigned *at)
+struct sc_model *sc_registry_model(struct sc_engine *e, struct sc_span name, unsigned *at)
 {
     unsigned low = 0, high = e->nmodels;
     while (low < high) {
@@ -34,7 +32,7 @@ static struct sc_model *find_model(struct sc_engine *e, struct sc_span name, uns
     return low < e->nmodels && sc_span_eq(name, sc_span_str(e->models[low]->name)) ? e->models[low] : NULL;
 }
 
-static struct sc_version *find_version(struct sc_model *m, struct sc_span version)
+struct sc_version *sc_model_version(struct sc_model *m, struct sc_span version)
 {
     if (!version.p)
         return m->def;
@@ -47,10 +45,10 @@ static struct sc_version *find_version(struct sc_model *m, struct sc_span versio
 static int find(struct sc_engine *e, struct sc_span name, struct sc_span version, struct sc_model **m,
                 struct sc_version **v)
 {
-    *m = find_model(e, name, NULL);
+    *m = sc_registry_model(e, name, NULL);
     if (!*m)
         return SC_ENOTFOUND;
-    *v = find_version(*m, version);
+    *v = sc_model_version(*m, version);
     if (*v && !(*v)->unregistering)
         return 0;
     for (unsigned i = 0; i < (*m)->nversions; i++)
@@ -119,62 +117,6 @@ void sc_registry_health(struct sc_engine *e)
     atomic_store(&e->healthy, healthy);
 }
 
-/* ---- journal -------------------------------------------------------------------------------------- */
-
-static void write_version(struct sc_journal *j, const struct sc_version *v, struct sc_buf *b, int *rc)
-{
-    sc_buf_clear(b);
-    sc_spec_write(&v->spec, b);
-    if (*rc == 0)
-        *rc = b->failed ? b->failed : sc_journal_append(j, REC_REGISTER, sc_buf_view(b));
-}
-
-static void write_default(struct sc_journal *j, const struct sc_version *v, struct sc_buf *b, int *rc)
-{
-    sc_buf_clear(b);
-    sc_buf_printf(b, "%s\n%s", v->spec.name, v->spec.version);
-    if (*rc == 0)
-        *rc = sc_journal_append(j, REC_DEFAULT, sc_buf_view(b));
-}
-
-/* The journal holds what is: small, rarely written, and so never in need of merging. */
-static void journal_all(struct sc_engine *e)
-{
-    struct sc_buf b;
-    sc_buf_init(&b, 1 << 20);
-    int rc = sc_journal_compact_begin(e->journal);
-    if (rc == 0 && e->started)
-        rc = sc_journal_append(e->journal, REC_STARTED, sc_span(NULL, 0));
-    for (unsigned i = 0; i < e->nmodels; i++) {
-        struct sc_model *m = e->models[i];
-        for (unsigned k = 0; k < m->nversions; k++)
-            if (!m->versions[k]->unregistering)
-                write_version(e->journal, m->versions[k], &b, &rc);
-        if (m->def && !m->def->unregistering)
-            write_default(e->journal, m->def, &b, &rc);
-    }
-    if (rc == 0)
-        rc = sc_journal_compact_commit(e->journal);
-    if (rc < 0)
-        sc_log(SC_LOG_ERROR,
-               "the journal cannot be written (%s): models changed since would be lost with the frontend",
-               sc_strerror(rc));
-    sc_buf_free(&b);
-}
-
-bool sc_engine_fresh(const struct sc_engine *e)
-{
-    return !e->started;
-}
-
-void sc_engine_started(struct sc_engine *e)
-{
-    if (e->started)
-        return;
-    e->started = true;
-    journal_all(e);
-}
-
 /* ---- register -------------------------------------------------------------------------------------- */
 
 static int make_shards(struct sc_version *v)
@@ -213,7 +155,7 @@ static void version_free(struct sc_version *v)
         free(s);
     }
     while (!sc_list_empty(&v->workers))
-        free(SC_CONTAINER(sc_list_pop(&v->workers), struct sc_worker, node));
+        sc_worker_del(SC_CONTAINER(sc_list_pop(&v->workers), struct sc_worker, node));
     while (v->waiters) {
         struct sc_waiter *w = v->waiters;
         v->waiters = w->next;
@@ -241,12 +183,11 @@ static void wait_for_workers(struct sc_version *v, bool registering, sc_engine_d
     v->waiters = w;
 }
 
-/* Adds the version without starting anything. */
-static int add_version(struct sc_engine *e, const struct sc_model_spec *spec, struct sc_version **out)
+int sc_registry_add(struct sc_engine *e, const struct sc_model_spec *spec, struct sc_version **out)
 {
     unsigned at;
-    struct sc_model *m = find_model(e, sc_span_str(spec->name), &at);
-    if (m && find_version(m, sc_span_str(spec->version)))
+    struct sc_model *m = sc_registry_model(e, sc_span_str(spec->name), &at);
+    if (m && sc_model_version(m, sc_span_str(spec->version)))
         return SC_EEXIST;
     if (!m && e->nmodels >= SC_MODELS_MAX)
         return SC_ELIMIT;
@@ -286,10 +227,10 @@ static int add_version(struct sc_engine *e, const struct sc_model_spec *spec, st
 int sc_engine_register(struct sc_engine *e, const struct sc_model_spec *spec, sc_engine_done done, void *arg)
 {
     struct sc_version *v;
-    int rc = add_version(e, spec, &v);
+    int rc = sc_registry_add(e, spec, &v);
     if (rc < 0)
         return rc;
-    journal_all(e);
+    sc_record_all(e);
     sc_registry_publish(e);
     if (spec->min_workers > 0)
         wait_for_workers(v, true, done, arg);
@@ -364,7 +305,7 @@ int sc_engine_scale(struct sc_engine *e, struct sc_span name, struct sc_span ver
         return rc;
     v->spec.min_workers = min_workers;
     v->spec.max_workers = max_workers;
-    journal_all(e);
+    sc_record_all(e);
     wait_for_workers(v, false, done, arg);
     sc_workers_reconcile(v);
     sc_registry_workers_changed(v, 0, "");
@@ -380,7 +321,7 @@ int sc_engine_set_default(struct sc_engine *e, struct sc_span name, struct sc_sp
     if (rc < 0)
         return rc;
     m->def = v;
-    journal_all(e);
+    sc_record_all(e);
     sc_registry_publish(e);
     return 0;
 }
@@ -419,7 +360,7 @@ int sc_engine_unregister(struct sc_engine *e, struct sc_span name, struct sc_spa
 static void retire(struct sc_version *v, sc_engine_done done, void *arg)
 {
     struct sc_engine *e = v->engine;
-    struct sc_model *m = find_model(e, sc_span_str(v->spec.name), NULL);
+    struct sc_model *m = sc_registry_model(e, sc_span_str(v->spec.name), NULL);
     v->unregistering = true;
     v->gone_done = done;
     v->gone_arg = arg;
@@ -430,7 +371,7 @@ static void retire(struct sc_version *v, sc_engine_done done, void *arg)
             if (!m->versions[i]->unregistering)
                 m->def = m->versions[i];
     }
-    journal_all(e);
+    sc_record_all(e);
     sc_registry_publish(e);
     /* After the catalogs: nothing new comes. */
     for (unsigned i = 0; i < e->nloops; i++)
@@ -482,7 +423,7 @@ void sc_registry_worker_gone(struct sc_version *v)
     if (!v->unregistering || v->acks < e->nloops || v->attachments || !sc_list_empty(&v->workers))
         return;
     unsigned at;
-    struct sc_model *m = find_model(e, sc_span_str(v->spec.name), &at);
+    struct sc_model *m = sc_registry_model(e, sc_span_str(v->spec.name), &at);
     for (unsigned i = 0; m && i < m->nversions; i++)
         if (m->versions[i] == v) {
             memmove(m->versions + i, m->versions + i + 1, (m->nversions - i - 1) * sizeof *m->versions);
@@ -517,37 +458,6 @@ void sc_registry_tick(struct sc_engine *e)
         }
 }
 
-/* ---- restore
- * ----------------------------------------------------------------------------------------------- */
-
-void sc_registry_restore(struct sc_engine *e)
-{
-    uint64_t at = 0;
-    uint16_t type;
-    struct sc_span record;
-    int rc;
-    while ((rc = sc_journal_next(e->journal, &at, &type, &record)) == 1) {
-        struct sc_model_spec spec;
-        struct sc_version *v;
-        if (type == REC_STARTED) {
-            e->started = true;
-        } else if (type == REC_REGISTER && sc_spec_read(&spec, record) == 0) {
-            if (add_version(e, &spec, &v) < 0)
-                sc_log(SC_LOG_ERROR, "model %s version %s could not be restored", spec.name, spec.version);
-            sc_spec_free(&spec);
-        } else if (type == REC_DEFAULT) {
-            size_t n = sc_span_find(record, '\n');
-            struct sc_model *m = find_model(e, sc_span_sub(record, 0, n), NULL);
-            v = m ? find_version(m, sc_span_sub(record, n + 1, record.n)) : NULL;
-            if (v)
-                m->def = v;
-        }
-    }
-    if (rc < 0)
-        sc_log(SC_LOG_ERROR, "the journal is damaged: models behind the damage are lost");
-    sc_registry_publish(e);
-}
-
 void sc_registry_free(struct sc_engine *e)
 {
     for (unsigned i = 0; i < e->nmodels; i++) {
@@ -559,61 +469,4 @@ void sc_registry_free(struct sc_engine *e)
         free(m);
     }
     free(e->models);
-}
-
-/* ---- views
- * ---------------------------------------------------------------------------------------------------- */
-
-static int64_t rss_of(int pid)
-{
-    char path[64], room[256];
-    struct sc_buf text = {.p = room, .cap = sizeof room, .max = sizeof room};
-    uint64_t pages = 0;
-    snprintf(path, sizeof path, "/proc/%d/statm", pid);
-    if (pid <= 0 || sc_file_read(path, &text, NULL) < 0)
-        return 0;
-    /* "size resident ..." */
-    struct sc_span rest = sc_buf_view(&text);
-    rest = sc_span_sub(rest, sc_span_find(rest, ' ') + 1, rest.n);
-    if (!sc_span_u64(sc_span_sub(rest, 0, sc_span_find(rest, ' ')), INT64_MAX >> 16, &pages))
-        return 0;
-    return (int64_t)pages * sysconf(_SC_PAGESIZE);
-}
-
-static void view_version(struct sc_version *v, bool is_default,
-                         void (*fn)(void *, const struct sc_version_view *), void *arg)
-{
-    struct sc_worker_view workers[SC_LANES_MAX];
-    struct sc_version_view view = {.spec = &v->spec, .is_default = is_default, .workers = workers};
-    for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
-        struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
-        if (w->quarantine || w->stopping || w->draining)
-            continue;
-        int64_t rss = rss_of(w->pid);
-        for (unsigned i = 0; i < w->lanes && view.nworkers < SC_COUNT(workers); i++)
-            workers[view.nworkers++] = (struct sc_worker_view){.id = w->first_id + i,
-                                                               .started_ms = w->made_ms,
-                                                               .ready = w->loaded,
-                                                               .pid = w->pid,
-                                                               .rss = rss};
-    }
-    for (unsigned i = 0; i < v->engine->nloops; i++)
-        view.pending += atomic_load_explicit(&v->shards[i]->queued, memory_order_relaxed);
-    /* Native models are bounded by bytes: told in requests of the smallest block. */
-    uint64_t bytes = atomic_load_explicit(&v->bytes, memory_order_relaxed);
-    view.queue_free = bytes < SC_QUEUE_BYTES ? (SC_QUEUE_BYTES - bytes) / 4096 : 0;
-    fn(arg, &view);
-}
-
-void sc_engine_each(struct sc_engine *e, struct sc_span name,
-                    void (*fn)(void *arg, const struct sc_version_view *v), void *arg)
-{
-    for (unsigned i = 0; i < e->nmodels; i++) {
-        struct sc_model *m = e->models[i];
-        if (name.p && !sc_span_eq(name, sc_span_str(m->name)))
-            continue;
-        for (unsigned k = 0; k < m->nversions; k++)
-            if (!m->versions[k]->unregistering)
-                view_version(m->versions[k], m->versions[k] == m->def, fn, arg);
-    }
 }

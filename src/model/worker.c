@@ -1,5 +1,6 @@
 /*
- * Worker processes of a version: slots, attachments, states. Loop 0.
+ * Worker processes of a version: slots and states. Loop 0. (attachment.c: their shared memory; watch.c: their
+ * time limits.)
  *
  * The supervisor keeps a process running per slot and says what becomes of it; this side makes the
  * shared memory of each life, attaches it, tells the loops when it may be used, and collects their
@@ -22,13 +23,6 @@
 
 /* Credit of a model whose requests have no cost: enough to keep the rings busy between two wake-ups. */
 #define PLAIN_CREDIT 512
-/* How long a quarantine worker without suspects is kept. */
-#define QUARANTINE_IDLE_NS (10 * INT64_C(1000000000))
-
-static struct sc_loop *loop_at(struct sc_engine *e, unsigned i)
-{
-    return sc_loops_at(e->spec.loops, i);
-}
 
 /* ---- starting ----------------------------------------------------------------------------- */
 
@@ -136,7 +130,7 @@ struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool qua
     return w;
 }
 
-static void send_slot(struct sc_engine *e, uint16_t type, uint32_t slot, uint64_t life)
+void sc_worker_order(struct sc_engine *e, uint16_t type, uint32_t slot, uint64_t life)
 {
     struct sc_ctl_slot s = {.slot = slot, .life = life};
     sc_line_send(e, type, sc_span(&s, sizeof s), sc_span(NULL, 0), NULL, 0);
@@ -151,7 +145,7 @@ static void drain_link(void *attachment, void *plane)
         k->draining = true;
         sc_link_poll(k);
     } else {
-        sc_engine_call(loop_at(p->engine, 0), sc_attachment_acked, att, att);
+        sc_engine_call(sc_engine_loop(p->engine, 0), sc_attachment_acked, att, att);
     }
 }
 
@@ -164,158 +158,11 @@ void sc_worker_stop(struct sc_worker *w, bool drain)
         w->draining = true;
         w->drained = 0;
         for (unsigned i = 0; i < e->nloops; i++)
-            sc_engine_call(loop_at(e, i), drain_link, w->att, &e->planes[i]);
+            sc_engine_call(sc_engine_loop(e, i), drain_link, w->att, &e->planes[i]);
         return;
     }
     w->stopping = true;
-    send_slot(e, SC_CTL_SLOT_STOP, w->slot, w->life);
-}
-
-/* ---- attachments --------------------------------------------------------------------------- */
-
-static void attachment_free(struct sc_attachment *att)
-{
-    att->version->attachments--;
-    for (unsigned i = 0; i < att->nloops; i++)
-        if (att->chans[i])
-            sc_chan_del(att->chans[i]);
-    if (att->board)
-        sc_board_del(att->board);
-    free(att->running);
-    free(att);
-}
-
-static struct sc_worker *worker_of(struct sc_attachment *att)
-{
-    struct sc_version *v = att->version;
-    for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
-        struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
-        if (w->att == att)
-            return w;
-    }
-    return NULL;
-}
-
-void sc_attachment_kill(void *attachment, void *unused)
-{
-    struct sc_attachment *att = attachment;
-    (void)unused;
-    struct sc_worker *w = worker_of(att);
-    if (w)
-        send_slot(w->version->engine, SC_CTL_SLOT_KILL, w->slot, w->life);
-}
-
-void sc_attachment_acked(void *attachment, void *link)
-{
-    struct sc_attachment *att = attachment;
-    if (link) { /* a loop's link is drained */
-        struct sc_worker *w = worker_of(att);
-        if (w && w->draining && ++w->drained == att->nloops)
-            sc_worker_stop(w, false);
-        return;
-    }
-    if (++att->acks < att->nloops)
-        return;
-    struct sc_version *v = att->version;
-    attachment_free(att);
-    sc_registry_worker_gone(v);
-}
-
-static void link_up(void *attachment, void *plane)
-{
-    sc_link_up(plane, attachment);
-}
-static void worker_gone(void *attachment, void *plane)
-{
-    sc_replay_worker_gone(plane, attachment);
-}
-
-/* Shared memory for this life, sent to the worker. */
-static int attach(struct sc_worker *w)
-{
-    struct sc_version *v = w->version;
-    struct sc_engine *e = v->engine;
-    struct sc_attachment *att = sc_alloc(sizeof *att);
-    int fds[SC_CTL_FDS];
-    unsigned n = SC_BOARD_FDS;
-    att->version = v;
-    v->attachments++;
-    att->life = w->life;
-    att->slot = w->slot;
-    att->quarantine = w->quarantine;
-    att->nloops = e->nloops;
-    if (sc_board_new(&att->board, w->lanes, e->epoch) < 0)
-        goto fail;
-    sc_board_fds(att->board, fds);
-    for (unsigned i = 0; i < e->nloops; i++, n += SC_CHAN_FDS) {
-        struct sc_shard *s = v->shards[i];
-        struct sc_chan_spec spec = {
-            .board = att->board,
-            .request_fd = s->arena_fd,
-            .request_bytes = s->arena.size,
-            .response_bytes = SC_ARENA_BYTES,
-            .max_response = e->spec.settings->max_response_size,
-            .epoch = e->epoch,
-        };
-        if (sc_chan_new(&att->chans[i], &spec) < 0)
-            goto fail;
-        sc_chan_fds(att->chans[i], fds + n);
-    }
-    struct sc_ctl_attach a = {.slot = w->slot, .channels = e->nloops, .life = w->life, .epoch = e->epoch};
-    sc_line_send(e, SC_CTL_ATTACH, sc_span(&a, sizeof a), sc_span(NULL, 0), fds, n);
-    w->att = att;
-    return 0;
-fail:
-    sc_log(SC_LOG_ERROR, "model %s: no shared memory for a worker (limits on memory or descriptors?)",
-           v->spec.name);
-    attachment_free(att);
-    return SC_ESYS;
-}
-
-/* A worker's count is only ever seen to grow: it is not trusted to do anything else. */
-static void count_work(struct sc_attachment *att)
-{
-    uint64_t batches, requests;
-    sc_board_work(att->board, &batches, &requests);
-    if (batches < att->batches || requests < att->requests)
-        return;
-    sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHES, (int64_t)(batches - att->batches));
-    sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHED, (int64_t)(requests - att->requests));
-    att->batches = batches;
-    att->requests = requests;
-}
-
-static void let_go(struct sc_worker *w)
-{
-    struct sc_attachment *att = w->att;
-    struct sc_engine *e = w->version->engine;
-    if (!att)
-        return;
-    w->att = NULL;
-    count_work(att);
-    if (!w->loaded) { /* no loop knows it */
-        attachment_free(att);
-        return;
-    }
-    /* The dead worker's pages: exact now. */
-    struct sc_running *page = sc_alloc(sizeof *page);
-    for (uint32_t lane = 0; lane < sc_board_lanes(att->board); lane++) {
-        sc_board_running(att->board, lane, page);
-        if (!page->since_ns || !page->n)
-            continue;
-        att->running = sc_realloc_array(att->running, att->nrunning + page->n, sizeof *att->running);
-        memcpy(att->running + att->nrunning, page->ids, page->n * sizeof *page->ids);
-        att->nrunning += page->n;
-    }
-    free(page);
-    for (size_t i = 1; i < att->nrunning; i++) /* nearly sorted, and short */
-        for (size_t k = i; k && att->running[k - 1] > att->running[k]; k--) {
-            uint64_t t = att->running[k];
-            att->running[k] = att->running[k - 1];
-            att->running[k - 1] = t;
-        }
-    for (unsigned i = 0; i < e->nloops; i++)
-        sc_engine_call(loop_at(e, i), worker_gone, att, &e->planes[i]);
+    sc_worker_order(e, SC_CTL_SLOT_STOP, w->slot, w->life);
 }
 
 /* ---- states ----------------------------------------------------------------------------------- */
@@ -345,8 +192,7 @@ static void loaded(struct sc_worker *w, struct sc_span text)
     w->load_deadline_ns = 0;
     w->failure[0] = '\0';
     read_facts(w->att, w->lanes, text);
-    for (unsigned i = 0; i < e->nloops; i++)
-        sc_engine_call(loop_at(e, i), link_up, w->att, &e->planes[i]);
+    sc_attachment_use(w->att);
     if (w->quarantine) {
         v->quarantine_idle_ns = sc_clock_ns();
         return;
@@ -385,7 +231,7 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
     struct sc_version *v = w->version;
     char how[64];
     bool was_loaded = w->loaded;
-    let_go(w);
+    sc_attachment_let_go(w);
     w->loaded = false;
     w->load_deadline_ns = 0;
     w->pid = -1;
@@ -413,7 +259,7 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
                w->first_id, (long long)s->delay_ms);
     if (w->quarantine && w->given_up) {
         for (unsigned i = 0; i < v->engine->nloops; i++)
-            sc_engine_call(loop_at(v->engine, i), no_quarantine, v->shards[i], NULL);
+            sc_engine_call(sc_engine_loop(v->engine, i), no_quarantine, v->shards[i], NULL);
         sc_worker_stop(w, false);
     }
     if (!w->quarantine && w->given_up && !worker_hoped_for(v))
@@ -425,7 +271,7 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
 static void gone(struct sc_worker *w)
 {
     struct sc_version *v = w->version;
-    let_go(w);
+    sc_attachment_let_go(w);
     sc_list_remove(&w->node);
     free(w);
     sc_registry_worker_gone(v);
@@ -465,7 +311,7 @@ static struct sc_worker *adopt(struct sc_engine *e, uint32_t slot, struct sc_spa
     if (!v || !sc_span_u64(next_field(&tag), SC_LANES_MAX, &lanes) || !lanes ||
         !sc_span_u64(next_field(&tag), UINT32_MAX / 2, &first_id) ||
         !sc_span_u64(next_field(&tag), INT64_MAX, &made_ms)) {
-        send_slot(e, SC_CTL_SLOT_STOP, slot, 0); /* its model was unregistered while nobody listened */
+        sc_worker_order(e, SC_CTL_SLOT_STOP, slot, 0); /* its model was unregistered while nobody listened */
         return NULL;
     }
     struct sc_worker *w = make_worker(v, (unsigned)lanes, sc_span_eq(kind, SC_SPAN("quarantine")));
@@ -498,10 +344,10 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
     case SC_SLOT_LOADED:
         w->pid = s->pid;
         if (new_life || !w->att) {
-            let_go(w);
+            sc_attachment_let_go(w);
             w->loaded = false;
-            if (attach(w) < 0)
-                send_slot(e, SC_CTL_SLOT_KILL, w->slot, w->life);
+            if (sc_attachment_open(w) < 0)
+                sc_worker_order(e, SC_CTL_SLOT_KILL, w->slot, w->life);
         }
         if (s->state == SC_SLOT_LOADED)
             loaded(w, text);
@@ -511,94 +357,6 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
     case SC_SLOT_GONE: gone(w); break;
     }
     sc_registry_health(e);
-}
-
-/* ---- time ---------------------------------------------------------------------------------------- */
-
-struct hung {
-    struct sc_attachment *att;
-    size_t n;
-    uint64_t ids[SC_LANE_RUNNING_MAX];
-};
-
-static void tell_hung(void *copy, void *plane)
-{
-    struct hung *h = copy;
-    sc_replay_hung(plane, h->att, h->ids, h->n);
-    free(h);
-}
-
-/* Answers what has been computed for longer than responseTimeout, and has the worker replaced. */
-static void look_for_hang(struct sc_worker *w, int64_t now)
-{
-    struct sc_engine *e = w->version->engine;
-    int64_t limit = (int64_t)w->version->spec.response_timeout * 1000000000;
-    static struct sc_running page;
-    if (!w->att || !w->loaded || limit <= 0 || atomic_load(&w->att->kill_asked))
-        return;
-    for (uint32_t lane = 0; lane < sc_board_lanes(w->att->board); lane++) {
-        sc_board_running(w->att->board, lane, &page);
-        if (!page.since_ns || !page.n || now - page.since_ns < limit)
-            continue;
-        sc_log(SC_LOG_ERROR, "model %s: a worker did not respond in %d s (responseTimeout) and is replaced",
-               w->version->spec.name, w->version->spec.response_timeout);
-        atomic_store(&w->att->kill_asked, true);
-        for (unsigned i = 0; i < e->nloops; i++) {
-            struct hung *h = sc_alloc(sizeof *h);
-            h->att = w->att;
-            h->n = page.n;
-            memcpy(h->ids, page.ids, page.n * sizeof *page.ids);
-            sc_engine_call(loop_at(e, i), tell_hung, h, &e->planes[i]);
-        }
-        send_slot(e, SC_CTL_SLOT_KILL, w->slot, w->life);
-        return;
-    }
-}
-
-static void look_at_quarantine(struct sc_version *v, int64_t now)
-{
-    struct sc_worker *q = NULL;
-    size_t suspects = 0;
-    for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
-        struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
-        if (w->quarantine)
-            q = w;
-    }
-    for (unsigned i = 0; i < v->engine->nloops; i++)
-        suspects += atomic_load_explicit(&v->shards[i]->nsuspects, memory_order_relaxed);
-    bool busy = suspects || atomic_load(&v->quarantine_owner) >= 0;
-    if (busy)
-        v->quarantine_idle_ns = now;
-    if (suspects && !q) {
-        if (sc_worker_start(v, 1, true))
-            sc_log(SC_LOG_INFO, "model %s: a quarantine worker starts for %zu requests whose worker died",
-                   v->spec.name, suspects);
-    } else if (q && !busy && now - v->quarantine_idle_ns > QUARANTINE_IDLE_NS) {
-        sc_worker_stop(q, true); /* drained: a loop may be sending it a suspect right now */
-    }
-}
-
-void sc_workers_tick(struct sc_engine *e)
-{
-    int64_t now = sc_clock_ns();
-    for (unsigned i = 0; i < e->nmodels; i++)
-        for (unsigned k = 0; k < e->models[i]->nversions; k++) {
-            struct sc_version *v = e->models[i]->versions[k];
-            for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
-                struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
-                if (w->att)
-                    count_work(w->att);
-                look_for_hang(w, now);
-                if (w->load_deadline_ns && now > w->load_deadline_ns) {
-                    w->load_deadline_ns = 0;
-                    snprintf(w->failure, sizeof w->failure,
-                             "the model did not load within %d s (startupTimeout)", v->spec.startup_timeout);
-                    sc_log(SC_LOG_ERROR, "model %s: %s", v->spec.name, w->failure);
-                    send_slot(e, SC_CTL_SLOT_KILL, w->slot, w->life);
-                }
-            }
-            look_at_quarantine(v, now);
-        }
 }
 
 /* ---- wanted and had --------------------------------------------------------------------------------- */

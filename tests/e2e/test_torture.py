@@ -82,6 +82,7 @@ def settled(server, role, before, seconds=15):
 
 def crew_of(server, kill):
     crew = Crew()
+    killed = [500] if kill else []  # to who waits for the worker that was killed while it loaded
     manage = lambda method, path, *codes: expect(server.request(method, path, api="management", timeout=60), *codes)
 
     def come_and_go(rng):
@@ -106,7 +107,7 @@ def crew_of(server, kill):
 
     def resize(rng):
         n = rng.randrange(1, 5)
-        manage("PUT", f"/models/echo?min_worker={n}&max_worker={n}" + rng.choice(["", "&synchronous=true"]), 200, 202)
+        manage("PUT", f"/models/echo?min_worker={n}&max_worker={n}" + rng.choice(["", "&synchronous=true"]), 200, 202, *killed)
 
     def look(rng):
         manage("GET", "/models", 200)

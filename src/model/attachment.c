@@ -1,0 +1,168 @@
+/*
+ * The shared memory between one life of a worker and all loops: made here, announced to the loops, taken back
+ * when the worker is dead. Loop 0.
+ */
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "model/engine_private.h"
+
+static void attachment_free(struct sc_attachment *att)
+{
+    att->version->attachments--;
+    for (unsigned i = 0; i < att->nloops; i++)
+        if (att->chans[i])
+            sc_chan_del(att->chans[i]);
+    if (att->board)
+        sc_board_del(att->board);
+    free(att->running);
+    free(att);
+}
+
+void sc_worker_del(struct sc_worker *w)
+{
+    if (w->att && !w->loaded) /* else the loops let go of it, and the last one frees it */
+        attachment_free(w->att);
+    free(w);
+}
+
+static struct sc_worker *worker_of(struct sc_attachment *att)
+{
+    struct sc_version *v = att->version;
+    for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
+        struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
+        if (w->att == att)
+            return w;
+    }
+    return NULL;
+}
+
+void sc_attachment_kill(void *attachment, void *unused)
+{
+    struct sc_attachment *att = attachment;
+    (void)unused;
+    struct sc_worker *w = worker_of(att);
+    if (w)
+        sc_worker_order(w->version->engine, SC_CTL_SLOT_KILL, w->slot, w->life);
+}
+
+void sc_attachment_acked(void *attachment, void *link)
+{
+    struct sc_attachment *att = attachment;
+    if (link) { /* a loop's link is drained */
+        struct sc_worker *w = worker_of(att);
+        if (w && w->draining && ++w->drained == att->nloops)
+            sc_worker_stop(w, false);
+        return;
+    }
+    if (++att->acks < att->nloops)
+        return;
+    struct sc_version *v = att->version;
+    attachment_free(att);
+    sc_registry_worker_gone(v);
+}
+
+static void link_up(void *attachment, void *plane)
+{
+    sc_link_up(plane, attachment);
+}
+
+void sc_attachment_use(struct sc_attachment *att)
+{
+    struct sc_engine *e = att->version->engine;
+    for (unsigned i = 0; i < e->nloops; i++)
+        sc_engine_call(sc_engine_loop(e, i), link_up, att, &e->planes[i]);
+}
+
+static void worker_gone(void *attachment, void *plane)
+{
+    sc_replay_worker_gone(plane, attachment);
+}
+
+int sc_attachment_open(struct sc_worker *w)
+{
+    struct sc_version *v = w->version;
+    struct sc_engine *e = v->engine;
+    struct sc_attachment *att = sc_alloc(sizeof *att);
+    int fds[SC_CTL_FDS];
+    unsigned n = SC_BOARD_FDS;
+    att->version = v;
+    v->attachments++;
+    att->life = w->life;
+    att->slot = w->slot;
+    att->quarantine = w->quarantine;
+    att->nloops = e->nloops;
+    if (sc_board_new(&att->board, w->lanes, e->epoch) < 0)
+        goto fail;
+    sc_board_fds(att->board, fds);
+    for (unsigned i = 0; i < e->nloops; i++, n += SC_CHAN_FDS) {
+        struct sc_shard *s = v->shards[i];
+        struct sc_chan_spec spec = {
+            .board = att->board,
+            .request_fd = s->arena_fd,
+            .request_bytes = s->arena.size,
+            .response_bytes = SC_ARENA_BYTES,
+            .max_response = e->spec.settings->max_response_size,
+            .epoch = e->epoch,
+        };
+        if (sc_chan_new(&att->chans[i], &spec) < 0)
+            goto fail;
+        sc_chan_fds(att->chans[i], fds + n);
+    }
+    struct sc_ctl_attach a = {.slot = w->slot, .channels = e->nloops, .life = w->life, .epoch = e->epoch};
+    sc_line_send(e, SC_CTL_ATTACH, sc_span(&a, sizeof a), sc_span(NULL, 0), fds, n);
+    w->att = att;
+    return 0;
+fail:
+    sc_log(SC_LOG_ERROR, "model %s: no shared memory for a worker (limits on memory or descriptors?)",
+           v->spec.name);
+    attachment_free(att);
+    return SC_ESYS;
+}
+
+void sc_attachment_count(struct sc_attachment *att)
+{
+    uint64_t batches, requests;
+    sc_board_work(att->board, &batches, &requests);
+    /* A worker's count is only ever seen to grow: it is not trusted to do anything else. */
+    if (batches < att->batches || requests < att->requests)
+        return;
+    sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHES, (int64_t)(batches - att->batches));
+    sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHED, (int64_t)(requests - att->requests));
+    att->batches = batches;
+    att->requests = requests;
+}
+
+void sc_attachment_let_go(struct sc_worker *w)
+{
+    struct sc_attachment *att = w->att;
+    struct sc_engine *e = w->version->engine;
+    if (!att)
+        return;
+    w->att = NULL;
+    sc_attachment_count(att);
+    if (!w->loaded) { /* no loop knows it */
+        attachment_free(att);
+        return;
+    }
+    /* The dead worker's pages: exact now. */
+    struct sc_running *page = sc_alloc(sizeof *page);
+    for (uint32_t lane = 0; lane < sc_board_lanes(att->board); lane++) {
+        sc_board_running(att->board, lane, page);
+        if (!page->since_ns || !page->n)
+            continue;
+        att->running = sc_realloc_array(att->running, att->nrunning + page->n, sizeof *att->running);
+        memcpy(att->running + att->nrunning, page->ids, page->n * sizeof *page->ids);
+        att->nrunning += page->n;
+    }
+    free(page);
+    for (size_t i = 1; i < att->nrunning; i++) /* nearly sorted, and short */
+        for (size_t k = i; k && att->running[k - 1] > att->running[k]; k--) {
+            uint64_t t = att->running[k];
+            att->running[k] = att->running[k - 1];
+            att->running[k - 1] = t;
+        }
+    for (unsigned i = 0; i < e->nloops; i++)
+        sc_engine_call(sc_engine_loop(e, i), worker_gone, att, &e->planes[i]);
+}

@@ -1,0 +1,91 @@
+/*
+ * Models in the journal: what the next frontend must know when this one is dead. Loop 0.
+ *
+ * The journal holds what is, not what happened: it is small, rarely written, and rewritten whole at each
+ * change.
+ */
+#include "base/log.h"
+#include "model/engine_private.h"
+
+enum { REC_REGISTER = 1, REC_DEFAULT, REC_STARTED };
+
+static void write_version(struct sc_journal *j, const struct sc_version *v, struct sc_buf *b, int *rc)
+{
+    sc_buf_clear(b);
+    sc_spec_write(&v->spec, b);
+    if (*rc == 0)
+        *rc = b->failed ? b->failed : sc_journal_append(j, REC_REGISTER, sc_buf_view(b));
+}
+
+static void write_default(struct sc_journal *j, const struct sc_version *v, struct sc_buf *b, int *rc)
+{
+    sc_buf_clear(b);
+    sc_buf_printf(b, "%s\n%s", v->spec.name, v->spec.version);
+    if (*rc == 0)
+        *rc = sc_journal_append(j, REC_DEFAULT, sc_buf_view(b));
+}
+
+void sc_record_all(struct sc_engine *e)
+{
+    struct sc_buf b;
+    sc_buf_init(&b, 1 << 20);
+    int rc = sc_journal_compact_begin(e->journal);
+    if (rc == 0 && e->started)
+        rc = sc_journal_append(e->journal, REC_STARTED, sc_span(NULL, 0));
+    for (unsigned i = 0; i < e->nmodels; i++) {
+        struct sc_model *m = e->models[i];
+        for (unsigned k = 0; k < m->nversions; k++)
+            if (!m->versions[k]->unregistering)
+                write_version(e->journal, m->versions[k], &b, &rc);
+        if (m->def && !m->def->unregistering)
+            write_default(e->journal, m->def, &b, &rc);
+    }
+    if (rc == 0)
+        rc = sc_journal_compact_commit(e->journal);
+    if (rc < 0)
+        sc_log(SC_LOG_ERROR,
+               "the journal cannot be written (%s): models changed since would be lost with the frontend",
+               sc_strerror(rc));
+    sc_buf_free(&b);
+}
+
+bool sc_engine_fresh(const struct sc_engine *e)
+{
+    return !e->started;
+}
+
+void sc_engine_started(struct sc_engine *e)
+{
+    if (e->started)
+        return;
+    e->started = true;
+    sc_record_all(e);
+}
+
+void sc_record_restore(struct sc_engine *e)
+{
+    uint64_t at = 0;
+    uint16_t type;
+    struct sc_span record;
+    int rc;
+    while ((rc = sc_journal_next(e->journal, &at, &type, &record)) == 1) {
+        struct sc_model_spec spec;
+        struct sc_version *v;
+        if (type == REC_STARTED) {
+            e->started = true;
+        } else if (type == REC_REGISTER && sc_spec_read(&spec, record) == 0) {
+            if (sc_registry_add(e, &spec, &v) < 0)
+                sc_log(SC_LOG_ERROR, "model %s version %s could not be restored", spec.name, spec.version);
+            sc_spec_free(&spec);
+        } else if (type == REC_DEFAULT) {
+            size_t n = sc_span_find(record, '\n');
+            struct sc_model *m = sc_registry_model(e, sc_span_sub(record, 0, n), NULL);
+            v = m ? sc_model_version(m, sc_span_sub(record, n + 1, record.n)) : NULL;
+            if (v)
+                m->def = v;
+        }
+    }
+    if (rc < 0)
+        sc_log(SC_LOG_ERROR, "the journal is damaged: models behind the damage are lost");
+    sc_registry_publish(e);
+}

@@ -1,0 +1,60 @@
+/* What is told of models and workers to those who ask. Loop 0. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "model/engine_private.h"
+
+static int64_t rss_of(int pid)
+{
+    char path[64], room[256];
+    struct sc_buf text = {.p = room, .cap = sizeof room, .max = sizeof room};
+    uint64_t pages = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    if (pid <= 0 || sc_file_read(path, &text, NULL) < 0)
+        return 0;
+    /* "size resident ..." */
+    struct sc_span rest = sc_buf_view(&text);
+    rest = sc_span_sub(rest, sc_span_find(rest, ' ') + 1, rest.n);
+    if (!sc_span_u64(sc_span_sub(rest, 0, sc_span_find(rest, ' ')), INT64_MAX >> 16, &pages))
+        return 0;
+    return (int64_t)pages * sysconf(_SC_PAGESIZE);
+}
+
+static void view_version(struct sc_version *v, bool is_default,
+                         void (*fn)(void *, const struct sc_version_view *), void *arg)
+{
+    struct sc_worker_view workers[SC_LANES_MAX];
+    struct sc_version_view view = {.spec = &v->spec, .is_default = is_default, .workers = workers};
+    for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
+        struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
+        if (w->quarantine || w->stopping || w->draining)
+            continue;
+        int64_t rss = rss_of(w->pid);
+        for (unsigned i = 0; i < w->lanes && view.nworkers < SC_COUNT(workers); i++)
+            workers[view.nworkers++] = (struct sc_worker_view){.id = w->first_id + i,
+                                                               .started_ms = w->made_ms,
+                                                               .ready = w->loaded,
+                                                               .pid = w->pid,
+                                                               .rss = rss};
+    }
+    for (unsigned i = 0; i < v->engine->nloops; i++)
+        view.pending += atomic_load_explicit(&v->shards[i]->queued, memory_order_relaxed);
+    /* Native models are bounded by bytes: told in requests of the smallest block. */
+    uint64_t bytes = atomic_load_explicit(&v->bytes, memory_order_relaxed);
+    view.queue_free = bytes < SC_QUEUE_BYTES ? (SC_QUEUE_BYTES - bytes) / 4096 : 0;
+    fn(arg, &view);
+}
+
+void sc_engine_each(struct sc_engine *e, struct sc_span name,
+                    void (*fn)(void *arg, const struct sc_version_view *v), void *arg)
+{
+    for (unsigned i = 0; i < e->nmodels; i++) {
+        struct sc_model *m = e->models[i];
+        if (name.p && !sc_span_eq(name, sc_span_str(m->name)))
+            continue;
+        for (unsigned k = 0; k < m->nversions; k++)
+            if (!m->versions[k]->unregistering)
+                view_version(m->versions[k], m->versions[k] == m->def, fn, arg);
+    }
+}

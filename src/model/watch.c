@@ -1,0 +1,97 @@
+/* What must not take longer than it may: batches, loads, quarantine without suspects. Loop 0, on its tick. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "model/engine_private.h"
+
+/* How long a quarantine worker without suspects is kept. */
+#define QUARANTINE_IDLE_NS (10 * INT64_C(1000000000))
+
+struct hung {
+    struct sc_attachment *att;
+    size_t n;
+    uint64_t ids[SC_LANE_RUNNING_MAX];
+};
+
+static void tell_hung(void *copy, void *plane)
+{
+    struct hung *h = copy;
+    sc_replay_hung(plane, h->att, h->ids, h->n);
+    free(h);
+}
+
+/* Answers what has been computed for longer than responseTimeout, and has the worker replaced. */
+static void look_for_hang(struct sc_worker *w, int64_t now)
+{
+    struct sc_engine *e = w->version->engine;
+    int64_t limit = (int64_t)w->version->spec.response_timeout * 1000000000;
+    static struct sc_running page;
+    if (!w->att || !w->loaded || limit <= 0 || atomic_load(&w->att->kill_asked))
+        return;
+    for (uint32_t lane = 0; lane < sc_board_lanes(w->att->board); lane++) {
+        sc_board_running(w->att->board, lane, &page);
+        if (!page.since_ns || !page.n || now - page.since_ns < limit)
+            continue;
+        sc_log(SC_LOG_ERROR, "model %s: a worker did not respond in %d s (responseTimeout) and is replaced",
+               w->version->spec.name, w->version->spec.response_timeout);
+        atomic_store(&w->att->kill_asked, true);
+        for (unsigned i = 0; i < e->nloops; i++) {
+            struct hung *h = sc_alloc(sizeof *h);
+            h->att = w->att;
+            h->n = page.n;
+            memcpy(h->ids, page.ids, page.n * sizeof *page.ids);
+            sc_engine_call(sc_engine_loop(e, i), tell_hung, h, &e->planes[i]);
+        }
+        sc_worker_order(e, SC_CTL_SLOT_KILL, w->slot, w->life);
+        return;
+    }
+}
+
+static void look_at_quarantine(struct sc_version *v, int64_t now)
+{
+    struct sc_worker *q = NULL;
+    size_t suspects = 0;
+    for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
+        struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
+        if (w->quarantine)
+            q = w;
+    }
+    for (unsigned i = 0; i < v->engine->nloops; i++)
+        suspects += atomic_load_explicit(&v->shards[i]->nsuspects, memory_order_relaxed);
+    bool busy = suspects || atomic_load(&v->quarantine_owner) >= 0;
+    if (busy)
+        v->quarantine_idle_ns = now;
+    if (suspects && !q) {
+        if (sc_worker_start(v, 1, true))
+            sc_log(SC_LOG_INFO, "model %s: a quarantine worker starts for %zu requests whose worker died",
+                   v->spec.name, suspects);
+    } else if (q && !busy && now - v->quarantine_idle_ns > QUARANTINE_IDLE_NS) {
+        sc_worker_stop(q, true); /* drained: a loop may be sending it a suspect right now */
+    }
+}
+
+void sc_workers_tick(struct sc_engine *e)
+{
+    int64_t now = sc_clock_ns();
+    for (unsigned i = 0; i < e->nmodels; i++)
+        for (unsigned k = 0; k < e->models[i]->nversions; k++) {
+            struct sc_version *v = e->models[i]->versions[k];
+            for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
+                struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
+                if (w->att)
+                    sc_attachment_count(w->att);
+                look_for_hang(w, now);
+                if (w->load_deadline_ns && now > w->load_deadline_ns) {
+                    w->load_deadline_ns = 0;
+                    snprintf(w->failure, sizeof w->failure,
+                             "the model did not load within %d s (startupTimeout)", v->spec.startup_timeout);
+                    sc_log(SC_LOG_ERROR, "model %s: %s", v->spec.name, w->failure);
+                    sc_worker_order(e, SC_CTL_SLOT_KILL, w->slot, w->life);
+                }
+            }
+            look_at_quarantine(v, now);
+        }
+}
