@@ -184,7 +184,6 @@ static void read_facts(struct sc_attachment *att, unsigned lanes, struct sc_span
 static void loaded(struct sc_worker *w, struct sc_span text)
 {
     struct sc_version *v = w->version;
-    struct sc_engine *e = v->engine;
     if (!w->att || w->loaded)
         return;
     w->loaded = true;

@@ -1,0 +1,181 @@
+#include "api/describe.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "api/params.h"
+#include "proto/json_write.h"
+
+#define PAGE_MAX 100
+
+void sc_call_no_model(struct sc_call *c, int rc, struct sc_span name, struct sc_span version)
+{
+    if (rc == SC_ENOTFOUND)
+        sc_call_error(c, 404, "ModelNotFoundException", "Model not found: %.*s", SC_FMT(name));
+    else
+        sc_call_error(c, 404, "ModelVersionNotFoundException",
+                      "Model version: %.*s does not exist for model: %.*s", SC_FMT(version), SC_FMT(name));
+}
+
+static void sc_call_json(struct sc_call *c, struct sc_json_writer *w)
+{
+    c->raw = true;
+    c->media = SC_SPAN("application/json");
+    c->status = 200;
+    if (sc_json_write_finish(w) < 0)
+        c->out.failed = SC_ELIMIT;
+    sc_call_finish(c);
+}
+
+struct listing {
+    struct sc_json_writer *w;
+    int from, limit, at;
+};
+
+static void count_model(void *arg, const struct sc_version_view *v)
+{
+    *(int *)arg += v->is_default;
+}
+
+static void list_model(void *arg, const struct sc_version_view *v)
+{
+    struct listing *l = arg;
+    if (!v->is_default)
+        return;
+    if (l->at >= l->from && l->at - l->from < l->limit) {
+        sc_json_begin_object(l->w);
+        sc_json_put_str(l->w, "modelName", v->spec->name);
+        sc_json_put_str(l->w, "modelUrl", v->spec->url);
+        sc_json_end_object(l->w);
+    }
+    l->at++;
+}
+
+void sc_models_list(struct sc_call *c)
+{
+    struct sc_params p = {0};
+    if (sc_params_from_query(c, &p) == 0) {
+        int limit = sc_param_int(&p, "limit", PAGE_MAX), from = sc_param_int(&p, "next_page_token", 0),
+            total = 0;
+        struct sc_json_writer w;
+        struct sc_span all = {NULL, 0};
+        char token[16];
+        if (limit < 0 || limit > PAGE_MAX)
+            limit = PAGE_MAX;
+        from = SC_MAX(from, 0);
+        sc_engine_each(c->app->engine, all, count_model, &total);
+        sc_json_write_init(&w, &c->out, false);
+        sc_json_begin_object(&w);
+        if ((int64_t)from + limit <= total) {
+            snprintf(token, sizeof token, "%d", from + limit);
+            sc_json_put_str(&w, "nextPageToken", token);
+        }
+        sc_json_key(&w, "models");
+        sc_json_begin_array(&w);
+        struct listing l = {.w = &w, .from = from, .limit = limit};
+        sc_engine_each(c->app->engine, all, list_model, &l);
+        sc_json_end_array(&w);
+        sc_json_end_object(&w);
+        sc_call_json(c, &w);
+    }
+    sc_params_free(&p);
+}
+
+static void put_worker(struct sc_json_writer *w, const struct sc_worker_view *v)
+{
+    char text[64];
+    time_t seconds = (time_t)(v->started_ms / 1000);
+    struct tm t;
+    sc_json_begin_object(w);
+    snprintf(text, sizeof text, "%u", v->id);
+    sc_json_put_str(w, "id", text);
+    localtime_r(&seconds, &t); /* local time with a Z, as TorchServe writes it */
+    size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &t);
+    snprintf(text + n, sizeof text - n, ".%03dZ", (int)(v->started_ms % 1000));
+    sc_json_put_str(w, "startTime", text);
+    sc_json_put_str(w, "status", v->ready ? "READY" : "UNLOADING");
+    sc_json_put_int(w, "memoryUsage", v->rss);
+    sc_json_put_int(w, "pid", v->pid);
+    sc_json_put_bool(w, "gpu", false);
+    sc_json_put_str(w, "gpuUsage", "N/A");
+    sc_json_end_object(w);
+}
+
+static void put_version(struct sc_json_writer *w, const struct sc_version_view *v)
+{
+    const struct sc_model_spec *s = v->spec;
+    sc_json_begin_object(w);
+    sc_json_put_str(w, "modelName", s->name);
+    sc_json_put_str(w, "modelVersion", s->version);
+    sc_json_put_str(w, "modelUrl", s->url);
+    sc_json_put_str(w, "runtime", s->backend);
+    sc_json_put_int(w, "minWorkers", s->min_workers);
+    sc_json_put_int(w, "maxWorkers", s->max_workers);
+    sc_json_put_int(w, "batchSize", s->batch_size > 0 ? s->batch_size : SC_BATCH_SIZE_MAX);
+    sc_json_put_int(w, "maxBatchDelay", s->max_batch_delay);
+    sc_json_put_int(w, "responseTimeout", s->response_timeout);
+    sc_json_put_int(w, "startupTimeout", s->startup_timeout);
+    sc_json_put_int(w, "maxRetryTimeoutInSec", s->max_retry);
+    sc_json_put_int(w, "clientTimeoutInMills", 0);
+    sc_json_put_str(w, "parallelType", "");
+    sc_json_put_int(w, "parallelLevel", 0);
+    sc_json_put_str(w, "deviceType", "cpu");
+    sc_json_put_bool(w, "continuousBatching", false);
+    sc_json_put_bool(w, "useJobTicket", false);
+    sc_json_put_bool(w, "useVenv", false);
+    sc_json_put_bool(w, "stateful", false);
+    sc_json_put_int(w, "sequenceMaxIdleMSec", 0);
+    sc_json_put_int(w, "sequenceTimeoutMSec", 0);
+    sc_json_put_int(w, "maxNumSequence", 0);
+    sc_json_put_int(w, "maxSequenceJobQueueSize", 0);
+    sc_json_put_bool(w, "loadedAtStartup", s->at_startup);
+    sc_json_key(w, "workers");
+    sc_json_begin_array(w);
+    for (unsigned i = 0; i < v->nworkers; i++)
+        put_worker(w, &v->workers[i]);
+    sc_json_end_array(w);
+    sc_json_key(w, "jobQueueStatus");
+    sc_json_begin_object(w);
+    sc_json_put_int(w, "remainingCapacity", (int64_t)v->queue_free);
+    sc_json_put_int(w, "pendingRequests", (int64_t)v->pending);
+    sc_json_end_object(w);
+    sc_json_end_object(w);
+}
+
+struct description {
+    struct sc_json_writer *w;
+    struct sc_span version; /* NULL pointer: the default; "all": every one */
+    bool known, found;
+};
+
+static void describe_version(void *arg, const struct sc_version_view *v)
+{
+    struct description *d = arg;
+    d->known = true;
+    bool wanted = !d->version.p ? v->is_default
+                                : sc_span_eq(d->version, SC_SPAN("all")) ||
+                                      sc_span_eq(d->version, sc_span_str(v->spec->version));
+    if (wanted) {
+        d->found = true;
+        put_version(d->w, v);
+    }
+}
+
+struct sc_span sc_call_version(const struct sc_call *c)
+{
+    return c->path.n == 3 ? c->path.segments[2] : (struct sc_span){NULL, 0};
+}
+
+void sc_model_describe(struct sc_call *c)
+{
+    struct sc_json_writer w;
+    struct description d = {.w = &w, .version = sc_call_version(c)};
+    sc_json_write_init(&w, &c->out, false);
+    sc_json_begin_array(&w);
+    sc_engine_each(c->app->engine, c->path.segments[1], describe_version, &d);
+    sc_json_end_array(&w);
+    if (d.found)
+        sc_call_json(c, &w);
+    else
+        sc_call_no_model(c, d.known ? SC_EINVAL : SC_ENOTFOUND, c->path.segments[1], d.version);
+}

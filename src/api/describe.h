@@ -1,0 +1,15 @@
+/* GET /models and GET /models/{name}: what is loaded (docs/contract.md §6.1, §6.4). Loop 0. */
+#ifndef SC_API_DESCRIBE_H
+#define SC_API_DESCRIBE_H
+
+#include "api/app.h"
+
+/* Answer the call. */
+void sc_models_list(struct sc_call *c);
+void sc_model_describe(struct sc_call *c);
+/* 404 for what sc_engine_find and its kin returned. */
+void sc_call_no_model(struct sc_call *c, int rc, struct sc_span name, struct sc_span version);
+/* The third segment of /models/{name}/{version}; a NULL pointer if there is none. */
+struct sc_span sc_call_version(const struct sc_call *c);
+
+#endif
