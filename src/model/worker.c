@@ -78,6 +78,8 @@ static void send_start(struct sc_worker *w)
                (unsigned long long)e->spec.settings->max_response_size);
     if (e->spec.settings->log_dir)
         add_string(&strings, &start.envc, SC_ENV_LOG_DIR "=%s", e->spec.settings->log_dir);
+    add_string(&strings, &start.envc, SC_ENV_LOG_FORM "=%s%s", e->spec.settings->log_json ? "json " : "",
+               e->spec.settings->log_to_stdout ? "stdout" : "");
     for (unsigned i = 0; i < s->nextras; i++)
         add_string(&strings, &start.envc, SC_ENV_SETTING "%s=%s", s->extras[i].key, s->extras[i].value);
     if (strings.failed)
@@ -192,6 +194,9 @@ static void loaded(struct sc_worker *w, struct sc_span text)
     w->failure[0] = '\0';
     read_facts(w->att, w->lanes, text);
     sc_attachment_use(w->att);
+    char name[SC_MODEL_NAME_MAX + 96];
+    snprintf(name, sizeof name, "W-%u-%s_%s", w->first_id, v->spec.name, v->spec.version);
+    sc_metrics_worker_loaded(v->engine->spec.metrics, v->metrics, name, (double)(sc_wall_ms() - w->made_ms));
     if (w->quarantine) {
         v->quarantine_idle_ns = sc_clock_ns();
         return;

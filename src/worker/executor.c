@@ -151,7 +151,11 @@ int sc_executor_main(void)
     read_environment(&ex);
 
     const char *log_dir = getenv(SC_ENV_LOG_DIR);
-    struct sc_log_config log = {.dir = log_dir, .level = SC_LOG_INFO, .to_stdout = true};
+    const char *form = env_or(SC_ENV_LOG_FORM, "stdout");
+    struct sc_log_config log = {.dir = log_dir,
+                                .level = SC_LOG_INFO,
+                                .to_stdout = strstr(form, "stdout") != NULL,
+                                .json = strstr(form, "json") != NULL};
     if (sc_log_open(&log, &msg) < 0)
         fprintf(stderr, "%s\n", msg.text);
     char name[64];
