@@ -478,8 +478,14 @@ void sc_conn_run(struct sc_conn *c)
         ;
     c->running = false;
     if (c->fd < 0) {
-        if (c->handle_closed && !c->live)
+        /* The handle's end comes later in the loop: thousands that close at once must not hold blocks till
+         * then. */
+        if (c->live)
+            return;
+        if (c->handle_closed)
             destroy(c);
+        else
+            sc_conn_return(c);
         return;
     }
     if (c->state == SC_CONN_HEAD && c->pos == c->end)
