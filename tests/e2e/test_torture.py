@@ -118,7 +118,7 @@ def crew_of(server, kill):
 
     def murder(rng):
         for pid in server.pids("executor echo")[-1:]:
-            os.kill(pid, rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGABRT]))
+            os.kill(pid, rng.choice([signal.SIGKILL, signal.SIGTERM] if SANITIZED else [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT]))
 
     def suspects(rng):
         r = server.post("/predictions/f", data=rng.choice([b"crash", b"exit", b"fine", b"fine"]), timeout=60)
@@ -160,11 +160,11 @@ def test_churn_under_load(serve, tmp_path, kill):
 
 
 def forget_expected_reports(server, kill):
-    """A sanitizer reports the SIGABRT that we sent, and the crash of the faulty backend."""
+    """A sanitizer reports the crash of the faulty backend, which is wanted."""
     if kill:
         for report in server.folder.glob("sanitizer.*"):
             text = report.read_text(errors="replace")
-            if "backend_faulty.c" in text or "ABRT" in text:
+            if "backend_faulty.c" in text:
                 report.unlink()
 
 
