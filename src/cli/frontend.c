@@ -53,7 +53,7 @@ static void load_one(struct frontend *f, struct sc_span item)
     spec.min_workers = spec.max_workers = (int)SC_MIN(workers, (unsigned)SC_LANES_MAX);
     if (rc == 0 && name.p)
         snprintf(spec.name, sizeof spec.name, "%.*s", SC_FMT(name));
-    sc_log(SC_LOG_INFO, "Loading initial models: %s", spec.url ? spec.url : "");
+    sc_log(SC_LOG_INFO, "Loading initial models: %.*s", SC_FMT(item));
     if (rc == 0)
         rc = spec.url ? sc_spec_resolve(&spec, f->settings.model_store, &msg) : SC_ENOMEM;
     if (rc == 0) {

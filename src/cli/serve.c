@@ -283,9 +283,9 @@ static int supervise(const struct sc_settings *s, struct sc_span text, struct sc
     sc_log_thread_name("supervisor");
     sc_log(SC_LOG_INFO, "sconce " SCONCE_VERSION ", pid %d", (int)getpid());
     for (unsigned i = 0; i < plan.n; i++)
-        sc_log(SC_LOG_INFO, "%s%s%s on %s", plan.serves[i] & SC_SERVES_INFERENCE ? "inference " : "",
+        sc_log(SC_LOG_INFO, "%s%s%sAPI on %s", plan.serves[i] & SC_SERVES_INFERENCE ? "inference " : "",
                plan.serves[i] & SC_SERVES_MANAGEMENT ? "management " : "",
-               plan.serves[i] & SC_SERVES_METRICS ? "metrics" : "API", plan.address[i]);
+               plan.serves[i] & SC_SERVES_METRICS ? "metrics " : "", plan.address[i]);
     static char frontend_title[] = "sconce: frontend", frontend_role[] = "--role=frontend";
     char *argv[] = {frontend_title, frontend_role, NULL};
     struct sc_supervisor_spec spec = {

@@ -233,7 +233,7 @@ static bool worker_hoped_for(const struct sc_version *v)
 static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
 {
     struct sc_version *v = w->version;
-    char how[64];
+    char how[sizeof w->failure + 64];
     bool was_loaded = w->loaded;
     sc_attachment_let_go(w);
     w->loaded = false;
@@ -252,7 +252,8 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
         snprintf(how, sizeof how, "was ended by signal %d (%s)", WTERMSIG(s->wait_status),
                  strsignal(WTERMSIG(s->wait_status)));
     else
-        snprintf(how, sizeof how, "exited with status %d", WEXITSTATUS(s->wait_status));
+        snprintf(how, sizeof how, "exited with status %d%s%s", WEXITSTATUS(s->wait_status),
+                 w->failure[0] ? ": " : "", w->failure);
     w->given_up = s->delay_ms < 0;
     if (w->given_up)
         sc_log(SC_LOG_ERROR,
@@ -342,6 +343,7 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
     case SC_SLOT_STARTING:
         w->pid = s->pid;
         w->given_up = false;
+        w->failure[0] = '\0';
         w->load_deadline_ns = sc_clock_ns() + (int64_t)w->version->spec.startup_timeout * 1000000000;
         break;
     case SC_SLOT_CONNECTED:

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 
+import harness
 import pytest
 import requests
 from clients import Load
@@ -135,8 +136,11 @@ def crew_of(server, kill):
     return crew
 
 
-@pytest.mark.parametrize("kill", [False, True], ids=["calm", "deadly"])
-def test_churn_under_load(serve, tmp_path, kill):
+@pytest.mark.parametrize("kill,one_port", [(False, False), (True, False), (False, True)], ids=["calm", "deadly", "one_port"])
+def test_churn_under_load(serve, tmp_path, monkeypatch, kill, one_port):
+    if one_port:  # calls of the management API then come from every loop
+        [port] = harness.free_ports(1)
+        monkeypatch.setattr(harness, "free_ports", lambda n: [port] * n)
     store = tmp_path / "store"
     faulty(store, maxRetryTimeoutInSec=20)
     server = serve(models={"echo": "identity", "f": "f"}, store=store, config=LOOPS)
