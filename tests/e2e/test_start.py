@@ -61,7 +61,7 @@ def said(server, what):
 
 def test_a_model_that_is_not_there_is_named_and_the_others_are_served(serve):
     server = serve(models={"echo": "identity", "m": "/no/such/folder"})
-    assert "Failed to load model" in said(server, "m=/no/such/folder")
+    assert "m=/no/such/folder" in said(server, "Failed to load model")
     assert server.post("/predictions/echo", data=b"x").content == b"x"
     assert server.get("/predictions/m").status_code == 404
 
