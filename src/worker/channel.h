@@ -152,7 +152,8 @@ int sc_port_next(struct sc_port *p, struct sc_work *out) SC_MUST_USE;
 /* Unmaps what sc_port_next mapped for this work; call before the answer is sent. Any thread. */
 void sc_port_done(struct sc_port *p, struct sc_work *w);
 
-/* As on the host side: announce sleep; false if there is work. Then wait on the wake fd, then call awake. */
+/* As on the host side, by one thread at a time, which need not be the one in sc_port_next: announce sleep;
+ * false if there is work. Then wait on the wake fd, then call awake. */
 bool sc_port_sleep(struct sc_port *p) SC_MUST_USE;
 void sc_port_awake(struct sc_port *p);
 

@@ -274,11 +274,15 @@ void sc_port_done(struct sc_port *p, struct sc_work *w)
 bool sc_port_sleep(struct sc_port *p)
 {
     sc_sleep_announce(&p->board->worker_sleeps);
-    for (unsigned i = 0; i < p->channels; i++)
-        if (sc_ring_waiting(&p->ends[i].sub, &p->ends[i].shared->sub) != 0) {
+    /* The shared indices, not this side's cached ones: another thread may be in sc_port_next now. */
+    for (unsigned i = 0; i < p->channels; i++) {
+        struct sc_ring_shared *r = &p->ends[i].shared->sub;
+        if (atomic_load_explicit(&r->tail, memory_order_acquire) !=
+            atomic_load_explicit(&r->head, memory_order_relaxed)) {
             atomic_store_explicit(&p->board->worker_sleeps, 0, memory_order_relaxed);
             return false;
         }
+    }
     return true;
 }
 
