@@ -6,7 +6,7 @@ BUILD_PACKAGES='gcc libc6-dev cmake ninja-build pkgconf libuv1-dev libjansson-de
 # Not in Ubuntu 24.04: the encoder then has its plain kernels only.
 OPTIONAL_PACKAGES='libdnnl-dev'
 TEST_PACKAGES='libcmocka-dev python3 python3-venv shellcheck'
-BENCH_PACKAGES='python3 python3-venv wrk'
+BENCH_PACKAGES='python3 python3-venv wrk openjdk-17-jre-headless'
 
 installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 known() { [ -n "$(apt-cache show --no-all-versions "$1" 2>/dev/null)" ]; }

@@ -1,6 +1,7 @@
 /* The one program: subcommands for people, roles for the processes that it starts itself. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "cli/roles.h"
 #include "worker/executor.h"
@@ -17,13 +18,24 @@ static void usage(FILE *to)
           to);
 }
 
+/* What top and perf show: the program was started as /proc/self/exe. At most 15 characters. */
+static void name_process(const char *name)
+{
+    prctl(PR_SET_NAME, name);
+}
+
 int main(int argc, char **argv)
 {
     const char *command = argc > 1 ? argv[1] : "";
-    if (strcmp(command, "--role=frontend") == 0)
+    if (strcmp(command, "--role=frontend") == 0) {
+        name_process("sconce-frontend");
         return sc_cli_frontend();
-    if (strcmp(command, "--role=executor") == 0)
+    }
+    if (strcmp(command, "--role=executor") == 0) {
+        name_process("sconce-executor");
         return sc_executor_main();
+    }
+    name_process("sconce");
     if (strcmp(command, "serve") == 0 || strcmp(command, "--role=supervisor") == 0)
         return sc_cli_serve(argc, argv);
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {

@@ -259,16 +259,17 @@ static void log_line(int level, const char *line)
     sc_log_line(SC_LOGGER_SERVER, (enum sc_log_level)level, NULL, sc_span_str(line));
 }
 
-static int supervise(const struct sc_settings *s, struct sc_span text, struct sc_msg *msg)
+/* Paths of unix sockets are ours from the moment they are bound. */
+static void unlink_sockets(const struct sc_listen_plan *plan, unsigned n)
 {
-    struct sc_listen_plan plan;
-    int listeners[3];
-    sc_listen_plan(s, &plan);
-    for (unsigned i = 0; i < plan.n; i++) {
-        listeners[i] = sc_listen(sc_span_str(plan.address[i]), plan.default_port[i], msg);
-        if (listeners[i] < 0)
-            return listeners[i];
-    }
+    for (unsigned i = 0; i < n; i++)
+        if (strncmp(plan->address[i], "unix:", 5) == 0)
+            unlink(plan->address[i] + 5);
+}
+
+static int run_supervisor(const struct sc_settings *s, const struct sc_listen_plan *plan,
+                          const int *listeners, struct sc_span text, struct sc_msg *msg)
+{
     int fd = settings_file(text);
     if (fd < 0)
         return sc_fail(msg, SC_ESYS, "the settings cannot be handed to the frontend: %s", strerror(errno));
@@ -282,27 +283,43 @@ static int supervise(const struct sc_settings *s, struct sc_span text, struct sc
         return rc;
     sc_log_thread_name("supervisor");
     sc_log(SC_LOG_INFO, "sconce " SCONCE_VERSION ", pid %d", (int)getpid());
-    for (unsigned i = 0; i < plan.n; i++)
-        sc_log(SC_LOG_INFO, "%s%s%sAPI on %s", plan.serves[i] & SC_SERVES_INFERENCE ? "inference " : "",
-               plan.serves[i] & SC_SERVES_MANAGEMENT ? "management " : "",
-               plan.serves[i] & SC_SERVES_METRICS ? "metrics " : "", plan.address[i]);
+    for (unsigned i = 0; i < plan->n; i++)
+        sc_log(SC_LOG_INFO, "%s%s%sAPI on %s", plan->serves[i] & SC_SERVES_INFERENCE ? "inference " : "",
+               plan->serves[i] & SC_SERVES_MANAGEMENT ? "management " : "",
+               plan->serves[i] & SC_SERVES_METRICS ? "metrics " : "", plan->address[i]);
     static char frontend_title[] = "sconce: frontend", frontend_role[] = "--role=frontend";
     char *argv[] = {frontend_title, frontend_role, NULL};
     struct sc_supervisor_spec spec = {
         .exe = "/proc/self/exe",
         .frontend_argv = argv,
         .listeners = listeners,
-        .nlisteners = plan.n,
+        .nlisteners = plan->n,
         .settings_fd = fd,
         .drain_ms = s->drain_ms,
         .reopen_logs = sc_log_reopen,
         .log = log_line,
     };
     rc = sc_supervisor_run(&spec);
-    for (unsigned i = 0; i < plan.n; i++)
-        if (strncmp(plan.address[i], "unix:", 5) == 0)
-            unlink(plan.address[i] + 5);
     sc_log_close();
+    return rc;
+}
+
+static int supervise(const struct sc_settings *s, struct sc_span text, struct sc_msg *msg)
+{
+    struct sc_listen_plan plan;
+    int listeners[3], rc = 0;
+    unsigned n = 0;
+    sc_listen_plan(s, &plan);
+    while (rc == 0 && n < plan.n) {
+        listeners[n] = sc_listen(sc_span_str(plan.address[n]), plan.default_port[n], msg);
+        if (listeners[n] < 0)
+            rc = listeners[n];
+        else
+            n++;
+    }
+    if (rc == 0)
+        rc = run_supervisor(s, &plan, listeners, text, msg);
+    unlink_sockets(&plan, n);
     return rc;
 }
 

@@ -22,6 +22,9 @@ void sc_super_log(struct sc_super *s, int level, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
+    for (char *p = line; *p; p++)
+        if (*p == '\t' || *p == '\n') /* slot tags have fields */
+            *p = ' ';
     s->spec->log(level, line);
 }
 
