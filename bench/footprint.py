@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Time to healthy, resident memory, and what 10,000 idle connections cost."""
+"""Time to healthy, time to recover from a kill, resident memory, and what 10,000 idle connections cost."""
 import argparse
 import json
+import os
 import resource
+import signal
 import socket
 import time
 
@@ -35,6 +37,35 @@ def start_up(rounds):
                 time.sleep(0.0005)
             took.append((time.monotonic() - began) * 1e3)
             time.sleep(0.1)
+    return took
+
+
+def predicts(port):
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+            s.sendall(b"POST /predictions/echo HTTP/1.1\r\nhost: t\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi")
+            answer = b""
+            while more := s.recv(4096):
+                answer += more
+            return answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"hi")
+    except OSError:
+        return False
+
+
+def recovery(title, rounds):
+    """Milliseconds from kill -9 of a process to the next good prediction, each on a server of its own."""
+    took = []
+    for _ in range(rounds):
+        with Sconce(models={"echo": "identity"}, core=None) as server:
+            time.sleep(1.2)  # a worker that dies at once is started again later
+            [pid] = server.role(title)
+            os.kill(pid, signal.SIGKILL)
+            began = time.monotonic()
+            while not predicts(server.ports[0]):
+                if time.monotonic() - began > 20:
+                    die(f"no answer in 20 s\n{server.log.read_text()[-2000:]}")
+                time.sleep(0.0005)
+            took.append((time.monotonic() - began) * 1e3)
     return took
 
 
@@ -88,11 +119,12 @@ def main():
     p.add_argument("--json", action="store_true")
     a = p.parse_args()
     took = start_up(a.rounds)
+    frontend, executor = recovery("sconce: frontend", a.rounds), recovery("sconce: executor", a.rounds)
     rss, full, after = idle_connections(a.connections)
     both = rss["supervisor"] + rss["frontend"]
     grown = full - rss["frontend"]
     if a.json:
-        say(json.dumps({"start_ms": took, "rss": rss, "idle_bytes": grown, "after_bytes": after}))
+        say(json.dumps({"start_ms": took, "frontend_ms": frontend, "executor_ms": executor, "rss": rss, "idle_bytes": grown, "after_bytes": after}))
         return
 
     def goal(value, most, unit):
@@ -102,6 +134,10 @@ def main():
     write_section("footprint", "Footprint", table(["", "", "goal"], [
         [f"`sconce serve` without a model: start to the first healthy `/ping`, median of {a.rounds}",
          f"**{start:.0f} ms** ({min(took):.0f}–{max(took):.0f})", goal(start, 50, "ms")],
+        [f"kill -9 of the frontend to the next prediction, median of {a.rounds}",
+         f"**{median(frontend):.0f} ms** ({min(frontend):.0f}–{max(frontend):.0f})", goal(median(frontend), 200, "ms")],
+        [f"kill -9 of an executor (identity) to the next prediction, median of {a.rounds}",
+         f"**{median(executor):.0f} ms** ({min(executor):.0f}–{max(executor):.0f})", goal(median(executor), 700, "ms")],
         ["resident: supervisor + frontend", f"**{both / MIB:.1f} MiB** ({rss['supervisor'] / MIB:.1f} + "
          f"{rss['frontend'] / MIB:.1f})", goal(both / MIB, 20, "MiB")],
         [f"{a.connections:,} idle keep-alive connections, more in the frontend",
