@@ -179,22 +179,35 @@ static int config_scalar(void *arg, struct sc_span key, struct sc_span value, st
     return rc < 0 ? sc_fail(msg, rc, "model-config.yaml: %s", why.text) : 0;
 }
 
+/* The numbers that the file gave (-1: none) with those that hold without it. */
+static int settle_workers(struct sc_model_spec *s, int min, int max, struct sc_msg *msg)
+{
+    if (s->min_workers >= 0 && s->max_workers >= 0 && s->max_workers < s->min_workers)
+        return sc_fail(msg, SC_EINVAL, "model-config.yaml: maxWorkers is %d, less than minWorkers, %d",
+                       s->max_workers, s->min_workers);
+    if (s->min_workers < 0)
+        s->min_workers = s->max_workers >= 0 ? SC_MIN(min, s->max_workers) : min;
+    if (s->max_workers < 0)
+        s->max_workers = SC_MAX(max, s->min_workers);
+    return 0;
+}
+
 static int read_config(struct sc_model_spec *s, struct sc_msg *msg)
 {
     char path[PATH_MAX];
     struct sc_buf b;
     if (snprintf(path, sizeof path, "%s/model-config.yaml", s->dir) >= (int)sizeof path)
         return 0;
+    const int min = s->min_workers, max = s->max_workers;
+    s->min_workers = s->max_workers = -1;
     sc_buf_init(&b, SC_SETTINGS_FILE_BYTES);
     int rc = sc_file_read(path, &b, msg);
     if (rc == 0)
         rc = sc_yaml_read(sc_buf_view(&b), "model-config.yaml", config_scalar, s, msg);
     else if (rc == SC_ENOTFOUND)
         rc = 0;
-    if (rc == 0 && s->max_workers < s->min_workers)
-        s->max_workers = s->min_workers;
     sc_buf_free(&b);
-    return rc;
+    return rc < 0 ? rc : settle_workers(s, min, max, msg);
 }
 
 /* ---- where it lies --------------------------------------------------------------------------------- */

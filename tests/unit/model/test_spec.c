@@ -262,6 +262,19 @@ static void the_yaml_sets_what_it_names(void **state)
     assert_int_equal(s.max_workers, 3);
 }
 
+/* One of the two numbers alone moves the other only as far as it must. */
+static void the_yaml_may_name_one_number_of_workers(void **state)
+{
+    (void)state;
+    assert_int_equal(resolve("backend: faulty\nmaxWorkers: 2\n"), 0);
+    assert_int_equal(s.min_workers, 1);
+    assert_int_equal(s.max_workers, 2);
+    s.min_workers = s.max_workers = 4; /* what a start on four CPUs would use */
+    assert_int_equal(sc_spec_resolve(&s, NULL, &msg), 0);
+    assert_int_equal(s.min_workers, 2);
+    assert_int_equal(s.max_workers, 2);
+}
+
 static void bad_yaml_is_named(void **state)
 {
     const struct {
@@ -269,6 +282,7 @@ static void bad_yaml_is_named(void **state)
     } cases[] = {
         {"minWorkers: x\n", "minWorkers"},
         {"minWorkers: 65\n", "64"},
+        {"minWorkers: 4\nmaxWorkers: 2\n", "less than minWorkers"},
         {"batchSize: 0\n", "batchSize"},
         {"batchSize: 1025\n", "1024"},
         {"responseTimeout: 0\n", "responseTimeout"},
@@ -302,6 +316,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_folder_is_found_here_or_in_the_store, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_model_folder, setup, teardown),
         cmocka_unit_test_setup_teardown(the_yaml_sets_what_it_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_yaml_may_name_one_number_of_workers, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_yaml_is_named, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
