@@ -174,6 +174,9 @@ static void tear_down(struct sc_super *s)
     close_one(s->signals);
     close_one(s->epoll);
     (void)setrlimit(RLIMIT_NOFILE, &s->files);
+    /* One more Ctrl-C while the program ends must not turn an orderly end into a death by signal. */
+    (void)signal(SIGINT, SIG_IGN);
+    (void)signal(SIGTERM, SIG_IGN);
     sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
 }
 
