@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "model/engine_private.h"
 
@@ -134,6 +135,11 @@ void sc_attachment_count(struct sc_attachment *att)
     att->requests = requests;
 }
 
+bool sc_running_credible(const struct sc_running *page, int64_t now_ns)
+{
+    return page->n > 0 && page->since_ns > 0 && page->since_ns <= now_ns;
+}
+
 void sc_attachment_let_go(struct sc_worker *w)
 {
     struct sc_attachment *att = w->att;
@@ -150,8 +156,12 @@ void sc_attachment_let_go(struct sc_worker *w)
     struct sc_running *page = sc_alloc(sizeof *page);
     for (uint32_t lane = 0; lane < sc_board_lanes(att->board); lane++) {
         sc_board_running(att->board, lane, page);
-        if (!page->since_ns || !page->n)
+        if (!page->since_ns)
             continue;
+        if (!sc_running_credible(page, sc_clock_ns())) {
+            atomic_store(&att->distrusted, true);
+            continue;
+        }
         att->running = sc_realloc_array(att->running, att->nrunning + page->n, sizeof *att->running);
         memcpy(att->running + att->nrunning, page->ids, page->n * sizeof *page->ids);
         att->nrunning += page->n;

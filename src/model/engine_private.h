@@ -68,6 +68,8 @@ struct sc_attachment {
     atomic_llong credit;    /* [atomic] cost that may still be sent */
     atomic_uint waiting;    /* [atomic] bit per loop that found no credit */
     atomic_bool kill_asked; /* [atomic] a loop found it hostile or hung */
+    atomic_bool
+        distrusted; /* [atomic] it broke a rule or its running pages are not credible: they clear nobody */
     uint32_t bytes_per_cost;
     /* Set on loop 0 before the loops are told of the death; read by them. */
     uint64_t *running; /* ids on its running pages when it died */
@@ -231,6 +233,8 @@ static inline void sc_shard_count(struct sc_shard *s, unsigned metric, int64_t n
 
 /* job.c */
 struct sc_job *sc_job_find(struct sc_plane *p, uint64_t id);
+/* True if this plane gave that number, now or once, or another loop may have. */
+bool sc_job_id_known(const struct sc_plane *p, uint64_t id);
 /* Into a state (the caller puts it into the list; link is set before SENT); out of it and its list. */
 void sc_job_enter(struct sc_job *j, enum sc_job_state state);
 void sc_job_leave(struct sc_job *j);
@@ -287,6 +291,8 @@ int sc_attachment_open(struct sc_worker *w);
 void sc_attachment_use(struct sc_attachment *att);
 /* The worker is dead: its running pages are read, its requests go back. */
 void sc_attachment_let_go(struct sc_worker *w);
+/* A page as a worker that keeps the rules would write it. */
+bool sc_running_credible(const struct sc_running *page, int64_t now_ns);
 /* Adds what its lanes have done since to the metrics. */
 void sc_attachment_count(struct sc_attachment *att);
 /* Called through sc_engine_call. A loop has let go of a dead worker's attachment (link NULL), or its link is

@@ -79,6 +79,14 @@ void sc_job_leave(struct sc_job *j)
     j->link = NULL;
 }
 
+bool sc_job_id_known(const struct sc_plane *p, uint64_t id)
+{
+    unsigned loop = id >> INDEX_BITS & ((1u << LOOP_BITS) - 1);
+    if (loop != p->loop->index)
+        return loop < p->engine->nloops;
+    return (id & INDEX_MASK) < p->table_size && id >> (INDEX_BITS + LOOP_BITS) <= p->generation;
+}
+
 /* ---- the body's memory ------------------------------------------------------------------ */
 
 static int body_to_file(struct sc_job *j, struct sc_body *b, size_t need)

@@ -29,30 +29,48 @@ static void make_suspect(struct sc_job *j)
     sc_list_push_back(&s->suspects, &j->node);
 }
 
-/* The link's jobs after its worker died; those in `running` were being computed. */
-static void return_jobs(struct sc_link *k, const struct sc_attachment *att)
+/* False if the worker's running pages cannot be believed: then they clear no request. */
+static bool pages_hold(const struct sc_plane *p, struct sc_attachment *att)
 {
+    for (size_t i = 0; i < att->nrunning && !atomic_load(&att->distrusted); i++)
+        if (!sc_job_id_known(p, att->running[i]))
+            atomic_store(&att->distrusted, true);
+    return !atomic_load(&att->distrusted);
+}
+
+/* What a request gets that its worker was computing, or may have been, when it died. */
+static void blame(struct sc_job *j, bool alone)
+{
+    if (alone && ++j->deaths_alone >= DEATHS_ALONE) {
+        sc_log(SC_LOG_WARN, "a request to model %s ended %d workers and is answered with an error",
+               j->shard->version->spec.name, DEATHS_ALONE);
+        sc_job_fail(j, 500, "InternalServerException", "Worker died.");
+    } else if (!j->shard->version->spec.replay) {
+        sc_job_fail(j, 500, "InternalServerException", "Worker died.");
+    } else {
+        make_suspect(j);
+    }
+}
+
+/* The link's jobs after its worker died; those in `running` were being computed. */
+static void return_jobs(struct sc_link *k, struct sc_attachment *att)
+{
+    bool believed = pages_hold(k->plane, att);
     while (!sc_list_empty(&k->sent)) {
         struct sc_job *j = SC_CONTAINER(k->sent.next, struct sc_job, node);
-        bool was_running = att->nrunning && bsearch(&j->id, att->running, att->nrunning, sizeof *att->running,
-                                                    compare_ids) != NULL;
+        bool running = att->nrunning && bsearch(&j->id, att->running, att->nrunning, sizeof *att->running,
+                                                compare_ids) != NULL;
         sc_job_leave(j);
-        if (j->gone) {
+        if (j->gone)
             sc_job_answer(j, &(struct sc_job_answer){0});
-        } else if (!was_running) {
-            if (att->quarantine)
-                make_suspect(j);
-            else
-                sc_shard_requeue(j);
-        } else if (att->nrunning == 1 && ++j->deaths_alone >= DEATHS_ALONE) {
-            sc_log(SC_LOG_WARN, "a request to model %s ended %d workers and is answered with an error",
-                   j->shard->version->spec.name, DEATHS_ALONE);
-            sc_job_fail(j, 500, "InternalServerException", "Worker died.");
-        } else if (!j->shard->version->spec.replay) {
-            sc_job_fail(j, 500, "InternalServerException", "Worker died.");
-        } else {
+        else if (!believed)
+            blame(j, att->quarantine); /* the quarantine worker has one request, whatever its page says */
+        else if (running)
+            blame(j, att->nrunning == 1);
+        else if (att->quarantine)
             make_suspect(j);
-        }
+        else
+            sc_shard_requeue(j);
     }
 }
 

@@ -156,6 +156,7 @@ void sc_link_break(struct sc_link *k, const char *why)
     if (k->broken)
         return;
     k->broken = true;
+    atomic_store(&k->att->distrusted, true);
     sc_log(SC_LOG_ERROR, "worker of model %s broke the channel's rules and is killed: %s",
            k->att->version->spec.name, why);
     if (!atomic_exchange(&k->att->kill_asked, true))

@@ -33,10 +33,19 @@ static void look_for_hang(struct sc_worker *w, int64_t now)
         return;
     for (uint32_t lane = 0; lane < sc_board_lanes(w->att->board); lane++) {
         sc_board_running(w->att->board, lane, &page);
-        if (!page.since_ns || !page.n || now - page.since_ns < limit)
+        if (!page.since_ns)
             continue;
-        sc_log(SC_LOG_ERROR, "model %s: a worker did not respond in %d s (responseTimeout) and is replaced",
-               w->version->spec.name, w->version->spec.response_timeout);
+        if (!sc_running_credible(&page, sc_clock_ns()))
+            atomic_store(&w->att->distrusted, true);
+        else if (now - page.since_ns < limit)
+            continue;
+        if (atomic_load(&w->att->distrusted))
+            sc_log(SC_LOG_ERROR, "model %s: a worker wrote a running page that cannot be and is replaced",
+                   w->version->spec.name);
+        else
+            sc_log(SC_LOG_ERROR,
+                   "model %s: a worker did not respond in %d s (responseTimeout) and is replaced",
+                   w->version->spec.name, w->version->spec.response_timeout);
         atomic_store(&w->att->kill_asked, true);
         for (unsigned i = 0; i < e->nloops; i++) {
             struct hung *h = sc_alloc(sizeof *h);
