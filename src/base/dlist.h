@@ -30,11 +30,6 @@ static inline void sc_list_push_back(struct sc_node *l, struct sc_node *n)
 {
     sc_list_insert_before(l, n);
 }
-static inline void sc_list_push_front(struct sc_node *l, struct sc_node *n)
-{
-    sc_list_insert_before(l->next, n);
-}
-
 static inline void sc_list_remove(struct sc_node *n)
 {
     n->prev->next = n->next;

@@ -90,8 +90,6 @@ int sc_attachment_open(struct sc_worker *w)
     unsigned n = SC_BOARD_FDS;
     att->version = v;
     v->attachments++;
-    att->life = w->life;
-    att->slot = w->slot;
     att->quarantine = w->quarantine;
     att->nloops = e->nloops;
     if (sc_board_new(&att->board, w->lanes, e->epoch) < 0)
@@ -135,6 +133,17 @@ void sc_attachment_count(struct sc_attachment *att)
     att->requests = requests;
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+bool sc_attachment_was_running(const struct sc_attachment *att, uint64_t id)
+{
+    return att->nrunning && bsearch(&id, att->running, att->nrunning, sizeof id, compare_ids) != NULL;
+}
+
 bool sc_running_credible(const struct sc_running *page, int64_t now_ns)
 {
     return page->n > 0 && page->since_ns > 0 && page->since_ns <= now_ns;
@@ -167,12 +176,8 @@ void sc_attachment_let_go(struct sc_worker *w)
         att->nrunning += page->n;
     }
     free(page);
-    for (size_t i = 1; i < att->nrunning; i++) /* nearly sorted, and short */
-        for (size_t k = i; k && att->running[k - 1] > att->running[k]; k--) {
-            uint64_t t = att->running[k];
-            att->running[k] = att->running[k - 1];
-            att->running[k - 1] = t;
-        }
+    if (att->nrunning)
+        qsort(att->running, att->nrunning, sizeof *att->running, compare_ids);
     for (unsigned i = 0; i < e->nloops; i++)
         sc_engine_call(sc_engine_loop(e, i), worker_gone, att, &e->planes[i]);
 }

@@ -57,8 +57,6 @@ struct sc_job {
 /* One worker process's life, attached to every loop. Created and freed on loop 0. */
 struct sc_attachment {
     struct sc_version *version;
-    uint64_t life;
-    uint32_t slot;
     bool quarantine;
     uint64_t batches, requests; /* [0] already counted in the metrics */
     struct sc_board *board;
@@ -127,7 +125,6 @@ struct sc_worker {
     uint64_t life;
     int64_t made_ms;          /* wall clock */
     int64_t load_deadline_ns; /* 0: none */
-    int64_t outage_ns;        /* start of the present outage; 0: healthy */
     unsigned first_id;        /* ids of its lanes as reported: first_id, first_id + 1, ... */
     unsigned drained;         /* loops */
     char failure[256];
@@ -291,6 +288,8 @@ int sc_attachment_open(struct sc_worker *w);
 void sc_attachment_use(struct sc_attachment *att);
 /* The worker is dead: its running pages are read, its requests go back. */
 void sc_attachment_let_go(struct sc_worker *w);
+/* True if the dead worker's pages had that request. Any loop. */
+bool sc_attachment_was_running(const struct sc_attachment *att, uint64_t id);
 /* A page as a worker that keeps the rules would write it. */
 bool sc_running_credible(const struct sc_running *page, int64_t now_ns);
 /* Adds what its lanes have done since to the metrics. */

@@ -192,7 +192,7 @@ void sc_engine_close(struct sc_engine *e)
     e->closed = true;
     uv_close((uv_handle_t *)&e->line, NULL);
     for (unsigned i = 0; i < e->nloops; i++)
-        sc_engine_call(sc_loops_at(e->spec.loops, i), close_plane, &e->planes[i], NULL);
+        sc_engine_call(sc_engine_loop(e, i), close_plane, &e->planes[i], NULL);
 }
 
 void sc_engine_del(struct sc_engine *e)

@@ -64,7 +64,7 @@ void sc_plane_init(struct sc_engine *e, unsigned i)
 {
     struct sc_plane *p = &e->planes[i];
     p->engine = e;
-    p->loop = sc_loops_at(e->spec.loops, i);
+    p->loop = sc_engine_loop(e, i);
     p->hook.before_block = before_block;
     sc_loop_add_hook(p->loop, &p->hook);
     uv_timer_init(&p->loop->uv, &p->tick);

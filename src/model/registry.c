@@ -92,7 +92,7 @@ void sc_registry_publish(struct sc_engine *e)
         if (i == 0)
             take_catalog(c, &e->planes[0]);
         else
-            sc_engine_call(sc_loops_at(e->spec.loops, i), take_catalog, c, &e->planes[i]);
+            sc_engine_call(sc_engine_loop(e, i), take_catalog, c, &e->planes[i]);
     sc_registry_health(e);
 }
 
@@ -219,7 +219,7 @@ int sc_registry_add(struct sc_engine *e, const struct sc_model_spec *spec, struc
         if (i == 0)
             add_shard(v->shards[0], &e->planes[0]);
         else
-            sc_engine_call(sc_loops_at(e->spec.loops, i), add_shard, v->shards[i], &e->planes[i]);
+            sc_engine_call(sc_engine_loop(e, i), add_shard, v->shards[i], &e->planes[i]);
     *out = v;
     return 0;
 }
@@ -375,7 +375,7 @@ static void retire(struct sc_version *v, sc_engine_done done, void *arg)
     sc_registry_publish(e);
     /* After the catalogs: nothing new comes. */
     for (unsigned i = 0; i < e->nloops; i++)
-        sc_engine_call(sc_loops_at(e->spec.loops, i), close_shard, v->shards[i], NULL);
+        sc_engine_call(sc_engine_loop(e, i), close_shard, v->shards[i], NULL);
 }
 
 void sc_registry_shard_closed(void *version, void *unused)
@@ -414,7 +414,7 @@ static void leave_loop(void *version, void *plane)
     struct sc_version *v = version;
     struct sc_plane *p = plane;
     remove_shard(v->shards[p->loop->index], p);
-    sc_engine_call(sc_loops_at(p->engine->spec.loops, 0), free_later, v, NULL);
+    sc_engine_call(sc_engine_loop(p->engine, 0), free_later, v, NULL);
 }
 
 void sc_registry_worker_gone(struct sc_version *v)
@@ -442,7 +442,7 @@ void sc_registry_worker_gone(struct sc_version *v)
     v->gone_done = NULL;
     v->acks = 0;
     for (unsigned i = 0; i < e->nloops; i++)
-        sc_engine_call(sc_loops_at(e->spec.loops, i), leave_loop, v, &e->planes[i]);
+        sc_engine_call(sc_engine_loop(e, i), leave_loop, v, &e->planes[i]);
 }
 
 void sc_registry_tick(struct sc_engine *e)

@@ -15,12 +15,6 @@
 /* Workers that must have died alone with a request before it gets the blame. */
 #define DEATHS_ALONE 2
 
-static int compare_ids(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 static void make_suspect(struct sc_job *j)
 {
     struct sc_shard *s = j->shard;
@@ -58,8 +52,7 @@ static void return_jobs(struct sc_link *k, struct sc_attachment *att)
     bool believed = pages_hold(k->plane, att);
     while (!sc_list_empty(&k->sent)) {
         struct sc_job *j = SC_CONTAINER(k->sent.next, struct sc_job, node);
-        bool running = att->nrunning && bsearch(&j->id, att->running, att->nrunning, sizeof *att->running,
-                                                compare_ids) != NULL;
+        bool running = sc_attachment_was_running(att, j->id);
         sc_job_leave(j);
         if (j->gone)
             sc_job_answer(j, &(struct sc_job_answer){0});
@@ -74,20 +67,25 @@ static void return_jobs(struct sc_link *k, struct sc_attachment *att)
     }
 }
 
+/* If this loop's suspect was on it, others may have the quarantine worker now. */
+static void free_quarantine(const struct sc_plane *p, struct sc_attachment *att)
+{
+    int self = (int)p->loop->index;
+    if (att->quarantine)
+        atomic_compare_exchange_strong(&att->version->quarantine_owner, &self, -1);
+}
+
 void sc_replay_worker_gone(struct sc_plane *p, struct sc_attachment *att)
 {
     struct sc_link *k = att->links[p->loop->index];
     if (!k) {
-        sc_engine_call(sc_loops_at(p->engine->spec.loops, 0), sc_attachment_acked, att, NULL);
+        sc_engine_call(sc_engine_loop(p->engine, 0), sc_attachment_acked, att, NULL);
         return;
     }
     struct sc_shard *s = k->shard;
     /* What it had answered before it died is good. */
     sc_link_poll(k);
-    if (att->quarantine) {
-        int self = (int)p->loop->index;
-        atomic_compare_exchange_strong(&att->version->quarantine_owner, &self, -1);
-    }
+    free_quarantine(p, att);
     return_jobs(k, att);
     sc_link_detach(k);
     sc_shard_dispatch(s);
@@ -129,10 +127,7 @@ void sc_replay_hung(struct sc_plane *p, struct sc_attachment *att, const uint64_
             continue;
         sc_job_fail(j, 500, "InternalServerException", "Worker died.");
     }
-    if (att->quarantine) {
-        int self = (int)p->loop->index;
-        atomic_compare_exchange_strong(&att->version->quarantine_owner, &self, -1);
-    }
+    free_quarantine(p, att);
     k->broken = true; /* it is being killed: nothing more is sent or read */
 }
 

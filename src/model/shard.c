@@ -104,8 +104,7 @@ void sc_shard_drained(struct sc_shard *s)
 {
     /* Once: a shard that is closing takes no new job. */
     if (s->closing && s->jobs == 0)
-        sc_engine_call(sc_loops_at(s->plane->engine->spec.loops, 0), sc_registry_shard_closed, s->version,
-                       NULL);
+        sc_engine_call(sc_engine_loop(s->plane->engine, 0), sc_registry_shard_closed, s->version, NULL);
 }
 
 void sc_shard_no_worker(struct sc_shard *s)
@@ -144,7 +143,7 @@ static void give_credit(struct sc_link *k, uint64_t cost)
         struct sc_shard *s = att->version->shards[i];
         if (!atomic_exchange(&s->kicked, true)) {
             s->kick.run = kicked;
-            sc_loop_post(sc_loops_at(k->plane->engine->spec.loops, i), &s->kick);
+            sc_loop_post(sc_engine_loop(k->plane->engine, i), &s->kick);
         }
     }
 }
@@ -160,7 +159,7 @@ void sc_link_break(struct sc_link *k, const char *why)
     sc_log(SC_LOG_ERROR, "worker of model %s broke the channel's rules and is killed: %s",
            k->att->version->spec.name, why);
     if (!atomic_exchange(&k->att->kill_asked, true))
-        sc_engine_call(sc_loops_at(k->plane->engine->spec.loops, 0), sc_attachment_kill, k->att, NULL);
+        sc_engine_call(sc_engine_loop(k->plane->engine, 0), sc_attachment_kill, k->att, NULL);
 }
 
 static void complete(struct sc_link *k, const struct sc_completion *c)
@@ -207,7 +206,7 @@ void sc_link_poll(struct sc_link *k)
         sc_link_break(k, msg.text);
     if (k->draining && k->nsent == 0 && !k->drain_told) {
         k->drain_told = true; /* reported once */
-        sc_engine_call(sc_loops_at(k->plane->engine->spec.loops, 0), sc_attachment_acked, k->att, k);
+        sc_engine_call(sc_engine_loop(k->plane->engine, 0), sc_attachment_acked, k->att, k);
     }
 }
 
@@ -255,7 +254,7 @@ static void link_closed(uv_handle_t *h)
 {
     struct sc_link *k = h->data;
     struct sc_attachment *att = k->att;
-    struct sc_loop *zero = sc_loops_at(k->plane->engine->spec.loops, 0);
+    struct sc_loop *zero = sc_engine_loop(k->plane->engine, 0);
     free(k);
     sc_engine_call(zero, sc_attachment_acked, att, NULL);
 }

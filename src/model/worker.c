@@ -189,7 +189,6 @@ static void loaded(struct sc_worker *w, struct sc_span text)
     if (!w->att || w->loaded)
         return;
     w->loaded = true;
-    w->outage_ns = 0;
     w->load_deadline_ns = 0;
     w->failure[0] = '\0';
     read_facts(w->att, w->lanes, text);
@@ -246,8 +245,6 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
     if (w->stopping)
         return;
     sc_metrics_add(v->metrics, 0, SC_MM_RESTARTS, 1);
-    if (!w->outage_ns)
-        w->outage_ns = sc_clock_ns();
     if (WIFSIGNALED(s->wait_status))
         snprintf(how, sizeof how, "was ended by signal %d (%s)", WTERMSIG(s->wait_status),
                  strsignal(WTERMSIG(s->wait_status)));
