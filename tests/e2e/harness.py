@@ -59,6 +59,14 @@ def read_proc(pid, name):
         return b""
 
 
+def send(pid, sig):
+    """A signal to a process that may be gone by now."""
+    try:
+        os.kill(pid, sig)
+    except ProcessLookupError:
+        pass
+
+
 def alive(pid):
     """True while the process runs; a zombie does not."""
     stat = read_proc(pid, "stat")
@@ -184,10 +192,7 @@ class Server:
             if not left:
                 break
             for pid in left:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+                send(pid, signal.SIGKILL)
             time.sleep(0.02)
         if self.process:
             self.process.wait()
@@ -267,7 +272,7 @@ class Server:
     def kill_role(self, role, sig=signal.SIGKILL):
         """Sends a signal to the one process of that role; returns its pid."""
         pid = self.pid(role)
-        os.kill(pid, sig)
+        send(pid, sig)
         return pid
 
     # ---- requests ----

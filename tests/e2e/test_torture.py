@@ -1,6 +1,7 @@
 """Everything at once on several loops: models come, go and change their size under load while processes are killed. Nothing
 is lost and nothing grows. SCONCE_TORTURE_SECONDS makes it longer; under ThreadSanitizer it looks for races."""
 import os
+import os
 import random
 import signal
 import threading
@@ -10,7 +11,7 @@ import harness
 import pytest
 import requests
 from clients import Load
-from harness import read_proc, wait_for
+from harness import read_proc, send, wait_for
 from test_death import faulty, ready_workers, wait_ready
 
 SECONDS = float(os.environ.get("SCONCE_TORTURE_SECONDS", "6"))
@@ -119,7 +120,7 @@ def crew_of(server, kill):
 
     def murder(rng):
         for pid in server.pids("executor echo")[-1:]:
-            os.kill(pid, rng.choice([signal.SIGKILL, signal.SIGTERM] if SANITIZED else [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT]))
+            send(pid, rng.choice([signal.SIGKILL, signal.SIGTERM] if SANITIZED else [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT]))
 
     def suspects(rng):
         r = server.post("/predictions/f", data=rng.choice([b"crash", b"exit", b"fine", b"fine"]), timeout=60)
@@ -229,7 +230,7 @@ def test_unregister_while_a_worker_dies(serve, tmp_path):
         time.sleep(0.05 * i)
         if i % 2:
             for pid in ready_workers(server, "f")[:1]:
-                os.kill(pid, signal.SIGKILL)
+                send(pid, signal.SIGKILL)
         r = server.delete("/models/f", timeout=60)
         assert r.status_code == 200, r.text
         for t in threads:
@@ -255,7 +256,7 @@ def test_scaled_while_it_starts_and_killed_while_it_drains(serve, tmp_path):
     assert server.put("/models/f?min_worker=1&max_worker=1").status_code == 202
     time.sleep(0.1)
     for pid in server.pids("executor f"):
-        os.kill(pid, signal.SIGKILL)
+        send(pid, signal.SIGKILL)
     for t in threads:
         t.join(60)
     assert answers == [200] * 20
