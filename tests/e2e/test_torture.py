@@ -1,7 +1,6 @@
 """Everything at once on several loops: models come, go and change their size under load while processes are killed. Nothing
 is lost and nothing grows. SCONCE_TORTURE_SECONDS makes it longer; under ThreadSanitizer it looks for races."""
 import os
-import os
 import random
 import signal
 import threading
