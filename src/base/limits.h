@@ -83,6 +83,7 @@
 #define SC_JOB_QUEUE_SIZE 100       /* job_queue_size: requests waiting for an archive's workers */
 #define SC_QUEUE_BYTES (256u << 20) /* bodies waiting for a native model */
 #define SC_BATCH_SIZE_MAX 1024
+#define SC_DEVICES_MAX 64 /* deviceIds of a model */
 
 /* --- encoder (backend) --- */
 #define SC_ENCODER_CONFIG_BYTES (4u << 20) /* config.json */

@@ -14,6 +14,8 @@
 #include "base/limits.h"
 #include "base/span.h"
 
+enum sc_device { SC_DEVICE_AUTO, SC_DEVICE_CPU, SC_DEVICE_GPU }; /* deviceType */
+
 struct sc_model_spec {
     char name[SC_MODEL_NAME_MAX + 1];
     char version[64];
@@ -29,6 +31,24 @@ struct sc_model_spec {
     bool fill;            /* batchPolicy: fill; else eager */
     bool replay;          /* false: replay: never */
     bool at_startup;      /* named by load_models or --models */
+    /* ---- backend "python": archives and their handlers; "" or 0 where nothing is said ---- */
+    char *handler;        /* as in the manifest, or given at registration; the spec's, as all below */
+    char *archive;        /* marName: last component of the url */
+    char *remove;         /* folder to delete with the version (an extracted archive); NULL: none */
+    char *downloaded;     /* file in the store to delete with the version; NULL: none */
+    char *requirements;   /* requirementsFile of the manifest */
+    char runtime[16];     /* python, python3, LSP */
+    int job_queue_size;   /* jobQueueSize; 0: the server's */
+    int client_timeout;   /* clientTimeoutInMills; 0: none */
+    bool use_job_ticket, use_venv;
+    int device;           /* enum sc_device */
+    unsigned ndevices;    /* deviceIds; 0: all */
+    int devices[SC_DEVICES_MAX];
+    char parallel_type[8]; /* "", pp, tp, pptp, custom */
+    int parallel_level;
+    bool sequence_batching, continuous_batching, async_communication;
+    int sequence_max_idle, sequence_timeout; /* ms */
+    int sequence_queue, sequences;           /* maxSequenceJobQueueSize, maxNumSequence */
     unsigned nextras;     /* settings for the backend */
     struct {
         char *key, *value;
