@@ -1,0 +1,25 @@
+/*
+ * MAR-INF/MANIFEST.json (docs/contract.md, archives). Plain data; unknown fields are ignored, wrong types are
+ * an error, a missing manifest is an empty one.
+ */
+#ifndef SC_ARCHIVE_MANIFEST_H
+#define SC_ARCHIVE_MANIFEST_H
+
+#include "base/array.h"
+#include "base/error.h"
+#include "base/span.h"
+
+/* Strings are the manifest's; NULL: not given. */
+struct sc_manifest {
+    char *model_name, *model_version, *handler;
+    char *serialized_file, *model_file, *requirements_file, *config_file;
+    char *runtime; /* "python" unless given; checked */
+    char *created_on, *archiver_version;
+};
+
+/* SC_EINVAL: *msg is what TorchServe would say ("Failed to parse signature.json.", "Runtime is not defined or
+ * invalid."), then what is wrong. *m is empty after a failure. */
+int sc_manifest_read(struct sc_manifest *m, struct sc_span json, struct sc_msg *msg) SC_MUST_USE;
+void sc_manifest_free(struct sc_manifest *m);
+
+#endif
