@@ -61,6 +61,7 @@
 #define SC_CTL_HELLO_MS 5000    /* connection to hello */
 #define SC_STATUS_TEXT 2048     /* text of a worker's status */
 #define SC_STATUS_MAX 64        /* statuses of one life; they are passed on, and the frontend must keep up */
+#define SC_OUTPUT_PIPE_BYTES (256 << 10) /* of a worker's output, while the frontend is busy or dead */
 #define SC_JOURNAL_BYTES (16u << 20)
 #define SC_CONNECT_BACK_MS 30000      /* spawn to connect-back */
 #define SC_DRAIN_MS 30000             /* TERM to the end of the last request */

@@ -88,7 +88,8 @@ struct sc_ctl_start {
     int64_t retry_window_ms; /* < 0: never give up */
     uint32_t tag_len;        /* frontend's own name for the slot, given back in SLOT_STATE */
     uint32_t argc;           /* then: tag, argc strings each NUL-terminated, then envc "K=V" strings */
-    uint32_t envc;           /* added to the supervisor's environment, in place of the same names there */
+    uint32_t envc;           /* added to the supervisor's environment, in place of the same names there; a
+                                name alone is taken out of it. Then, with SC_START_DIR, one string more */
 };
 /*
  * The first of the argc strings is the program to run (a name without a slash is looked up in PATH), the
@@ -98,7 +99,16 @@ struct sc_ctl_start {
  * that is logged and otherwise ignored. The worker runs in a process group of its own, with /dev/null as
  * standard input and no other descriptor than the standard ones, and dies with the supervisor.
  */
-enum { SC_START_ONCE = 1 }; /* no restart when it ends */
+enum {
+    SC_START_ONCE = 1, /* no restart when it ends */
+    SC_START_DIR = 2,  /* the working folder follows the environment */
+    SC_START_OUTPUT =
+        4, /* standard output and error are pipes: their reading ends (non-blocking) come with the
+              slot's first state STARTING, and with its state after WELCOME. The supervisor holds
+              both ends as long as the slot is occupied, so that a pipe outlives its reader */
+};
+#define SC_START_FLAGS 7u
+#define SC_OUTPUT_FDS 2 /* stdout, stderr */
 
 struct sc_ctl_attach {
     uint32_t slot;
@@ -152,15 +162,16 @@ const char *sc_ctl_next_string(struct sc_span *area);
 int sc_ctl_read_fixed(struct sc_span payload, void *out, size_t size) SC_MUST_USE;
 int sc_ctl_read_slot(struct sc_span payload, struct sc_ctl_slot *out, struct sc_span *tag,
                      struct sc_span *text) SC_MUST_USE;
-/* On success *argv holds exactly out->argc strings and *env out->envc, for sc_ctl_next_string. */
+/* On success *argv holds exactly out->argc strings and *env out->envc, for sc_ctl_next_string; *dir is the
+ * working folder (in the payload, NUL-terminated), NULL if none was named. */
 int sc_ctl_read_start(struct sc_span payload, struct sc_ctl_start *out, struct sc_span *tag,
-                      struct sc_span *argv, struct sc_span *env) SC_MUST_USE;
+                      struct sc_span *argv, struct sc_span *env, const char **dir) SC_MUST_USE;
 int sc_ctl_read_status(struct sc_span payload, struct sc_ctl_status *out, struct sc_span *text) SC_MUST_USE;
 
-/* Appends the payload of SLOT_START to b: head's lengths and counts are filled in from tag and the two
- * NULL-terminated lists (env may be NULL). Failures are b's. */
+/* Appends the payload of SLOT_START to b: head's lengths, counts and SC_START_DIR are filled in from tag, the
+ * two NULL-terminated lists (env may be NULL) and dir (may be NULL). Failures are b's. */
 void sc_ctl_write_start(struct sc_buf *b, struct sc_ctl_start head, struct sc_span tag,
-                        const char *const *argv, const char *const *env);
+                        const char *const *argv, const char *const *env, const char *dir);
 
 /* ---- the worker's way in --------------------------------------------------------------- */
 

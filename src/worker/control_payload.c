@@ -52,25 +52,32 @@ static int read_strings(struct sc_span *rest, uint32_t count, struct sc_span *ou
 }
 
 int sc_ctl_read_start(struct sc_span payload, struct sc_ctl_start *out, struct sc_span *tag,
-                      struct sc_span *argv, struct sc_span *env)
+                      struct sc_span *argv, struct sc_span *env, const char **dir)
 {
     struct sc_span rest;
+    *dir = NULL;
     if (read_head(payload, out, sizeof *out, &rest) < 0)
         return SC_EPROTO;
-    if (out->slot >= SC_SLOTS_MAX || out->flags & ~(uint32_t)SC_START_ONCE || out->argc < 2)
+    if (out->slot >= SC_SLOTS_MAX || out->flags & ~SC_START_FLAGS || out->argc < 2)
         return SC_EPROTO;
     if (out->tag_len > rest.n || out->tag_len > SC_CTL_TAG_MAX)
         return SC_EPROTO;
     *tag = sc_span_sub(rest, 0, out->tag_len);
     rest = sc_span_sub(rest, out->tag_len, rest.n);
     if (read_strings(&rest, out->argc, argv) < 0 || argv->p[0] == '\0' ||
-        read_strings(&rest, out->envc, env) < 0 || rest.n)
+        read_strings(&rest, out->envc, env) < 0)
+        return SC_EPROTO;
+    if (out->flags & SC_START_DIR) {
+        *dir = sc_ctl_next_string(&rest);
+        if (!*dir || **dir != '/')
+            return SC_EPROTO;
+    }
+    if (rest.n)
         return SC_EPROTO;
 
     struct sc_span area = *env;
     for (const char *s; (s = sc_ctl_next_string(&area));) {
-        const char *equals = strchr(s, '=');
-        if (!equals || equals == s)
+        if (*s == '\0' || *s == '=')
             return SC_EPROTO;
     }
     return SC_OK;
@@ -93,8 +100,10 @@ static uint32_t count_strings(const char *const *list)
 }
 
 void sc_ctl_write_start(struct sc_buf *b, struct sc_ctl_start head, struct sc_span tag,
-                        const char *const *argv, const char *const *env)
+                        const char *const *argv, const char *const *env, const char *dir)
 {
+    if (dir)
+        head.flags |= SC_START_DIR;
     head.tag_len = (uint32_t)tag.n;
     head.argc = count_strings(argv);
     head.envc = count_strings(env);
@@ -104,4 +113,6 @@ void sc_ctl_write_start(struct sc_buf *b, struct sc_ctl_start head, struct sc_sp
         sc_buf_add(b, argv[i], strlen(argv[i]) + 1);
     for (uint32_t i = 0; i < head.envc; i++)
         sc_buf_add(b, env[i], strlen(env[i]) + 1);
+    if (dir)
+        sc_buf_add(b, dir, strlen(dir) + 1);
 }

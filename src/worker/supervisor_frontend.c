@@ -73,7 +73,8 @@ void sc_frontend_start(struct sc_super *s)
                          .argv = s->spec->frontend_argv,
                          .env = environ,
                          .control_fd = pair[1],
-                         .settings_fd = s->spec->settings_fd};
+                         .settings_fd = s->spec->settings_fd,
+                         .output = {-1, -1}};
     pid_t pid =
         sc_peer_open(s, &f->peer, pair[0], sc_event(SC_ON_FRONTEND, 0)) < 0 ? SC_ESYS : sc_super_spawn(s, &c);
     int error = errno;

@@ -78,6 +78,8 @@ struct sc_child {
     char *const *env;
     int control_fd;  /* becomes SC_FD_CONTROL; -1: none */
     int settings_fd; /* becomes SC_FD_SETTINGS; -1: none */
+    int output[2];   /* become standard output and error; -1: ours */
+    const char *dir; /* working folder; NULL: ours */
 };
 /* A child in its own process group that dies with this process. Its pid, or SC_ESYS. What goes wrong
  * after the fork is said on standard error, and the child ends with SC_EXIT_NOEXEC. */
@@ -98,9 +100,12 @@ struct sc_slot {
     bool once;
     bool stopping; /* ends with GONE */
     bool attached;
-    uint32_t rank;     /* of the connection; only rank 0 is taken now */
-    unsigned statuses; /* received in this life */
-    uint8_t token[16]; /* of this life */
+    bool captures; /* has the pipes below: both ends of standard output and of standard error */
+    int output[SC_OUTPUT_FDS][2]; /* -1: none */
+    const char *dir;              /* working folder; NULL: ours */
+    uint32_t rank;                /* of the connection; only rank 0 is taken now */
+    unsigned statuses;            /* received in this life */
+    uint8_t token[16];            /* of this life */
     struct sc_peer peer;
     struct sc_backoff backoff;
     int64_t connect_by, kill_at, restart_at;

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,8 @@
 
 /* ---- what the frontend is told --------------------------------------------------------- */
 
-static void announce(struct sc_super *s, const struct sc_slot *slot)
+/* `output`: with the reading ends of its pipes, which every frontend gets once. */
+static void announce(struct sc_super *s, const struct sc_slot *slot, bool output)
 {
     char bytes[sizeof(struct sc_ctl_slot) + SC_CTL_TAG_MAX];
     struct sc_ctl_slot c = {.slot = slot->number,
@@ -25,14 +27,15 @@ static void announce(struct sc_super *s, const struct sc_slot *slot)
     memcpy(bytes, &c, sizeof c);
     if (slot->tag.n)
         memcpy(bytes + sizeof c, slot->tag.p, slot->tag.n);
+    int fds[SC_OUTPUT_FDS] = {slot->output[0][0], slot->output[1][0]};
     sc_frontend_tell(s, SC_CTL_SLOT_STATE, sc_span(bytes, sizeof c + slot->tag.n),
-                     sc_span(slot->text, slot->text_len), NULL, 0);
+                     sc_span(slot->text, slot->text_len), fds, output && slot->captures ? SC_OUTPUT_FDS : 0);
 }
 
 static void set_state(struct sc_super *s, struct sc_slot *slot, enum sc_slot_state state)
 {
     slot->state = state;
-    announce(s, slot);
+    announce(s, slot, state == SC_SLOT_STARTING && slot->life == 1);
 }
 
 void sc_slots_introduce(struct sc_super *s)
@@ -40,7 +43,7 @@ void sc_slots_introduce(struct sc_super *s)
     for (uint32_t i = 0; i < s->slots_top; i++) {
         if (s->slots[i]) {
             s->slots[i]->attached = false;
-            announce(s, s->slots[i]);
+            announce(s, s->slots[i], true);
         }
     }
 }
@@ -56,8 +59,32 @@ void sc_slots_tell_all(struct sc_super *s, uint16_t type)
 
 /* ---- one slot -------------------------------------------------------------------------- */
 
+static void close_output(struct sc_slot *slot)
+{
+    for (int i = 0; i < SC_OUTPUT_FDS; i++) {
+        for (int k = 0; k < 2; k++) {
+            if (slot->output[i][k] >= 0)
+                close(slot->output[i][k]);
+            slot->output[i][k] = -1;
+        }
+    }
+}
+
+/* Only the reader is to find out that there is nothing: workers wait when nobody reads. */
+static int open_output(struct sc_slot *slot)
+{
+    for (int i = 0; i < SC_OUTPUT_FDS; i++) {
+        if (pipe2(slot->output[i], O_CLOEXEC) < 0 || fcntl(slot->output[i][0], F_SETFL, O_NONBLOCK) < 0)
+            return SC_ESYS;
+        (void)fcntl(slot->output[i][1], F_SETPIPE_SZ,
+                    SC_OUTPUT_PIPE_BYTES); /* as large as the system allows */
+    }
+    return SC_OK;
+}
+
 static void slot_free(struct sc_super *s, struct sc_slot *slot)
 {
+    close_output(slot);
     sc_peer_close(s, &slot->peer);
     free(slot->order);
     free(slot->argv);
@@ -73,6 +100,8 @@ static struct sc_slot *slot_new(struct sc_super *s, struct sc_span payload)
     if (!slot)
         return NULL;
     sc_peer_init(&slot->peer);
+    for (int i = 0; i < SC_OUTPUT_FDS; i++)
+        slot->output[i][0] = slot->output[i][1] = -1;
     slot->order = malloc(payload.n);
     slot->text = malloc(SC_STATUS_TEXT);
     if (!slot->order || !slot->text)
@@ -81,7 +110,10 @@ static struct sc_slot *slot_new(struct sc_super *s, struct sc_span payload)
 
     struct sc_ctl_start start;
     struct sc_span argv, env;
-    if (sc_ctl_read_start(sc_span(slot->order, payload.n), &start, &slot->tag, &argv, &env) < 0)
+    if (sc_ctl_read_start(sc_span(slot->order, payload.n), &start, &slot->tag, &argv, &env, &slot->dir) < 0)
+        goto fail;
+    slot->captures = start.flags & SC_START_OUTPUT;
+    if (slot->captures && open_output(slot) < 0)
         goto fail;
     slot->argv = calloc(start.argc, sizeof *slot->argv);
     slot->env = calloc((size_t)start.envc + 1, sizeof *slot->env);
@@ -144,7 +176,7 @@ static char **make_env(const struct sc_slot *slot, const char *const *ours)
             env[n++] = *e;
     }
     for (const char **e = slot->env; *e; e++) {
-        if (!named_in(ours, *e))
+        if (strchr(*e, '=') && !named_in(ours, *e))
             env[n++] = (char *)(uintptr_t)*e;
     }
     for (const char *const *e = ours; *e; e++)
@@ -167,8 +199,13 @@ static pid_t spawn_worker(struct sc_super *s, struct sc_slot *slot)
     char **env = make_env(slot, ours);
     if (!env)
         return SC_ENOMEM;
-    struct sc_child c = {
-        .exe = slot->exe, .argv = slot->argv, .env = env, .control_fd = -1, .settings_fd = -1};
+    struct sc_child c = {.exe = slot->exe,
+                         .argv = slot->argv,
+                         .env = env,
+                         .control_fd = -1,
+                         .settings_fd = -1,
+                         .output = {slot->output[0][1], slot->output[1][1]},
+                         .dir = slot->dir};
     pid_t pid = sc_super_spawn(s, &c);
     free(env);
     return pid;
@@ -258,7 +295,8 @@ int sc_slots_start(struct sc_super *s, struct sc_span payload)
 {
     struct sc_ctl_start start;
     struct sc_span tag, argv, env;
-    int rc = sc_ctl_read_start(payload, &start, &tag, &argv, &env);
+    const char *dir;
+    int rc = sc_ctl_read_start(payload, &start, &tag, &argv, &env, &dir);
     if (rc < 0)
         return rc;
     if (s->phase == SC_STOPPING)

@@ -65,9 +65,13 @@ static _Noreturn void become(const struct sc_super *s, const struct sc_child *c,
     (void)setpgid(0, 0);
 
     int null = move_up(s->null), control = move_up(c->control_fd), settings = move_up(c->settings_fd);
-    if ((null >= 0 && dup2(null, STDIN_FILENO) < 0) || place(control, SC_FD_CONTROL) < 0 ||
+    int out = move_up(c->output[0]), err = move_up(c->output[1]);
+    if ((null >= 0 && dup2(null, STDIN_FILENO) < 0) || (out >= 0 && dup2(out, STDOUT_FILENO) < 0) ||
+        (err >= 0 && dup2(err, STDERR_FILENO) < 0) || place(control, SC_FD_CONTROL) < 0 ||
         place(settings, SC_FD_SETTINGS) < 0)
         child_fails("no descriptors for", c->exe);
+    if (c->dir && chdir(c->dir) < 0)
+        child_fails("cannot work in", c->dir);
     close_from(FIRST_FREE_FD, s->files.rlim_max);
     (void)setrlimit(RLIMIT_NOFILE, &s->files);
     default_signals();

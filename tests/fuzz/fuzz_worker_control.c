@@ -30,7 +30,8 @@ static void check_start(struct sc_span payload)
 {
     struct sc_ctl_start start;
     struct sc_span tag, argv, env;
-    if (sc_ctl_read_start(payload, &start, &tag, &argv, &env) < 0)
+    const char *dir;
+    if (sc_ctl_read_start(payload, &start, &tag, &argv, &env, &dir) < 0)
         return;
     must(inside(tag, payload) && inside(argv, payload) && inside(env, payload));
     must(start.slot < SC_SLOTS_MAX && tag.n <= SC_CTL_TAG_MAX);
@@ -44,7 +45,7 @@ static void check_start(struct sc_span payload)
         lists[start.argc + 1 + i] = sc_ctl_next_string(&env);
     struct sc_buf b;
     sc_buf_init(&b, SIZE_MAX / 2);
-    sc_ctl_write_start(&b, start, tag, lists, lists + start.argc + 1);
+    sc_ctl_write_start(&b, start, tag, lists, lists + start.argc + 1, dir);
     must(b.failed || sc_span_eq(sc_buf_view(&b), payload));
     sc_buf_free(&b);
     free(lists);

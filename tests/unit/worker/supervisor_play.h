@@ -41,10 +41,14 @@ enum { ORDER_EXIT = 1000, ORDER_FLOOD, ORDER_DEAF, TOLD_PID };
 
 /* ---- the frontend's role --------------------------------------------------------------- */
 
-static inline void relay_to_test(int relay, const struct sc_ctl_message *m)
+/* With the descriptors of a worker's output; those of the welcome are the frontend's. */
+static inline void relay_to_test(int relay, struct sc_ctl_message *m)
 {
-    if (sc_ctl_send(relay, m->type, m->payload, NOTHING, NULL, 0) < 0)
+    bool output = m->type == SC_CTL_SLOT_STATE;
+    if (sc_ctl_send(relay, m->type, m->payload, NOTHING, m->fds, output ? m->nfds : 0) < 0)
         _exit(50);
+    if (output)
+        sc_ctl_close_fds(m);
 }
 
 /* Exits with the code in the payload, floods the supervisor with nonsense orders, or reads nothing any more.
@@ -277,6 +281,8 @@ static inline void tell(uint16_t type, struct sc_span payload)
 static inline void await(uint16_t type)
 {
     int64_t limit = sc_clock_ms() + PATIENCE_MS;
+    sc_ctl_close_fds(&m);
+    m.nfds = 0;
     for (;;) {
         int rc = sc_ctl_receive(relay, &m);
         assert_true(rc >= 0);
@@ -322,7 +328,7 @@ static inline void start_slot_with(uint32_t number, const char *how, uint32_t fl
     const char *argv[] = {exe, "sconce: worker", "--worker", how, NULL};
     const char *env[] = {"TEST_VALUE=of the slot", SC_ENV_RANK "=9", NULL};
     struct sc_ctl_start head = {.slot = number, .flags = flags, .retry_window_ms = 60000};
-    sc_ctl_write_start(&b, head, SC_SPAN("echo"), argv, env);
+    sc_ctl_write_start(&b, head, SC_SPAN("echo"), argv, env, NULL);
     tell(SC_CTL_SLOT_START, sc_buf_view(&b));
     sc_buf_free(&b);
 }

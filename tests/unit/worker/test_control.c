@@ -195,16 +195,18 @@ static void start_reads_back_as_it_was_written(void **state)
     struct sc_buf b;
     sc_buf_init(&b, SC_CTL_BYTES);
     const char *argv[] = {"/bin/x", "sconce: worker echo", "", "--lanes=2", NULL};
-    const char *env[] = {"A=1", "B=", NULL};
+    const char *env[] = {"A=1", "B=", "C", NULL};
     sc_ctl_write_start(&b, (struct sc_ctl_start){.slot = 7, .flags = SC_START_ONCE, .retry_window_ms = -1},
-                       SC_SPAN("echo/1.0#0"), argv, env);
+                       SC_SPAN("echo/1.0#0"), argv, env, "/tmp");
     assert_int_equal(b.failed, 0);
 
     struct sc_ctl_start start;
     struct sc_span tag, args, vars;
-    assert_int_equal(sc_ctl_read_start(sc_buf_view(&b), &start, &tag, &args, &vars), 0);
+    const char *dir;
+    assert_int_equal(sc_ctl_read_start(sc_buf_view(&b), &start, &tag, &args, &vars, &dir), 0);
     assert_int_equal(start.slot, 7);
-    assert_int_equal(start.flags, SC_START_ONCE);
+    assert_int_equal(start.flags, SC_START_ONCE | SC_START_DIR);
+    assert_string_equal(dir, "/tmp");
     assert_int_equal(start.retry_window_ms, -1);
     assert_true(sc_span_eq(tag, SC_SPAN("echo/1.0#0")));
     for (int i = 0; argv[i]; i++)
@@ -218,11 +220,11 @@ static void start_reads_back_as_it_was_written(void **state)
     for (size_t n = 0; n < b.n; n++) {
         char *cut = malloc(n + 1); /* its own block, so that a read past the end is seen */
         memcpy(cut, b.p, n);
-        assert_int_equal(sc_ctl_read_start(sc_span(cut, n), &start, &tag, &args, &vars), SC_EPROTO);
+        assert_int_equal(sc_ctl_read_start(sc_span(cut, n), &start, &tag, &args, &vars, &dir), SC_EPROTO);
         free(cut);
     }
     sc_buf_char(&b, 'x');
-    assert_int_equal(sc_ctl_read_start(sc_buf_view(&b), &start, &tag, &args, &vars), SC_EPROTO);
+    assert_int_equal(sc_ctl_read_start(sc_buf_view(&b), &start, &tag, &args, &vars, &dir), SC_EPROTO);
     sc_buf_free(&b);
 }
 
@@ -234,7 +236,8 @@ static int read_hostile(struct sc_ctl_start head, struct sc_span rest)
         memcpy(p + sizeof head, rest.p, rest.n);
     struct sc_ctl_start start;
     struct sc_span tag, argv, env;
-    int rc = sc_ctl_read_start(sc_span(p, sizeof head + rest.n), &start, &tag, &argv, &env);
+    const char *dir;
+    int rc = sc_ctl_read_start(sc_span(p, sizeof head + rest.n), &start, &tag, &argv, &env, &dir);
     free(p);
     return rc;
 }
@@ -250,12 +253,19 @@ static void a_lying_start_is_refused(void **state)
     assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .envc = UINT32_MAX}, ab), SC_EPROTO);
     assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .tag_len = UINT32_MAX}, ab), SC_EPROTO);
     assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .slot = SC_SLOTS_MAX}, ab), SC_EPROTO);
-    assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .flags = 6}, ab), SC_EPROTO);
+    assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .flags = 8}, ab), SC_EPROTO);
+    assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .flags = SC_START_DIR}, ab), SC_EPROTO);
+    assert_int_equal(
+        read_hostile((struct sc_ctl_start){.argc = 2, .flags = SC_START_DIR}, SC_SPAN("a\0b\0c\0")),
+        SC_EPROTO);
+    assert_int_equal(
+        read_hostile((struct sc_ctl_start){.argc = 2, .flags = SC_START_DIR}, SC_SPAN("a\0b\0/\0")), 0);
     assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2}, SC_SPAN("\0b\0")), SC_EPROTO);
     assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .envc = 1}, SC_SPAN("a\0b\0K=v\0")), 0);
     assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .envc = 1}, SC_SPAN("a\0b\0=v\0")),
                      SC_EPROTO);
-    assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .envc = 1}, SC_SPAN("a\0b\0Kv\0")),
+    assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .envc = 1}, SC_SPAN("a\0b\0Kv\0")), 0);
+    assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .envc = 1}, SC_SPAN("a\0b\0\0")),
                      SC_EPROTO);
 }
 

@@ -116,6 +116,54 @@ static void a_worker_finds_the_environment_of_its_slot(void **state)
     assert_true(sc_span_eq(text, SC_SPAN("of the slot")));
 }
 
+/* What is in the pipe once it holds `n` bytes; a '\0' behind. */
+static void read_output(int fd, char *out, size_t size, size_t n)
+{
+    size_t got = 0;
+    for (int64_t limit = sc_clock_ms() + PATIENCE_MS; got < n && sc_clock_ms() < limit; usleep(1000)) {
+        ssize_t r = read(fd, out + got, size - 1 - got);
+        got += r > 0 ? (size_t)r : 0;
+    }
+    out[got] = '\0';
+}
+
+static void output_goes_to_pipes_that_outlive_worker_and_frontend(void **state)
+{
+    (void)state;
+    await_frontend();
+    struct sc_buf b;
+    sc_buf_init(&b, SC_CTL_BYTES);
+    const char *argv[] = {"/bin/sh", "sh", "-c", "pwd; echo \"$GONE+$HERE\" >&2", NULL};
+    const char *env[] = {"GONE", "HERE=yes", NULL};
+    struct sc_ctl_start head = {.slot = 2, .flags = SC_START_OUTPUT, .retry_window_ms = 60000};
+    sc_ctl_write_start(&b, head, SC_SPAN("echo"), argv, env, "/usr/share");
+    tell(SC_CTL_SLOT_START, sc_buf_view(&b));
+    sc_buf_free(&b);
+    await_slot(2, SC_SLOT_STARTING);
+    assert_int_equal(m.nfds, SC_OUTPUT_FDS);
+    int out = dup(m.fds[0]), err = dup(m.fds[1]);
+    char text_out[64], text_err[64];
+    read_output(out, text_out, sizeof text_out, strlen("/usr/share\n"));
+    read_output(err, text_err, sizeof text_err, strlen("+yes\n"));
+    assert_string_equal(text_out, "/usr/share\n");
+    assert_string_equal(text_err, "+yes\n");
+    await_slot(2, SC_SLOT_EXITED);
+    assert_int_equal(m.nfds, 0);
+    await_slot(2, SC_SLOT_STARTING); /* a second life, the same pipes */
+    assert_int_equal(m.nfds, 0);
+    read_output(out, text_out, sizeof text_out, strlen("/usr/share\n"));
+    assert_string_equal(text_out, "/usr/share\n");
+    close(out);
+    close(err);
+
+    kill(frontend, SIGKILL);
+    await_frontend();
+    await_any();
+    assert_int_equal(slot.slot, 2);
+    assert_int_equal(m.nfds, SC_OUTPUT_FDS);
+    order_slot(SC_CTL_SLOT_STOP, 2, 0);
+}
+
 static void an_occupied_slot_is_not_started_twice(void **state)
 {
     (void)state;
@@ -287,6 +335,7 @@ int main(int argc, char **argv)
         PLAY(a_worker_that_exits_is_retried_by_the_table),
         PLAY(what_cannot_get_better_is_given_up),
         PLAY(a_worker_finds_the_environment_of_its_slot),
+        PLAY(output_goes_to_pipes_that_outlive_worker_and_frontend),
         PLAY(an_occupied_slot_is_not_started_twice),
         PLAY(kill_is_for_one_life),
         PLAY_IMPATIENT(a_worker_that_ignores_term_is_killed_after_the_grace),
