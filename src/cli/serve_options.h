@@ -1,0 +1,28 @@
+/* A server as a command line asks for it: what `sconce serve` and `torchserve` have in common. */
+#ifndef SC_CLI_SERVE_OPTIONS_H
+#define SC_CLI_SERVE_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "proto/properties.h"
+
+/* Title and role of the process that becomes the supervisor: how ps shows it and how it is recognised. */
+#define SC_SUPERVISOR_TITLE "sconce: supervisor"
+#define SC_SUPERVISOR_ROLE "--role=supervisor"
+#define SC_TORCHSERVE_OPTION "--torchserve" /* of the role: the server has TorchServe's face */
+
+struct sc_serve_options {
+    bool torchserve;                /* defaults, messages and exit codes of TorchServe */
+    const char *config;             /* settings file; NULL: ./config.properties if it is there */
+    struct sc_properties overrides; /* settings of the command line */
+    bool insecure;
+    bool foreground; /* of the torchserve face: the exit code says nothing */
+};
+
+/*
+ * Settings, listeners, then the supervisor: returns when the server has ended. The process's exit code; what
+ * went wrong has been said. The options stay the caller's.
+ */
+int sc_serve_run(const struct sc_serve_options *o);
+
+#endif
