@@ -8,11 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "archive/archive.h"
 #include "base/array.h"
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/span.h"
+
+struct sc_settings;
 
 enum sc_device { SC_DEVICE_AUTO, SC_DEVICE_CPU, SC_DEVICE_GPU }; /* deviceType */
 
@@ -32,24 +36,30 @@ struct sc_model_spec {
     bool replay;          /* false: replay: never */
     bool at_startup;      /* named by load_models or --models */
     /* ---- backend "python": archives and their handlers; "" or 0 where nothing is said ---- */
-    char *handler;        /* as in the manifest, or given at registration; the spec's, as all below */
-    char *archive;        /* marName: last component of the url */
-    char *remove;         /* folder to delete with the version (an extracted archive); NULL: none */
-    char *downloaded;     /* file in the store to delete with the version; NULL: none */
-    char *requirements;   /* requirementsFile of the manifest */
-    char runtime[16];     /* python, python3, LSP */
-    int job_queue_size;   /* jobQueueSize; 0: the server's */
-    int client_timeout;   /* clientTimeoutInMills; 0: none */
+    char *handler;      /* as in the manifest, or given at registration; the spec's, as all below */
+    char *archive;      /* marName: last component of the url */
+    char *remove;       /* folder to delete with the version (an extracted archive); NULL: none */
+    char *downloaded;   /* file in the store to delete with the version; NULL: none */
+    char *requirements; /* requirementsFile of the manifest */
+    char runtime[16];   /* python, python3, LSP */
+    int job_queue_size; /* jobQueueSize; 0: the server's */
+    int client_timeout; /* clientTimeoutInMills; 0: none */
     bool use_job_ticket, use_venv;
-    int device;           /* enum sc_device */
-    unsigned ndevices;    /* deviceIds; 0: all */
+    int device;        /* enum sc_device */
+    unsigned ndevices; /* deviceIds; 0: all */
     int devices[SC_DEVICES_MAX];
     char parallel_type[8]; /* "", pp, tp, pptp, custom */
     int parallel_level;
     bool sequence_batching, continuous_batching, async_communication;
     int sequence_max_idle, sequence_timeout; /* ms */
     int sequence_queue, sequences;           /* maxSequenceJobQueueSize, maxNumSequence */
-    unsigned nextras;     /* settings for the backend */
+    char *config_file; /* of the manifest, or model-config.yaml if it is there: relative to dir */
+    struct {
+        bool given;
+        int nnodes, nproc, omp_threads; /* nproc-per-node; OMP_NUMBER_THREADS */
+        char *rdzv_backend, *rdzv_endpoint;
+    } torchrun;
+    unsigned nextras; /* settings for the backend */
     struct {
         char *key, *value;
     } extras[SC_SPEC_EXTRAS_MAX];
@@ -60,6 +70,8 @@ void sc_spec_init(struct sc_model_spec *s);
 void sc_spec_free(struct sc_model_spec *s);
 /* Deep copy; `to` is overwritten. */
 void sc_spec_copy(struct sc_model_spec *to, const struct sc_model_spec *from);
+/* True for a model that our own executor serves: not Python. */
+bool sc_spec_is_native(const struct sc_model_spec *s);
 /*
  * Adds or replaces a backend setting. SC_EINVAL for a key or value that cannot be one (a key is of printable
  * characters but '='; no NUL anywhere), SC_ELIMIT beyond SC_SPEC_EXTRAS_MAX settings or SC_SPEC_EXTRAS_BYTES;
@@ -73,6 +85,44 @@ int sc_spec_check_name(struct sc_span name, struct sc_msg *msg);
 /* A version: as a name, shorter than sc_model_spec.version. */
 int sc_spec_check_version(struct sc_span version, struct sc_msg *msg);
 
+/* ---- from a registration to a spec ------------------------------------------------------------------ */
+
+#define SC_SPEC_UNSET INT32_MIN
+
+enum sc_spec_mode {
+    SC_SPEC_API,     /* POST /models */
+    SC_SPEC_STARTUP, /* load_models, --models */
+    SC_SPEC_RESTORE  /* a snapshot: its numbers win over everything */
+};
+
+/* What a registration says. Strings are borrowed; NULL, or SC_SPEC_UNSET: nothing. */
+struct sc_spec_want {
+    enum sc_spec_mode mode;
+    const char *url;
+    const char *name, *version, *handler, *runtime;
+    int batch_size, max_batch_delay, response_timeout, startup_timeout;
+    int initial_workers;                          /* of the API */
+    int min_workers, max_workers, parallel_level; /* of a snapshot */
+    bool s3_sse_kms;
+};
+
+/* Nothing said. */
+void sc_spec_want_init(struct sc_spec_want *w, enum sc_spec_mode mode, const char *url);
+
+/*
+ * Makes *s of a registration: finds the model (sc_archive_fetch; a Hugging Face folder is served where it
+ * lies; the word "identity"), decides the backend, name, version and handler, reads model-config.yaml and
+ * settles the numbers (sc_spec_settle). Blocks: on a pool thread. Logs what it ignores.
+ *
+ * Backend: what the YAML's `backend` says; "encoder" for a folder without MAR-INF and handler, but with
+ * config.json and model.safetensors; else "python".
+ *
+ * 0, or an error code with *err for the client; nothing is left behind then, and *s is empty. After success
+ * the folder s->remove and the file s->downloaded go with the version (sc_archive_remove).
+ */
+int sc_spec_prepare(struct sc_model_spec *s, const struct sc_settings *settings,
+                    const struct sc_spec_want *want, struct sc_archive_error *err) SC_MUST_USE;
+
 /*
  * Fills dir and backend from s->url: the word "identity"; a folder, absolute, relative to the working
  * directory or to store (may be NULL), with a config.json (backend encoder). Reads model-config.yaml there
@@ -80,6 +130,8 @@ int sc_spec_check_version(struct sc_span version, struct sc_msg *msg);
  * people. If s->name is empty it becomes the last component of the path.
  */
 int sc_spec_resolve(struct sc_model_spec *s, const char *store, struct sc_msg *msg);
+
+/* ---- written down ---------------------------------------------------------------------------------- */
 
 /* The journal's form: lines "key=value" with escapes. Read refuses what write could not have written. */
 void sc_spec_write(const struct sc_model_spec *s, struct sc_buf *out);
