@@ -9,6 +9,7 @@
 #define SC_ARCHIVE_ARCHIVE_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "archive/manifest.h"
 
@@ -16,7 +17,8 @@ struct sc_archive_want {
     const char *url;
     const char *store;        /* model_store; NULL: none configured */
     const char *temp;         /* folder in which "models/<32 hex>" is made */
-    const char *allowed_urls; /* comma-separated extended regular expressions, full match, any case */
+    const char *allowed_urls; /* comma-separated regular expressions, full match, any case (allowed.h) */
+    pid_t owner; /* whose life keeps the folder: it has called sc_archive_claim; 0: the caller's */
     bool s3_sse_kms;
 };
 
@@ -30,21 +32,31 @@ struct sc_archive {
     struct sc_manifest manifest;
 };
 
-/* What a client is told: status, TorchServe's type, message. */
+/* What a client is told: status, TorchServe's type and message; and what the log says besides. */
 struct sc_archive_error {
     int status;
     const char *type; /* "ModelNotFoundException", ... ; static */
     struct sc_msg msg;
+    struct sc_msg cause; /* what exactly is wrong with the archive; may be empty */
 };
 
 /* 0, or an error code with *err filled; nothing is left behind then. */
 int sc_archive_fetch(struct sc_archive *out, const struct sc_archive_want *want,
                      struct sc_archive_error *err) SC_MUST_USE;
 void sc_archive_free(struct sc_archive *a);
-/* Deletes a folder that sc_archive_fetch made, and a downloaded file (each may be NULL). Never follows links,
- * never leaves the file system of the folder. */
+/* Deletes a folder that sc_archive_fetch made (others are left alone), and a downloaded file (each may be
+ * NULL). Never follows links, never leaves the file system of the folder. */
 void sc_archive_remove(const char *folder, const char *downloaded);
-/* Deletes what an earlier server left in temp and no process uses any more. */
+
+/*
+ * Folders in temp belong to a process that outlives the frontends: the supervisor. It claims temp once,
+ * before the first sc_archive_fetch with its id as `owner`, and keeps the descriptor: a lock that ends with
+ * it. A process that fetches for itself (owner 0) claims by itself. Returns the descriptor (close-on-exec),
+ * or SC_ESYS with *msg.
+ */
+int sc_archive_claim(const char *temp, struct sc_msg *msg) SC_MUST_USE;
+/* Deletes what an earlier server left in temp: folders whose owner's lock is gone. Folders of living servers,
+ * also in other containers that share temp, and what is not ours stay. */
 void sc_archive_sweep(const char *temp);
 
 /* The model's name when neither the call nor the manifest gives one (derived from the url's last part). */

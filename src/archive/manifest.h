@@ -1,6 +1,6 @@
 /*
- * MAR-INF/MANIFEST.json (docs/contract.md, archives). Plain data; unknown fields are ignored, wrong types are
- * an error, a missing manifest is an empty one.
+ * MAR-INF/MANIFEST.json (docs/contract.md, archives). Plain data; unknown fields are ignored, numbers and
+ * booleans count as text (as in TorchServe), other types are an error, a missing manifest is an empty one.
  */
 #ifndef SC_ARCHIVE_MANIFEST_H
 #define SC_ARCHIVE_MANIFEST_H
@@ -17,9 +17,12 @@ struct sc_manifest {
     char *created_on, *archiver_version;
 };
 
+/* An empty manifest: runtime python, nothing else. */
+void sc_manifest_init(struct sc_manifest *m);
 /* SC_EINVAL: *msg is what TorchServe would say ("Failed to parse signature.json.", "Runtime is not defined or
- * invalid."), then what is wrong. *m is empty after a failure. */
-int sc_manifest_read(struct sc_manifest *m, struct sc_span json, struct sc_msg *msg) SC_MUST_USE;
+ * invalid."), *cause what is wrong. *m, whatever it held, is empty after a failure. */
+int sc_manifest_read(struct sc_manifest *m, struct sc_span json, struct sc_msg *msg,
+                     struct sc_msg *cause) SC_MUST_USE;
 void sc_manifest_free(struct sc_manifest *m);
 
 #endif

@@ -41,6 +41,21 @@
 #define SC_REQUEST_BYTES 6553500          /* max_request_size */
 #define SC_RESPONSE_BYTES 6553500         /* max_response_size */
 
+/* --- archive --- */
+#define SC_ARCHIVE_URL_MAX 8192           /* bytes of a url */
+#define SC_ARCHIVE_PATTERN_MAX 1024       /* bytes of one pattern of allowed_urls */
+#define SC_ARCHIVE_NAME_MAX 1024          /* bytes of an entry's name */
+#define SC_ARCHIVE_DEPTH_MAX 32           /* folders in it */
+#define SC_ARCHIVE_ENTRIES_MAX 200000     /* entries of one archive */
+#define SC_ARCHIVE_BYTES_MAX (1ull << 40) /* unpacked, or downloaded */
+#define SC_ARCHIVE_RATIO_MAX 200 /* unpacked bytes for one of the archive, once more is unpacked than: */
+#define SC_ARCHIVE_RATIO_FREE (256u << 20)
+#define SC_ARCHIVE_DISK_RESERVE (32u << 20) /* free space that unpacking and downloading leave */
+#define SC_ARCHIVE_REDIRECTS_MAX 10
+#define SC_ARCHIVE_CONNECT_S 30
+#define SC_ARCHIVE_STALL_S 60 /* a download without a byte for so long has failed */
+#define SC_MANIFEST_BYTES (1u << 20)
+
 /* --- worker --- */
 #define SC_RING_ENTRIES 1024             /* of one ring; a power of two */
 #define SC_ARENA_BLOCK_MIN 256           /* smallest block, and the grain in which blocks are checked */
