@@ -204,6 +204,7 @@ struct sc_engine {
     struct sc_model **models; /* sorted by name */
     unsigned nmodels;
     struct sc_journal *journal;
+struct sc_kept;
     int journal_fd;
     uint64_t epoch;
     bool slots[SC_SLOTS_MAX]; /* numbers in use: from SLOT_START until the supervisor says GONE */
@@ -226,6 +227,7 @@ static inline struct sc_loop *sc_engine_loop(struct sc_engine *e, unsigned i)
 static inline void sc_shard_count(struct sc_shard *s, unsigned metric, int64_t n)
 {
     sc_metrics_add(s->version->metrics, s->plane->loop->index, metric, n);
+    struct sc_kept *kept; /* record.c */
 }
 
 /* job.c */
@@ -326,3 +328,4 @@ void sc_line_send(struct sc_engine *e, uint16_t type, struct sc_span a, struct s
                   unsigned nfds);
 
 #endif
+void sc_record_free(struct sc_engine *e);

@@ -206,6 +206,7 @@ void sc_engine_del(struct sc_engine *e)
         drop_out(e);
     if (e->journal)
         sc_journal_close(e->journal);
+    sc_record_free(e);
     if (e->journal_fd >= 0)
         close(e->journal_fd);
     /* The control socket stays open until the process ends: the supervisor takes its end for a death. */

@@ -4,10 +4,19 @@
  * The journal holds what is, not what happened: it is small, rarely written, and rewritten whole at each
  * change.
  */
+#include <stdlib.h>
+
+#include "base/alloc.h"
 #include "base/log.h"
 #include "model/engine_private.h"
 
-enum { REC_REGISTER = 1, REC_DEFAULT, REC_STARTED };
+enum { REC_REGISTER = 1, REC_DEFAULT, REC_STARTED, REC_KEPT };
+
+struct sc_kept {
+    struct sc_kept *next;
+    char *name;
+    struct sc_buf bytes;
+};
 
 static void write_version(struct sc_journal *j, const struct sc_version *v, struct sc_buf *b, int *rc)
 {
@@ -25,6 +34,15 @@ static void write_default(struct sc_journal *j, const struct sc_version *v, stru
         *rc = sc_journal_append(j, REC_DEFAULT, sc_buf_view(b));
 }
 
+static void write_kept(struct sc_journal *j, const struct sc_kept *k, struct sc_buf *b, int *rc)
+{
+    sc_buf_clear(b);
+    sc_buf_printf(b, "%s\n", k->name);
+    sc_buf_span(b, sc_buf_view(&k->bytes));
+    if (*rc == 0)
+        *rc = b->failed ? b->failed : sc_journal_append(j, REC_KEPT, sc_buf_view(b));
+}
+
 void sc_record_all(struct sc_engine *e)
 {
     struct sc_buf b;
@@ -32,6 +50,8 @@ void sc_record_all(struct sc_engine *e)
     int rc = sc_journal_compact_begin(e->journal);
     if (rc == 0 && e->started)
         rc = sc_journal_append(e->journal, REC_STARTED, sc_span(NULL, 0));
+    for (const struct sc_kept *k = e->kept; k; k = k->next)
+        write_kept(e->journal, k, &b, &rc);
     for (unsigned i = 0; i < e->nmodels; i++) {
         struct sc_model *m = e->models[i];
         for (unsigned k = 0; k < m->nversions; k++)
@@ -44,7 +64,7 @@ void sc_record_all(struct sc_engine *e)
         rc = sc_journal_compact_commit(e->journal);
     if (rc < 0)
         sc_log(SC_LOG_ERROR,
-               "the journal cannot be written (%s): models changed since would be lost with the frontend",
+               "the journal cannot be written (%s): what changed since would be lost with the frontend",
                sc_strerror(rc));
     sc_buf_free(&b);
 }
@@ -62,6 +82,53 @@ void sc_engine_started(struct sc_engine *e)
     sc_record_all(e);
 }
 
+/* ---- bytes of others ---------------------------------------------------------------------------- */
+
+static struct sc_kept *find_kept(const struct sc_engine *e, struct sc_span name)
+{
+    struct sc_kept *k = e->kept;
+    while (k && !sc_span_eq(sc_span_str(k->name), name))
+        k = k->next;
+    return k;
+}
+
+static void put_kept(struct sc_engine *e, struct sc_span name, struct sc_span bytes)
+{
+    struct sc_kept *k = find_kept(e, name);
+    if (!k) {
+        k = sc_alloc(sizeof *k);
+        k->name = sc_span_dup(name);
+        sc_buf_init(&k->bytes, SC_KEPT_BYTES);
+        k->next = e->kept;
+        e->kept = k;
+    }
+    sc_buf_clear(&k->bytes);
+    sc_buf_span(&k->bytes, bytes);
+}
+
+void sc_engine_keep(struct sc_engine *e, const char *name, struct sc_span bytes)
+{
+    put_kept(e, sc_span_str(name), bytes);
+    sc_record_all(e);
+}
+
+struct sc_span sc_engine_kept(const struct sc_engine *e, const char *name)
+{
+    const struct sc_kept *k = find_kept(e, sc_span_str(name));
+    return k ? sc_buf_view(&k->bytes) : sc_span(NULL, 0);
+}
+
+void sc_record_free(struct sc_engine *e)
+{
+    while (e->kept) {
+        struct sc_kept *k = e->kept;
+        e->kept = k->next;
+        sc_buf_free(&k->bytes);
+        free(k->name);
+        free(k);
+    }
+}
+
 void sc_record_restore(struct sc_engine *e)
 {
     uint64_t at = 0;
@@ -73,6 +140,9 @@ void sc_record_restore(struct sc_engine *e)
         struct sc_version *v;
         if (type == REC_STARTED) {
             e->started = true;
+        } else if (type == REC_KEPT) {
+            size_t n = sc_span_find(record, '\n');
+            put_kept(e, sc_span_sub(record, 0, n), sc_span_sub(record, n + 1, record.n));
         } else if (type == REC_REGISTER && sc_spec_read(&spec, record) == 0) {
             if (sc_registry_add(e, &spec, &v) < 0)
                 sc_log(SC_LOG_ERROR, "model %s version %s could not be restored", spec.name, spec.version);
