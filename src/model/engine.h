@@ -48,12 +48,12 @@ void sc_engine_del(struct sc_engine *e);
 bool sc_engine_fresh(const struct sc_engine *e);
 void sc_engine_started(struct sc_engine *e);
 
-/* ---- data plane: on the loop of the request ----------------------------------------- */
 /* A few bytes of somebody else's, kept for the next frontend under a name. Loop 0, from on_ready on. set
  * copies; get's span is valid until the next set of that name, its pointer NULL if there was none. */
 void sc_engine_keep(struct sc_engine *e, const char *name, struct sc_span bytes);
 struct sc_span sc_engine_kept(const struct sc_engine *e, const char *name);
 
+/* ---- data plane: on the loop of the request ----------------------------------------- */
 
 /* Finds a version (empty span with NULL pointer: the default one). SC_ENOTFOUND: no such model; SC_EINVAL: no
  * such version. */

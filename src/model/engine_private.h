@@ -194,6 +194,7 @@ struct sc_plane {
 };
 
 struct sc_line_out;
+struct sc_kept;
 
 struct sc_engine {
     struct sc_engine_spec spec;
@@ -204,7 +205,6 @@ struct sc_engine {
     struct sc_model **models; /* sorted by name */
     unsigned nmodels;
     struct sc_journal *journal;
-struct sc_kept;
     int journal_fd;
     uint64_t epoch;
     bool slots[SC_SLOTS_MAX]; /* numbers in use: from SLOT_START until the supervisor says GONE */
@@ -216,6 +216,7 @@ struct sc_kept;
     uint32_t states_due; /* SLOT_STATE messages of the welcome not yet seen */
     bool welcomed, restored, closed;
     bool started; /* the journal says so */
+    struct sc_kept *kept; /* record.c */
 };
 
 static inline struct sc_loop *sc_engine_loop(struct sc_engine *e, unsigned i)
@@ -227,7 +228,6 @@ static inline struct sc_loop *sc_engine_loop(struct sc_engine *e, unsigned i)
 static inline void sc_shard_count(struct sc_shard *s, unsigned metric, int64_t n)
 {
     sc_metrics_add(s->version->metrics, s->plane->loop->index, metric, n);
-    struct sc_kept *kept; /* record.c */
 }
 
 /* job.c */
@@ -322,10 +322,10 @@ void sc_registry_free(struct sc_engine *e);
 /* record.c */
 void sc_record_all(struct sc_engine *e);
 void sc_record_restore(struct sc_engine *e);
+void sc_record_free(struct sc_engine *e);
 
 /* line.c */
 void sc_line_send(struct sc_engine *e, uint16_t type, struct sc_span a, struct sc_span b, const int *fds,
                   unsigned nfds);
 
 #endif
-void sc_record_free(struct sc_engine *e);

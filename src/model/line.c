@@ -202,11 +202,11 @@ void sc_engine_del(struct sc_engine *e)
         sc_plane_catalog_free(&e->planes[i]); /* one may have come late */
     }
     sc_registry_free(e);
+    sc_record_free(e);
     while (e->out)
         drop_out(e);
     if (e->journal)
         sc_journal_close(e->journal);
-    sc_record_free(e);
     if (e->journal_fd >= 0)
         close(e->journal_fd);
     /* The control socket stays open until the process ends: the supervisor takes its end for a death. */
