@@ -2,7 +2,8 @@
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 
-# sc_dependency(NAME PKG_CONFIG_NAME STATIC_FILE [FROM_PROGRAM]): STATIC_FILE is the archive that replaces the shared library.
+# sc_dependency(NAME PKG_CONFIG_NAME STATIC_FILE [FROM_PROGRAM | FURTHER...]): STATIC_FILE is the archive that replaces
+# the shared library, FURTHER are those that it calls.
 function(sc_dependency name package static_file)
     add_library(sc_dep_${name} INTERFACE)
     if(SCONCE_STATIC)
@@ -19,6 +20,11 @@ function(sc_dependency name package static_file)
             # The program exports functions to backends: the library's are not among them.
             target_link_libraries(sc_dep_${name} INTERFACE ${${name}_archive})
             target_link_options(sc_dep_${name} INTERFACE -Wl,--exclude-libs,${static_file})
+            foreach(further ${ARGN})
+                find_library(${further}_archive ${further} REQUIRED)
+                target_link_libraries(sc_dep_${name} INTERFACE ${${further}_archive})
+                target_link_options(sc_dep_${name} INTERFACE -Wl,--exclude-libs,${further})
+            endforeach()
         endif()
     else()
         pkg_check_modules(${name} REQUIRED IMPORTED_TARGET GLOBAL ${package})
@@ -29,6 +35,9 @@ endfunction()
 sc_dependency(libuv libuv libuv_a.a)
 sc_dependency(jansson jansson libjansson.a FROM_PROGRAM)
 sc_dependency(libyaml yaml-0.1 libyaml.a)
+sc_dependency(zlib zlib libz.a)
+# Only its readers of zip, tar and gzip are used: the static program gets neither its XML nor its ACLs.
+sc_dependency(libarchive libarchive libarchive.a libnettle.a liblzma.a libbz2.a libzstd.a libz.a)
 if(SCONCE_STATIC)
     add_link_options(-static-libgcc)
 endif()

@@ -2,7 +2,10 @@
 # What building and testing need, and how it gets here. Read by ./dev; the caller stands in the repository's root.
 # Nothing is asked of apt while dpkg has everything.
 
-BUILD_PACKAGES='gcc libc6-dev cmake ninja-build pkgconf libuv1-dev libjansson-dev libyaml-dev'
+BUILD_PACKAGES='gcc libc6-dev cmake ninja-build pkgconf libuv1-dev libjansson-dev libyaml-dev libarchive-dev
+    zlib1g-dev'
+# What libarchive calls: shared libraries come with it, static ones do not.
+PORTABLE_PACKAGES='nettle-dev liblzma-dev libbz2-dev libzstd-dev'
 # Not in Ubuntu 24.04: the encoder then has its plain kernels only.
 OPTIONAL_PACKAGES='libdnnl-dev'
 TEST_PACKAGES='libcmocka-dev python3 python3-venv shellcheck'
