@@ -102,6 +102,9 @@
 #define SC_BATCH_SIZE_MAX 1024
 #define SC_DEVICES_MAX 64 /* deviceIds of a model */
 
+/* --- cli --- */
+#define SC_CLI_ANSWER_BYTES (16u << 20) /* one answer of the management API to a command */
+
 /* --- encoder (backend) --- */
 #define SC_ENCODER_CONFIG_BYTES (4u << 20) /* config.json */
 #define SC_ENCODER_HEADER_BYTES (4u << 20) /* header of model.safetensors */
