@@ -94,6 +94,11 @@ deps_build() {
     done
 }
 
+deps_portable() {
+    # shellcheck disable=SC2086
+    deps_build $PORTABLE_PACKAGES
+}
+
 deps_test() {
     # shellcheck disable=SC2086
     deps_build $TEST_PACKAGES
