@@ -1,0 +1,145 @@
+#include "api/auth_http.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <unistd.h>
+
+#include "api/respond.h"
+#include "base/log.h"
+
+#define KEPT "auth"
+
+static void save(void *ctx, struct sc_span state)
+{
+    struct sc_app *app = ctx;
+    sc_engine_keep(app->engine, KEPT, state);
+}
+
+int sc_app_auth(struct sc_app *app, struct sc_msg *msg)
+{
+    char folder[PATH_MAX];
+    struct sc_msg why;
+    if (app->settings->disable_token_authorization)
+        return 0;
+    if (!getcwd(folder, sizeof folder))
+        return sc_fail(msg, SC_ESYS, "Token Authorization setup unsuccessful: the working folder: %s",
+                       strerror(errno));
+    struct sc_auth_config c = {
+        .folder = folder,
+        .life_min = app->settings->token_expiration_min,
+        .state = sc_engine_kept(app->engine, KEPT),
+        .save = save,
+        .ctx = app,
+    };
+    bool first = !c.state.p;
+    if (sc_auth_new(&app->auth, &c, &why) < 0)
+        return sc_fail(
+            msg, SC_ESYS,
+            "Token Authorization setup unsuccessful: %.300s. Start in a folder that can be written, or "
+            "set disable_token_authorization=true",
+            why.text);
+    if (first)
+        sc_log(SC_LOG_INFO, "Token authorization is on. Key file located at %s/" SC_AUTH_FILE, folder);
+    return 0;
+}
+
+static bool segment_is(const struct sc_path *p, unsigned i, struct sc_span s)
+{
+    return i < p->n && i < SC_PATH_SEGMENTS && sc_span_eq(p->segments[i], s);
+}
+
+/* Routes that belong to the management API where one listener serves everything. */
+static bool is_management(const struct sc_path *p)
+{
+    if (segment_is(p, 0, SC_SPAN("models")))
+        return !(p->n == 3 && segment_is(p, 2, SC_SPAN("invoke")));
+    if (segment_is(p, 0, SC_SPAN("v1")) && segment_is(p, 1, SC_SPAN("models")))
+        return p->n == 3 && sc_span_find(p->segments[2], ':') == p->segments[2].n;
+    return segment_is(p, 0, SC_SPAN("workflows")) || segment_is(p, 0, SC_SPAN("metrics"));
+}
+
+/* What tells people which calls there are needs no key. */
+static bool is_description(const struct sc_path *p)
+{
+    if (p->n == 0)
+        return p->decoded.n && p->decoded.p[0] == '/';
+    return p->n == 1 && segment_is(p, 0, SC_SPAN("api-description"));
+}
+
+static bool has_key(const struct sc_auth *a, enum sc_auth_kind kind, const struct sc_http_exchange *x)
+{
+    return sc_auth_allows(a, kind, sc_http_header_get(&x->req, SC_SPAN("authorization")));
+}
+
+bool sc_auth_admits_inference(const struct sc_app *app, const struct sc_http_exchange *x)
+{
+    return has_key(app->auth, SC_AUTH_INFERENCE, x);
+}
+
+static bool is_token(const struct sc_path *p)
+{
+    return p->n == 1 && segment_is(p, 0, SC_SPAN("token"));
+}
+
+bool sc_auth_admit(struct sc_call *c, unsigned serves)
+{
+    bool management = (serves & SC_SERVES_MANAGEMENT) != 0, inference = (serves & SC_SERVES_INFERENCE) != 0;
+    if ((!management && !inference) || is_description(&c->path) || (management && is_token(&c->path)))
+        return true; /* the token API looks at its key itself */
+    bool manages = management && (!inference || is_management(&c->path));
+    if (has_key(c->app->auth, manages ? SC_AUTH_MANAGEMENT : SC_AUTH_INFERENCE, c->x))
+        return true;
+    sc_respond_error(c->x, 400, "InvalidKeyException",
+                     SC_SPAN("Token Authorization failed. Token either incorrect, expired, or not provided "
+                             "correctly"));
+    return false;
+}
+
+/* ---- the token API --------------------------------------------------------------------------------- */
+
+#define REFUSED "Token Authentication failed. Token either incorrect, expired, or not provided correctly"
+
+/* The kind that the query names; API: none. */
+static enum sc_auth_kind wanted(struct sc_span target)
+{
+    struct sc_query q;
+    struct sc_msg msg;
+    struct sc_span type;
+    enum sc_auth_kind kind = SC_AUTH_API;
+    if (sc_query_parse(&q, target, &msg) == 0 && sc_query_get(&q, "type", &type)) {
+        if (sc_span_eq(type, SC_SPAN("management")))
+            kind = SC_AUTH_MANAGEMENT;
+        else if (sc_span_eq(type, SC_SPAN("inference")))
+            kind = SC_AUTH_INFERENCE;
+    }
+    sc_query_free(&q);
+    return kind;
+}
+
+static void renew(struct sc_call *c)
+{
+    struct sc_msg msg;
+    if (sc_auth_renew(c->app->auth, wanted(c->x->req.target), &msg) < 0) {
+        sc_log(SC_LOG_ERROR, "Failed to update key file: %s. The old keys stay valid", msg.text);
+        sc_call_error(c, 400, "InvalidKeyException", "%s", REFUSED);
+        return;
+    }
+    sc_buf_char(&c->out, '\n');
+    c->raw = true;
+    c->media = SC_SPAN("application/json");
+    c->status = 200;
+    sc_call_finish(c);
+}
+
+bool sc_token_claim(struct sc_call *c)
+{
+    if (!is_token(&c->path))
+        return false;
+    if (wanted(c->x->req.target) == SC_AUTH_API || !has_key(c->app->auth, SC_AUTH_API, c->x)) {
+        sc_respond_error(c->x, 400, "InvalidKeyException", SC_SPAN(REFUSED));
+        return true;
+    }
+    c->on_zero = renew;
+    c->route = sc_call_to_loop_zero;
+    return true;
+}
