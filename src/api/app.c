@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/auth_http.h"
 #include "api/respond.h"
 #include "base/alloc.h"
 
@@ -44,7 +45,8 @@ static void on_request(struct sc_http_exchange *x, void *ctx)
     struct sc_app *app = ctx;
     unsigned serves = app->serves[x->listener];
     x->user = NULL;
-    if ((serves & SC_SERVES_INFERENCE) && sc_span_eq(x->req.path, SC_SPAN("/ping"))) {
+    if ((serves & SC_SERVES_INFERENCE) && sc_span_eq(x->req.path, SC_SPAN("/ping")) &&
+        (!app->auth || sc_auth_admits_inference(app, x))) {
         answer_ping(app, x);
         return;
     }
@@ -54,13 +56,16 @@ static void on_request(struct sc_http_exchange *x, void *ctx)
         sc_respond_error(x, 403, "IllegalArgumentException", sc_span_str(msg.text));
         return;
     }
+    if (app->auth && !sc_auth_admit(c, serves))
+        return;
     if ((serves & SC_SERVES_INFERENCE) && c->path.n >= 1 &&
         sc_span_eq(c->path.segments[0], SC_SPAN("ping"))) {
         answer_ping(app, x);
         return;
     }
     if (((serves & SC_SERVES_INFERENCE) && sc_inference_claim(c)) ||
-        ((serves & SC_SERVES_MANAGEMENT) && sc_management_claim(c)) ||
+        ((serves & SC_SERVES_MANAGEMENT) &&
+         ((app->auth && sc_token_claim(c)) || sc_management_claim(c))) ||
         ((serves & SC_SERVES_METRICS) && sc_metrics_claim(c)))
         return;
     if (c->path.n == 0)
@@ -110,6 +115,8 @@ void sc_app_init(struct sc_app *app, struct sc_http_app *http)
 
 void sc_app_free(struct sc_app *app)
 {
+    sc_auth_del(app->auth);
+    app->auth = NULL;
     for (unsigned i = 0; i < SC_LOOPS_MAX; i++)
         while (app->pools[i]) {
             struct sc_call *c = app->pools[i];

@@ -21,6 +21,7 @@ struct sc_app {
     const struct sc_settings *settings;
     struct sc_metrics *metrics;
     struct sc_http_server *server;
+    struct sc_auth *auth;              /* NULL: no tokens */
     unsigned serves[SC_LISTENERS_MAX]; /* bits per listener */
     struct sc_call *pools[SC_LOOPS_MAX];
 };
@@ -36,6 +37,7 @@ struct sc_call {
     bool running;       /* the body was complete; somebody will answer */
     struct sc_shard *shard;
     bool versioned;                     /* the request named a version */
+    bool explain;                       /* /explanations */
     struct sc_path path;                /* until the exchange is over */
     void (*route)(struct sc_call *c);   /* runs when the body is there */
     void (*on_zero)(struct sc_call *c); /* what sc_call_to_loop_zero runs there */
