@@ -16,11 +16,11 @@ int64_t sc_auth_expiry(int64_t now_ns, double life_min)
     double seconds = trunc(life_min * 60);
     if (isnan(seconds))
         seconds = 0;
-    double left = (double)((INT64_MAX - 1 - now_ns) / NS) - 1;
+    int64_t left = (INT64_MAX - 1 - now_ns) / NS - 1;
     /* A life of years before now is as good as one that ended a moment ago. */
     if (seconds < -86400)
         seconds = -86400;
-    return now_ns + (int64_t)(seconds < left ? seconds : left) * NS;
+    return now_ns + (seconds < (double)left ? (int64_t)seconds : left) * NS;
 }
 
 int sc_auth_key_make(struct sc_auth_key *k, int64_t expires_ns)
