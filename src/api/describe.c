@@ -96,8 +96,10 @@ static void put_worker(struct sc_json_writer *w, const struct sc_worker_view *v)
     sc_json_put_str(w, "status", v->ready ? "READY" : "UNLOADING");
     sc_json_put_int(w, "memoryUsage", v->rss);
     sc_json_put_int(w, "pid", v->pid);
-    sc_json_put_bool(w, "gpu", false);
-    sc_json_put_str(w, "gpuUsage", "N/A");
+    sc_json_put_bool(w, "gpu", v->gpu >= 0);
+    sc_json_put_str(w, "gpuUsage", v->gpu_usage && *v->gpu_usage ? v->gpu_usage : "N/A");
+    if (v->last_end && *v->last_end) /* ours: why it was started again, or was not */
+        sc_json_put_str(w, "lastEnd", v->last_end);
     sc_json_end_object(w);
 }
 
@@ -108,7 +110,7 @@ static void put_version(struct sc_json_writer *w, const struct sc_version_view *
     sc_json_put_str(w, "modelName", s->name);
     sc_json_put_str(w, "modelVersion", s->version);
     sc_json_put_str(w, "modelUrl", s->url);
-    sc_json_put_str(w, "runtime", s->backend);
+    sc_json_put_str(w, "runtime", sc_spec_is_native(s) ? s->backend : s->runtime);
     sc_json_put_int(w, "minWorkers", s->min_workers);
     sc_json_put_int(w, "maxWorkers", s->max_workers);
     sc_json_put_int(w, "batchSize", s->batch_size > 0 ? s->batch_size : SC_BATCH_SIZE_MAX);
@@ -116,18 +118,25 @@ static void put_version(struct sc_json_writer *w, const struct sc_version_view *
     sc_json_put_int(w, "responseTimeout", s->response_timeout);
     sc_json_put_int(w, "startupTimeout", s->startup_timeout);
     sc_json_put_int(w, "maxRetryTimeoutInSec", s->max_retry);
-    sc_json_put_int(w, "clientTimeoutInMills", 0);
-    sc_json_put_str(w, "parallelType", "");
-    sc_json_put_int(w, "parallelLevel", 0);
-    sc_json_put_str(w, "deviceType", "cpu");
-    sc_json_put_bool(w, "continuousBatching", false);
-    sc_json_put_bool(w, "useJobTicket", false);
-    sc_json_put_bool(w, "useVenv", false);
-    sc_json_put_bool(w, "stateful", false);
-    sc_json_put_int(w, "sequenceMaxIdleMSec", 0);
-    sc_json_put_int(w, "sequenceTimeoutMSec", 0);
-    sc_json_put_int(w, "maxNumSequence", 0);
-    sc_json_put_int(w, "maxSequenceJobQueueSize", 0);
+    sc_json_put_int(w, "clientTimeoutInMills", s->client_timeout);
+    sc_json_put_str(w, "parallelType", s->parallel_type);
+    sc_json_put_int(w, "parallelLevel", s->parallel_level);
+    sc_json_put_str(w, "deviceType", v->on_gpu ? "gpu" : "cpu");
+    if (s->ndevices) {
+        sc_json_key(w, "deviceIds");
+        sc_json_begin_array(w);
+        for (unsigned i = 0; i < s->ndevices; i++)
+            sc_json_int(w, s->devices[i]);
+        sc_json_end_array(w);
+    }
+    sc_json_put_bool(w, "continuousBatching", s->continuous_batching);
+    sc_json_put_bool(w, "useJobTicket", s->use_job_ticket);
+    sc_json_put_bool(w, "useVenv", s->use_venv);
+    sc_json_put_bool(w, "stateful", s->sequence_batching);
+    sc_json_put_int(w, "sequenceMaxIdleMSec", s->sequence_max_idle);
+    sc_json_put_int(w, "sequenceTimeoutMSec", s->sequence_timeout);
+    sc_json_put_int(w, "maxNumSequence", s->sequences);
+    sc_json_put_int(w, "maxSequenceJobQueueSize", s->sequence_queue);
     sc_json_put_bool(w, "loadedAtStartup", s->at_startup);
     sc_json_key(w, "workers");
     sc_json_begin_array(w);

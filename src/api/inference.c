@@ -3,6 +3,7 @@
 
 #include "api/app.h"
 #include "api/respond.h"
+#include "api/rows.h"
 #include "base/clock.h"
 #include "metrics/registry.h"
 #include "worker/meta.h"
@@ -56,10 +57,12 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
         sc_respond_error(c->x, a->status < 400 ? 500 : a->status, name, a->body);
         return;
     }
-    struct sc_http_header headers[32];
+    char reason[256];
+    snprintf(reason, sizeof reason, "%.*s", SC_FMT(sc_meta_get(a->meta, SC_SPAN(":reason"))));
+    struct sc_http_header headers[SC_HTTP_HEADERS_MAX];
     struct sc_http_response r = {
         .status = a->status,
-        .reason = "",
+        .reason = reason,
         .content_type = sc_meta_get(a->meta, SC_SPAN(":content-type")),
         .headers = headers,
         .nheaders = collect_headers(a->meta, headers, SC_COUNT(headers)),
@@ -68,14 +71,70 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
     sc_http_respond(c->x, &r);
 }
 
+static void give_up(struct sc_call *c)
+{
+    struct sc_job *j = c->job;
+    c->job = NULL;
+    sc_job_drop(j, &c->x->body);
+}
+
 static void submit(struct sc_call *c)
 {
-    sc_job_submit(c->job, &c->x->body, done, c);
+    struct sc_job *j = c->job;
+    int rc = sc_job_submit(j, &c->x->body, done, c);
+    if (rc < 0) {
+        c->job = NULL;
+        respond_no_worker(c);
+    }
+}
+
+static struct sc_row_route route_of(const struct sc_call *c)
+{
+    return (struct sc_row_route){.url_path = sc_path_rest(&c->path, 3), .explain = c->explain};
+}
+
+/* A form, or a body of unknown length: its metadata could not be told before. */
+static void submit_row(struct sc_call *c)
+{
+    struct sc_http_exchange *x = c->x;
+    struct sc_row_route route = route_of(c);
+    struct sc_buf meta;
+    struct sc_msg msg = {""};
+    sc_buf_init(&meta, SC_ARENA_BLOCK_MAX);
+    int rc = sc_row_of_body(x, &route, &meta, &msg);
+    if (rc == 0)
+        rc = sc_job_set_meta(c->job, &x->body, sc_buf_view(&meta));
+    sc_buf_free(&meta);
+    if (rc == 0) {
+        submit(c);
+        return;
+    }
+    give_up(c);
+    if (rc == SC_EINVAL)
+        sc_respond_error(x, 500, "ErrorDataDecoderException", sc_span_str(msg.text));
+    else if (rc == SC_ELIMIT)
+        sc_respond_error(
+            x, 413, "BadRequestException",
+            sc_span_str(msg.text[0] ? msg.text : "The headers or the fields of the form are too large."));
+    else
+        respond_no_worker(c);
+}
+
+/* Metadata for an executor: it wants the body's type alone. */
+static void native_meta(struct sc_call *c, struct sc_buf *meta)
+{
+    struct sc_meta_writer w;
+    sc_meta_begin(&w, meta);
+    struct sc_span type = sc_http_header_get(&c->x->req, SC_SPAN("content-type"));
+    if (type.p)
+        sc_meta_add(&w, SC_SPAN(":content-type"), sc_span_sub(type, 0, 512));
+    sc_meta_end(&w);
 }
 
 static void begin_prediction(struct sc_call *c, struct sc_span model, struct sc_span version)
 {
     struct sc_http_exchange *x = c->x;
+    bool python, plain = true;
     int rc = sc_engine_find(c->app->engine, x->loop, model, version, &c->shard);
     if (rc == SC_ENOTFOUND) {
         sc_respond_no_model(x, model);
@@ -91,14 +150,16 @@ static void begin_prediction(struct sc_call *c, struct sc_span model, struct sc_
         respond_no_worker(c);
         return;
     }
-    char room[1024];
+    /* All headers of a request fit, and what is written around them. */
+    char room[2 * SC_HTTP_HEADERS_BYTES + SC_HTTP_LINE_MAX];
     struct sc_buf meta = {.p = room, .cap = sizeof room, .max = sizeof room};
-    struct sc_meta_writer w;
-    sc_meta_begin(&w, &meta);
-    struct sc_span type = sc_http_header_get(&x->req, SC_SPAN("content-type"));
-    if (type.p)
-        sc_meta_add(&w, SC_SPAN(":content-type"), sc_span_sub(type, 0, 512));
-    sc_meta_end(&w);
+    python = !sc_spec_is_native(sc_shard_spec(c->shard));
+    if (!python) {
+        native_meta(c, &meta);
+    } else if ((plain = sc_row_is_plain(x))) {
+        struct sc_row_route route = route_of(c);
+        sc_row_plain(x, &route, &meta);
+    }
     size_t announced = x->req.content_length > 0 ? (size_t)x->req.content_length : 0;
     rc = sc_job_begin(c->shard, sc_buf_view(&meta), announced, &x->body, &c->job);
     if (rc < 0) {
@@ -106,7 +167,7 @@ static void begin_prediction(struct sc_call *c, struct sc_span model, struct sc_
         respond_no_worker(c);
         return;
     }
-    c->route = submit;
+    c->route = plain ? submit : submit_row;
 }
 
 bool sc_inference_claim(struct sc_call *c)
@@ -116,6 +177,14 @@ bool sc_inference_claim(struct sc_call *c)
     if (p->n == 0)
         return false;
     if (sc_span_eq(p->segments[0], SC_SPAN("predictions"))) {
+        if (p->n < 2)
+            sc_respond_no_resource(c->x);
+        else
+            begin_prediction(c, p->segments[1], p->n >= 3 ? p->segments[2] : none);
+        return true;
+    }
+    if (sc_span_eq(p->segments[0], SC_SPAN("explanations"))) {
+        c->explain = true;
         if (p->n < 2)
             sc_respond_no_resource(c->x);
         else

@@ -9,10 +9,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "api/auth_http.h"
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "cli/roles.h"
+#include "cli/startup.h"
 #include "metrics/registry.h"
 #include "metrics/system.h"
 #include "worker/supervisor.h"
@@ -21,7 +23,7 @@ struct frontend {
     struct sc_settings settings;
     struct sc_loops *loops;
     struct sc_app app;
-    char backend_dir[PATH_MAX];
+    char backend_dir[PATH_MAX], home[PATH_MAX + 16];
     int listeners[SC_LISTENERS_MAX];
     unsigned nlisteners;
     uv_timer_t system_timer;
@@ -32,70 +34,6 @@ static unsigned cpu_count(void)
 {
     cpu_set_t set;
     return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-}
-
-/* ---- models named at start-up -------------------------------------------------------------------- */
-
-static void load_one(struct frontend *f, struct sc_span item)
-{
-    struct sc_model_spec spec;
-    struct sc_msg msg = {""};
-    sc_spec_init(&spec);
-    size_t eq = sc_span_find(item, '=');
-    struct sc_span name = eq < item.n ? sc_span_sub(item, 0, eq) : sc_span(NULL, 0);
-    struct sc_span url = eq < item.n ? sc_span_sub(item, eq + 1, item.n) : item;
-    int rc = name.p ? sc_spec_check_name(name, &msg) : 0;
-    spec.url = sc_span_dup(url);
-    spec.at_startup = true;
-    spec.response_timeout = f->settings.default_response_timeout;
-    spec.startup_timeout = f->settings.default_startup_timeout;
-    unsigned workers = f->settings.default_workers > 0 ? (unsigned)f->settings.default_workers : cpu_count();
-    spec.min_workers = spec.max_workers = (int)SC_MIN(workers, (unsigned)SC_LANES_MAX);
-    if (rc == 0 && name.p)
-        snprintf(spec.name, sizeof spec.name, "%.*s", SC_FMT(name));
-    sc_log(SC_LOG_INFO, "Loading initial models: %.*s", SC_FMT(item));
-    if (rc == 0)
-        rc = spec.url ? sc_spec_resolve(&spec, f->settings.model_store, &msg) : SC_ENOMEM;
-    if (rc == 0) {
-        rc = sc_engine_register(f->app.engine, &spec, NULL, NULL);
-        if (rc < 0)
-            sc_fail(&msg, rc, "%s",
-                    rc == SC_EEXIST ? "a model of that name is loaded already" : sc_strerror(rc));
-    }
-    if (rc < 0)
-        sc_log(SC_LOG_WARN, "Failed to load model: %.*s: %s", SC_FMT(item), msg.text);
-    sc_spec_free(&spec);
-}
-
-static void load_all(struct frontend *f)
-{
-    DIR *d = f->settings.model_store ? opendir(f->settings.model_store) : NULL;
-    if (!d) {
-        sc_log(SC_LOG_ERROR, "all models are to be loaded, but the model store %s cannot be read: %s",
-               f->settings.model_store ? f->settings.model_store : "(none)",
-               f->settings.model_store ? strerror(errno) : "name it with --model-store");
-        return;
-    }
-    for (struct dirent *e; (e = readdir(d));)
-        if (e->d_name[0] != '.')
-            load_one(f, sc_span_str(e->d_name));
-    closedir(d);
-}
-
-static void load_models(struct frontend *f)
-{
-    struct sc_span list = sc_span_str(f->settings.load_models);
-    if (sc_span_eq_nocase(sc_span_trim(list), SC_SPAN("all"))) {
-        load_all(f);
-        return;
-    }
-    while (list.n) {
-        size_t n = sc_span_find(list, ',');
-        struct sc_span item = sc_span_trim(sc_span_sub(list, 0, n));
-        list = sc_span_sub(list, n + 1, list.n);
-        if (item.n)
-            load_one(f, item);
-    }
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */
@@ -152,10 +90,12 @@ static void start_system_metrics(struct frontend *f)
     uv_timer_start(&f->system_timer, sample_system, 0, ms);
 }
 
-static void on_ready(void *ctx)
+static void serve(void *ctx)
 {
     struct frontend *f = ctx;
     struct sc_msg msg = {""};
+    if (f->ending)
+        return;
     struct sc_listen_plan plan;
     uint32_t pinned = 0;
     sc_listen_plan(&f->settings, &plan);
@@ -177,6 +117,11 @@ static void on_ready(void *ctx)
     };
     struct sc_http_app http;
     sc_app_init(&f->app, &http);
+    if (sc_app_auth(&f->app, &msg) < 0) {
+        sc_log(SC_LOG_ERROR, "%s", msg.text);
+        sc_log_close();
+        _exit(SC_EXIT_FATAL);
+    }
     if (f->nlisteners != plan.n || sc_http_server_new(&f->app.server, f->loops, &c, &http, f->listeners,
                                                       f->nlisteners, pinned, &msg) < 0) {
         sc_log(SC_LOG_ERROR, "the listeners cannot be served: %s", msg.text);
@@ -185,10 +130,18 @@ static void on_ready(void *ctx)
     }
     if (f->settings.system_metrics)
         start_system_metrics(f);
-    if (sc_engine_fresh(f->app.engine) && f->settings.load_models)
-        load_models(f);
     sc_engine_started(f->app.engine);
     sc_log(SC_LOG_INFO, "Model server started.");
+}
+
+/* The ports answer when the models that were named are known; those of an earlier life are known already. */
+static void on_ready(void *ctx)
+{
+    struct frontend *f = ctx;
+    if (sc_engine_fresh(f->app.engine))
+        sc_startup_load(f->app.engine, &f->settings, serve, f);
+    else
+        serve(f);
 }
 
 static int read_settings(struct frontend *f, struct sc_msg *msg)
@@ -222,6 +175,16 @@ static void find_backends(struct frontend *f)
     snprintf(probe, sizeof probe, "%s/libsconce_identity.so", exe);
     if (access(probe, R_OK) < 0)
         snprintf(f->backend_dir, sizeof f->backend_dir, "%s/../lib/sconce", exe);
+}
+
+/* The folder of our `ts` package, in its shortest form: Python shows it to people. */
+static void find_home(struct frontend *f)
+{
+    char path[PATH_MAX + 16], *real;
+    snprintf(path, sizeof path, "%s/python", f->backend_dir);
+    real = realpath(path, NULL);
+    snprintf(f->home, sizeof f->home, "%s", real ? real : path);
+    free(real);
 }
 
 static void raise_descriptor_limit(void)
@@ -258,6 +221,7 @@ int sc_cli_frontend(void)
     sc_log_thread_name("main");
     raise_descriptor_limit();
     find_backends(&f);
+    find_home(&f);
     unsigned cpus = cpu_count();
     unsigned n = f.settings.loops > 0 ? (unsigned)f.settings.loops : SC_MIN(SC_MAX(cpus / 4, 1u), 4u);
     if (sc_loops_new(&f.loops, SC_MIN(n, (unsigned)SC_LOOPS_MAX), &msg) < 0) {
@@ -277,6 +241,7 @@ int sc_cli_frontend(void)
         .control = SC_FD_CONTROL,
         .backend_dir = f.backend_dir,
         .exe = "/proc/self/exe",
+        .home = f.settings.home ? f.settings.home : f.home,
         .on_listeners = on_listeners,
         .on_ready = on_ready,
         .on_drain = on_drain,

@@ -9,6 +9,10 @@
 #include "base/log.h"
 #include "model/engine_private.h"
 
+/* Requests of one tick (50 ms), divided: what a process computes in two milliseconds. */
+#define SPEED_SHARE 25
+#define SPEED_MORE 256
+
 static void attachment_free(struct sc_attachment *att)
 {
     att->version->attachments--;
@@ -25,6 +29,7 @@ void sc_worker_del(struct sc_worker *w)
 {
     if (w->att && !w->loaded) /* else the loops let go of it, and the last one frees it */
         attachment_free(w->att);
+    sc_worker_close_output(w);
     free(w);
 }
 
@@ -120,6 +125,25 @@ fail:
     return SC_ESYS;
 }
 
+/*
+ * A process that is fast gets more than two batches ahead: a few milliseconds' worth, so that it need not
+ * wait for the frontend after each; one that is slow no more, so that what another could take does not wait
+ * behind it.
+ */
+static void follow_speed(struct sc_attachment *att, uint64_t requests)
+{
+    long long depth = atomic_load(&att->depth);
+    if (depth == 0)
+        return;
+    long long least = 2 * SC_MAX(att->version->spec.batch_size, 1);
+    long long fresh = SC_MIN(SC_MAX((long long)requests / SPEED_SHARE, least), least + SPEED_MORE);
+    /* Up at once, down slowly: an idle moment says nothing. */
+    if (fresh < depth)
+        fresh = depth - (depth - fresh + 7) / 8;
+    atomic_store(&att->depth, fresh);
+    atomic_fetch_add(&att->credit, fresh - depth);
+}
+
 void sc_attachment_count(struct sc_attachment *att)
 {
     uint64_t batches, requests;
@@ -127,6 +151,7 @@ void sc_attachment_count(struct sc_attachment *att)
     /* A worker's count is only ever seen to grow: it is not trusted to do anything else. */
     if (batches < att->batches || requests < att->requests)
         return;
+    follow_speed(att, requests - att->requests);
     sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHES, (int64_t)(batches - att->batches));
     sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHED, (int64_t)(requests - att->requests));
     att->batches = batches;

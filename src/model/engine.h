@@ -26,6 +26,7 @@ struct sc_engine_spec {
     int control;             /* socket to the supervisor; taken over */
     const char *backend_dir; /* where libsconce_<backend>.so lie */
     const char *exe;         /* program to run as executor */
+    const char *home;        /* folder of the `ts` package, of Python workers */
     /* Called on loop 0, once, when the supervisor has sent WELCOME: the listeners (taken over by the callee).
      */
     void (*on_listeners)(void *ctx, const int *fds, unsigned n);
@@ -89,15 +90,28 @@ int sc_job_begin(struct sc_shard *s, struct sc_span meta, size_t announced, stru
                  struct sc_job **out) SC_MUST_USE;
 void sc_job_drop(struct sc_job *j, struct sc_body *body);
 /* Queues it; done is called once, on this loop, possibly before submit returns. The body's memory is the
- * job's from now on. */
-void sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, void *arg);
+ * job's from now on. SC_AGAIN: the model's queue is full; the job is dropped and done is not called. */
+int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, void *arg) SC_MUST_USE;
+/* Replaces the job's metadata, before it is submitted. SC_ENOMEM: nothing has changed. */
+int sc_job_set_meta(struct sc_job *j, struct sc_body *body, struct sc_span meta) SC_MUST_USE;
 /* The client is gone: a waiting job is taken off the queue, a running one's answer will be dropped. done is
  * called with status 0. */
 void sc_job_cancel(struct sc_job *j);
 
 /* ---- control plane: loop 0 ---------------------------------------------------------------- */
 
-/* How an operation ended: 0, or a negative code with text. */
+/* What became of a preparation: on success rc is 0 and *spec is the callee's (sc_engine_register and
+ * sc_spec_free, or sc_engine_discard). */
+typedef void (*sc_engine_prepared)(void *arg, int rc, struct sc_model_spec *spec,
+                                   const struct sc_archive_error *err);
+/* sc_spec_prepare on a pool thread, and what the model's requirements ask for; done is called on loop 0,
+ * later. want is copied. */
+void sc_engine_prepare(struct sc_engine *e, const struct sc_spec_want *want, sc_engine_prepared done,
+                       void *arg);
+/* Frees a spec that was prepared and will not be registered, and removes its files. */
+void sc_engine_discard(struct sc_engine *e, struct sc_model_spec *spec);
+
+/* How an operation ended: 0, or a negative code with text (SC_ENOMEM: a worker had not enough memory). */
 typedef void (*sc_engine_done)(void *arg, int rc, const char *text);
 
 /*
@@ -106,8 +120,8 @@ typedef void (*sc_engine_done)(void *arg, int rc, const char *text);
  * unregistered).
  */
 int sc_engine_register(struct sc_engine *e, const struct sc_model_spec *spec, sc_engine_done done, void *arg);
-/* SC_ENOTFOUND / SC_EINVAL as find. done: called with 0 when the workers run, else as register (the model
- * stays). */
+/* SC_ENOTFOUND / SC_EINVAL as find; SC_ELIMIT: more than the lanes of an executor. done: called with 0 when
+ * the workers run, else as register (the model stays). */
 int sc_engine_scale(struct sc_engine *e, struct sc_span name, struct sc_span version, int min_workers,
                     int max_workers, sc_engine_done done, void *arg);
 int sc_engine_set_default(struct sc_engine *e, struct sc_span name, struct sc_span version);
@@ -120,12 +134,15 @@ struct sc_worker_view {
     unsigned id;        /* 9000, 9001, ... */
     int64_t started_ms; /* wall clock */
     bool ready;
-    int pid; /* -1 before it runs */
+    int pid;               /* -1 before it runs */
+    int gpu;               /* index, or -1 */
+    const char *gpu_usage; /* as describe shows it; NULL: none */
     int64_t rss;
+    const char *last_end; /* how its last life ended; "" if there is nothing to say */
 };
 struct sc_version_view {
     const struct sc_model_spec *spec;
-    bool is_default;
+    bool is_default, on_gpu;
     const struct sc_worker_view *workers;
     unsigned nworkers;
     uint64_t pending;    /* requests waiting */

@@ -7,6 +7,9 @@
  *   replay.c    what happens to requests when their worker dies or hangs; quarantine
  *   plane.c     per-loop state: catalog, hooks, tick
  *   worker.c    worker slots of a version: start, stop, states
+ *   prepare.c   archives found and removed, off the loops
+ *   install.c   what a model's requirements ask for
+ *   start.c     what a worker process is started with
  *   attachment.c  the shared memory of one life of a worker
  *   watch.c     time limits of batches, loads and quarantine
  *   registry.c  models and versions: register, scale, default, unregister
@@ -73,6 +76,9 @@ struct sc_attachment {
     uint64_t *running; /* ids on its running pages when it died */
     size_t nrunning;
     unsigned acks; /* [0] loops that have let go */
+    /* Processes that serve requests one batch at a time. Credit granted in all; follows the worker's speed.
+     */
+    atomic_llong depth; /* [atomic] 0: credit does not follow */
 };
 
 /* [loop] */
@@ -121,13 +127,18 @@ struct sc_worker {
     bool draining;
     bool loaded;
     bool given_up;
+    bool failed_for_memory; /* its last load */
     int pid;
     uint64_t life;
     int64_t made_ms;          /* wall clock */
     int64_t load_deadline_ns; /* 0: none */
     unsigned first_id;        /* ids of its lanes as reported: first_id, first_id + 1, ... */
     unsigned drained;         /* loops */
-    char failure[256];
+    int gpu_id;               /* -1: none */
+    char failure[256];        /* what it said when it failed to load */
+    char last_end[512];       /* how its last life ended; "" if well, or never */
+    struct sc_output
+        *output[SC_OUTPUT_FDS]; /* readers of its standard output and error; NULL: not captured */
     struct sc_attachment *att;
 };
 
@@ -154,6 +165,9 @@ struct sc_version {
     int64_t gone_deadline_ns;
     atomic_int workers_wanted;   /* [atomic] */
     atomic_ullong bytes;         /* [atomic] of bodies not yet answered */
+    atomic_llong open;           /* [atomic] requests accepted and not yet answered */
+    atomic_llong capacity;       /* [atomic] of them, those that the loaded workers have at once */
+    unsigned gpu_next;           /* [0] of a model with deviceIds or parallelLevel */
     atomic_int quarantine_owner; /* [atomic] loop that uses the quarantine worker, or -1 */
     int64_t quarantine_idle_ns;
     struct sc_metrics_model *metrics;
@@ -210,14 +224,21 @@ struct sc_engine {
     bool slots[SC_SLOTS_MAX]; /* numbers in use: from SLOT_START until the supervisor says GONE */
     uint32_t next_slot;       /* where to look for a free one */
     unsigned next_worker_id;
+    unsigned gpu_next; /* of models without deviceIds */
     uv_poll_t line;
     struct sc_line_out *out, **out_tail;
     size_t out_n;
     uint32_t states_due; /* SLOT_STATE messages of the welcome not yet seen */
     bool welcomed, restored, closed;
-    bool started; /* the journal says so */
+    bool started;         /* the journal says so */
     struct sc_kept *kept; /* record.c */
 };
+
+/* Workers are processes of one lane each, as many as people count; else lanes of one executor. */
+static inline bool sc_version_is_python(const struct sc_version *v)
+{
+    return strcmp(v->spec.backend, "python") == 0;
+}
 
 static inline struct sc_loop *sc_engine_loop(struct sc_engine *e, unsigned i)
 {
@@ -271,17 +292,29 @@ void sc_plane_catalog_free(struct sc_plane *p);
 /* Runs fn(a, b) on a loop soon. */
 void sc_engine_call(struct sc_loop *l, void (*fn)(void *a, void *b), void *a, void *b);
 
+/* install.c: virtual environment and packages of a model, if it wants them. 0, or *err and the spec is freed.
+ * Blocks. */
+int sc_spec_install(struct sc_model_spec *s, const struct sc_settings *settings, const char *home,
+                    struct sc_archive_error *err) SC_MUST_USE;
+
+/* start.c */
+void sc_worker_send_start(const struct sc_worker *w);
+
 /* worker.c */
 /* NULL: SC_SLOTS_MAX workers run already. */
 struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool quarantine);
 void sc_worker_stop(struct sc_worker *w, bool drain);
 /* Frees it (off its list) when the frontend ends. */
 void sc_worker_del(struct sc_worker *w);
+void sc_worker_close_output(struct sc_worker *w);
+/* fds: reading ends of its output, if they came (nfds SC_OUTPUT_FDS); taken ones are set to -1. */
 void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc_span tag,
-                     struct sc_span text);
+                     struct sc_span text, int *fds, unsigned nfds);
 /* SLOT_STOP or SLOT_KILL. */
 void sc_worker_order(struct sc_engine *e, uint16_t type, uint32_t slot, uint64_t life);
 void sc_workers_reconcile(struct sc_version *v);
+/* The engine ends: nobody reads what workers print any more. */
+void sc_workers_close_output(struct sc_engine *e);
 
 /* attachment.c */
 /* Shared memory for the worker's present life, sent to it. */

@@ -213,8 +213,10 @@ void sc_job_free(struct sc_job *j)
         close(j->fd);
     if (sc_arena_release(&s->arena, j->off) < 0)
         abort();
-    if (j->counted)
+    if (j->counted) {
         atomic_fetch_sub_explicit(&s->version->bytes, j->counted, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&s->version->open, 1, memory_order_relaxed);
+    }
     uint32_t index = j->id & INDEX_MASK;
     p->table[index] = NULL;
     p->free_index[p->nfree++] = index;
@@ -238,6 +240,44 @@ void sc_plane_jobs_free(struct sc_plane *p)
     free(p->free_index);
 }
 
+int sc_job_set_meta(struct sc_job *j, struct sc_body *body, struct sc_span meta)
+{
+    struct sc_arena *arena = &j->shard->arena;
+    uint64_t off;
+    size_t got, inside = j->fd < 0 ? body->len : 0;
+    if (meta.n > SC_ARENA_BLOCK_MAX / 2)
+        return SC_ENOMEM;
+    if (meta.n <= j->meta_len && j->fd >= 0) {
+        memcpy(j->block, meta.p, meta.n);
+        j->meta_len = (uint32_t)meta.n;
+        return 0;
+    }
+    if (meta.n + inside > SC_ARENA_BLOCK_MAX) {
+        /* The body was in the block; it moves to a file of its own. */
+        if (body_to_file(j, body, SC_MAX(body->len, 1u)) < 0)
+            return SC_ENOMEM;
+        inside = 0;
+    }
+    char *block = sc_arena_alloc(arena, SC_MAX(meta.n + inside, 1u), &off, &got);
+    if (!block)
+        return SC_ENOMEM;
+    if (meta.n)
+        memcpy(block, meta.p, meta.n);
+    if (inside)
+        memcpy(block + meta.n, body->p, inside);
+    if (sc_arena_release(arena, j->off) < 0)
+        abort();
+    j->block = block;
+    j->off = off;
+    j->block_size = got;
+    j->meta_len = (uint32_t)meta.n;
+    if (j->fd < 0) {
+        body->p = block + meta.n;
+        body->cap = got - meta.n;
+    }
+    return 0;
+}
+
 /* Makes the file what the worker accepts: the body's length, unchangeable. */
 static int seal_body(struct sc_job *j)
 {
@@ -249,9 +289,26 @@ static int seal_body(struct sc_job *j)
     return 0;
 }
 
-void sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, void *arg)
+/* Python models: jobQueueSize requests may wait beside those that the workers have (docs/contract.md §4).
+ * With job tickets nothing waits. */
+static bool queue_is_full(struct sc_version *v)
+{
+    if (!sc_version_is_python(v))
+        return false;
+    long long room = atomic_load_explicit(&v->capacity, memory_order_relaxed);
+    if (!v->spec.use_job_ticket)
+        room +=
+            v->spec.job_queue_size > 0 ? v->spec.job_queue_size : v->engine->spec.settings->job_queue_size;
+    return atomic_load_explicit(&v->open, memory_order_relaxed) >= room;
+}
+
+int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, void *arg)
 {
     struct sc_shard *s = j->shard;
+    if (queue_is_full(s->version)) {
+        sc_job_drop(j, body);
+        return SC_AGAIN;
+    }
     j->done = done;
     j->arg = arg;
     j->body_len = body->len;
@@ -259,13 +316,15 @@ void sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, voi
     *body = (struct sc_body){0};
     if (j->fd >= 0 && seal_body(j) < 0) {
         sc_job_fail(j, 500, "InternalServerException", "the request's body could not be handed to a worker");
-        return;
+        return 0;
     }
     j->counted = j->body_len + j->meta_len + 64;
     atomic_fetch_add_explicit(&s->version->bytes, j->counted, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->version->open, 1, memory_order_relaxed);
     sc_job_enter(j, SC_JOB_QUEUED);
     sc_list_push_back(&s->queue, &j->node);
     sc_shard_dispatch(s);
+    return 0;
 }
 
 void sc_job_cancel(struct sc_job *j)

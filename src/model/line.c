@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "model/engine_private.h"
+#include "model/oom.h"
 
 /* Messages waiting for a supervisor that is slow; it never blocks, so more means that it is broken. */
 #define OUT_MAX 4096
@@ -124,16 +125,18 @@ static void welcome(struct sc_engine *e, struct sc_ctl_message *m)
         restored(e);
 }
 
-static void slot_state(struct sc_engine *e, struct sc_span p)
+static void slot_state(struct sc_engine *e, struct sc_ctl_message *m)
 {
     struct sc_ctl_slot s;
+    struct sc_span p = m->payload;
     if (p.n < sizeof s)
         return;
     memcpy(&s, p.p, sizeof s);
     struct sc_span rest = sc_span_sub(p, sizeof s, p.n);
     if (s.tag_len > rest.n)
         return;
-    sc_worker_state(e, &s, sc_span_sub(rest, 0, s.tag_len), sc_span_sub(rest, s.tag_len, rest.n));
+    sc_worker_state(e, &s, sc_span_sub(rest, 0, s.tag_len), sc_span_sub(rest, s.tag_len, rest.n), m->fds,
+                    m->nfds);
     if (!e->restored && e->welcomed && e->states_due && --e->states_due == 0)
         restored(e);
 }
@@ -152,7 +155,7 @@ static void read_line(uv_poll_t *h, int status, int events)
     while ((rc = sc_ctl_receive(e->spec.control, &m)) == 1) {
         switch (m.type) {
         case SC_CTL_WELCOME: welcome(e, &m); break;
-        case SC_CTL_SLOT_STATE: slot_state(e, m.payload); break;
+        case SC_CTL_SLOT_STATE: slot_state(e, &m); break;
         case SC_CTL_DRAIN: e->spec.on_drain(e->spec.ctx); break;
         case SC_CTL_REOPEN_LOGS: sc_log_reopen(); break;
         default: sc_log(SC_LOG_WARN, "unknown message %u from the supervisor", m.type);
@@ -172,6 +175,7 @@ struct sc_engine *sc_engine_new(const struct sc_engine_spec *spec)
     e->next_slot = 1;
     e->next_worker_id = (unsigned)spec->settings->initial_worker_port;
     e->out_tail = &e->out;
+    sc_oom_look();
     atomic_init(&e->healthy, true);
     for (unsigned i = 0; i < e->nloops; i++)
         sc_plane_init(e, i);
@@ -191,6 +195,7 @@ void sc_engine_close(struct sc_engine *e)
 {
     e->closed = true;
     uv_close((uv_handle_t *)&e->line, NULL);
+    sc_workers_close_output(e);
     for (unsigned i = 0; i < e->nloops; i++)
         sc_engine_call(sc_engine_loop(e, i), close_plane, &e->planes[i], NULL);
 }

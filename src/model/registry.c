@@ -139,6 +139,21 @@ static int make_shards(struct sc_version *v)
     return 0;
 }
 
+/* At the end of the server there is no loop to do it beside. What a url brought is kept then if a snapshot
+ * may want it. */
+static void discard_files(struct sc_version *v)
+{
+    struct sc_engine *e = v->engine;
+    if (!v->unregistering && !e->closed) { /* it was never registered: the files are the caller's */
+        sc_spec_free(&v->spec);
+    } else if (e->closed) {
+        sc_archive_remove(v->spec.remove, e->spec.settings->snapshots ? NULL : v->spec.downloaded);
+        sc_spec_free(&v->spec);
+    } else {
+        sc_engine_discard(e, &v->spec);
+    }
+}
+
 static void version_free(struct sc_version *v)
 {
     for (unsigned i = 0; i < v->engine->nloops; i++) {
@@ -162,7 +177,7 @@ static void version_free(struct sc_version *v)
         free(w);
     }
     sc_metrics_model_release(v->engine->spec.metrics, v->metrics);
-    sc_spec_free(&v->spec);
+    discard_files(v);
     free(v);
 }
 
@@ -245,13 +260,17 @@ int sc_engine_register(struct sc_engine *e, const struct sc_model_spec *spec, sc
 
 static bool enough_loaded(const struct sc_version *v)
 {
+    int loaded = 0;
     for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
         const struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
-        if (!w->quarantine && w->loaded && !w->draining && !w->stopping &&
-            (int)w->lanes >= v->spec.min_workers && (int)w->lanes <= SC_MAX(v->spec.max_workers, 1))
+        if (w->quarantine || !w->loaded || w->draining || w->stopping)
+            continue;
+        loaded++;
+        if (!sc_version_is_python(v) && (int)w->lanes >= v->spec.min_workers &&
+            (int)w->lanes <= SC_MAX(v->spec.max_workers, 1))
             return true;
     }
-    return v->spec.max_workers == 0;
+    return v->spec.max_workers == 0 || (sc_version_is_python(v) && loaded >= v->spec.min_workers);
 }
 
 static void tell_waiters(struct sc_version *v, int rc, const char *text)
@@ -303,6 +322,8 @@ int sc_engine_scale(struct sc_engine *e, struct sc_span name, struct sc_span ver
     int rc = find(e, name, version, &m, &v);
     if (rc < 0)
         return rc;
+    if (!sc_version_is_python(v) && max_workers > SC_LANES_MAX)
+        return SC_ELIMIT;
     v->spec.min_workers = min_workers;
     v->spec.max_workers = max_workers;
     sc_record_all(e);

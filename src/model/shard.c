@@ -7,6 +7,7 @@
  * its bit in `waiting` and is posted to by the loop that gives credit back.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -21,11 +22,14 @@ static uint64_t cost_of(const struct sc_job *j, const struct sc_attachment *att)
     return att->bytes_per_cost ? 2 + j->body_len / att->bytes_per_cost : 1;
 }
 
-/* A worker with credit, or NULL with our bit left in `waiting` of those without. */
+/*
+ * A worker with credit, or NULL with our bit left in `waiting` of those without. The idlest, unless batches
+ * are to be filled: then the one whose batch has begun.
+ */
 static struct sc_link *choose_link(struct sc_shard *s)
 {
     struct sc_link *best = NULL;
-    long long most = 0;
+    long long most = 0, batch = s->version->spec.fill ? SC_MAX(s->version->spec.batch_size, 1) : 1;
     for (unsigned i = 0; i < s->nlinks; i++) {
         struct sc_link *k = s->links[i];
         if (k->draining || k->broken)
@@ -35,8 +39,10 @@ static struct sc_link *choose_link(struct sc_shard *s)
             atomic_fetch_or(&k->att->waiting, 1u << s->plane->loop->index);
             credit = atomic_load(&k->att->credit); /* given back between the look and the bit? */
         }
-        if (credit > most) {
-            most = credit;
+        long long depth = atomic_load_explicit(&k->att->depth, memory_order_relaxed);
+        long long rank = credit > 0 && (depth - credit) % batch ? LLONG_MAX - credit : credit;
+        if (credit > 0 && rank > most) {
+            most = rank;
             best = k;
         }
     }

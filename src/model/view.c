@@ -24,7 +24,7 @@ static int64_t rss_of(int pid)
 static void view_version(struct sc_version *v, bool is_default,
                          void (*fn)(void *, const struct sc_version_view *), void *arg)
 {
-    struct sc_worker_view workers[SC_LANES_MAX];
+    static struct sc_worker_view workers[SC_WORKERS_MAX];
     struct sc_version_view view = {.spec = &v->spec, .is_default = is_default, .workers = workers};
     for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
         struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
@@ -36,10 +36,22 @@ static void view_version(struct sc_version *v, bool is_default,
                                                                .started_ms = w->made_ms,
                                                                .ready = w->loaded,
                                                                .pid = w->pid,
+                                                               .gpu = w->gpu_id,
+                                                               .last_end = w->last_end,
                                                                .rss = rss};
     }
     for (unsigned i = 0; i < v->engine->nloops; i++)
         view.pending += atomic_load_explicit(&v->shards[i]->queued, memory_order_relaxed);
+    if (sc_version_is_python(v)) {
+        /* What waits beside the batches that the workers have, as TorchServe counts. */
+        long long open = atomic_load(&v->open), busy = atomic_load(&v->capacity);
+        long long size =
+            v->spec.job_queue_size > 0 ? v->spec.job_queue_size : v->engine->spec.settings->job_queue_size;
+        view.pending = (uint64_t)SC_MIN(view.pending, (uint64_t)SC_MAX(open - busy, 0));
+        view.queue_free = (uint64_t)SC_MAX(size - (long long)view.pending, 0);
+        fn(arg, &view);
+        return;
+    }
     /* Native models are bounded by bytes: told in requests of the smallest block. */
     uint64_t bytes = atomic_load_explicit(&v->bytes, memory_order_relaxed);
     view.queue_free = bytes < SC_QUEUE_BYTES ? (SC_QUEUE_BYTES - bytes) / 4096 : 0;

@@ -19,76 +19,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "model/engine_private.h"
-#include "worker/executor.h"
+#include "model/oom.h"
+#include "model/output.h"
 
 /* Credit of a model whose requests have no cost: enough to keep the rings busy between two wake-ups. */
 #define PLAIN_CREDIT 512
 
 /* ---- starting ----------------------------------------------------------------------------- */
-
-static void add_string(struct sc_buf *b, uint32_t *count, const char *fmt, ...) SC_PRINTF(3, 4);
-static void add_string(struct sc_buf *b, uint32_t *count, const char *fmt, ...)
-{
-    char text[4096];
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    if (n < 0 || (size_t)n >= sizeof text) {
-        b->failed = SC_ELIMIT;
-        return;
-    }
-    sc_buf_add(b, text, (size_t)n + 1);
-    (*count)++;
-}
-
-static void make_tag(const struct sc_worker *w, struct sc_buf *b)
-{
-    sc_buf_printf(b, "%s\t%s\t%s\t%u\t%u\t%lld", w->version->spec.name, w->version->spec.version,
-                  w->quarantine ? "quarantine" : "lanes", w->lanes, w->first_id, (long long)w->made_ms);
-}
-
-static void send_start(struct sc_worker *w)
-{
-    struct sc_version *v = w->version;
-    struct sc_engine *e = v->engine;
-    const struct sc_model_spec *s = &v->spec;
-    struct sc_ctl_start start = {.slot = w->slot, .retry_window_ms = (int64_t)s->max_retry * 1000};
-    struct sc_buf tag, strings;
-    sc_buf_init(&tag, 1024);
-    sc_buf_init(&strings, SC_CTL_BYTES);
-    make_tag(w, &tag);
-    start.tag_len = (uint32_t)tag.n;
-    sc_buf_span(&strings, sc_buf_view(&tag));
-    add_string(&strings, &start.argc, "%s", e->spec.exe);
-    add_string(&strings, &start.argc, "sconce: %s %s %s", w->quarantine ? "quarantine" : "executor", s->name,
-               s->version);
-    add_string(&strings, &start.argc, "--role=executor");
-    add_string(&strings, &start.envc, SC_ENV_MODEL "=%s", s->name);
-    add_string(&strings, &start.envc, SC_ENV_VERSION "=%s", s->version);
-    add_string(&strings, &start.envc, SC_ENV_DIR "=%s", s->dir);
-    add_string(&strings, &start.envc, SC_ENV_BACKEND "=%s", s->backend);
-    add_string(&strings, &start.envc, SC_ENV_BACKEND_DIR "=%s", e->spec.backend_dir);
-    add_string(&strings, &start.envc, SC_ENV_LANES "=%u", w->lanes);
-    if (s->batch_size > 0)
-        add_string(&strings, &start.envc, SC_ENV_BATCH_SIZE "=%d", s->batch_size);
-    add_string(&strings, &start.envc, SC_ENV_BATCH_DELAY "=%d", s->max_batch_delay);
-    add_string(&strings, &start.envc, SC_ENV_BATCH_POLICY "=%s", s->fill ? "fill" : "eager");
-    add_string(&strings, &start.envc, SC_ENV_MAX_RESPONSE "=%llu",
-               (unsigned long long)e->spec.settings->max_response_size);
-    if (e->spec.settings->log_dir)
-        add_string(&strings, &start.envc, SC_ENV_LOG_DIR "=%s", e->spec.settings->log_dir);
-    add_string(&strings, &start.envc, SC_ENV_LOG_FORM "=%s%s", e->spec.settings->log_json ? "json " : "",
-               e->spec.settings->log_to_stdout ? "stdout" : "");
-    for (unsigned i = 0; i < s->nextras; i++)
-        add_string(&strings, &start.envc, SC_ENV_SETTING "%s=%s", s->extras[i].key, s->extras[i].value);
-    if (strings.failed)
-        sc_log(SC_LOG_ERROR, "model %s: its settings exceed %d bytes; shorten them", s->name, SC_CTL_BYTES);
-    else
-        sc_line_send(e, SC_CTL_SLOT_START, sc_span(&start, sizeof start), sc_buf_view(&strings), NULL, 0);
-    sc_buf_free(&tag);
-    sc_buf_free(&strings);
-}
 
 static struct sc_worker *make_worker(struct sc_version *v, unsigned lanes, bool quarantine)
 {
@@ -96,7 +33,7 @@ static struct sc_worker *make_worker(struct sc_version *v, unsigned lanes, bool 
     w->version = v;
     w->lanes = lanes;
     w->quarantine = quarantine;
-    w->pid = -1;
+    w->pid = w->gpu_id = -1;
     w->made_ms = sc_wall_ms();
     sc_list_push_back(&v->workers, &w->node);
     return w;
@@ -116,6 +53,12 @@ static bool take_slot(struct sc_engine *e, uint32_t *slot)
     return false;
 }
 
+/* TODO-GPU */
+static void choose_gpu(struct sc_worker *w)
+{
+    (void)w;
+}
+
 struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool quarantine)
 {
     struct sc_engine *e = v->engine;
@@ -128,7 +71,8 @@ struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool qua
         w->first_id = e->next_worker_id;
         e->next_worker_id += lanes;
     }
-    send_start(w);
+    choose_gpu(w);
+    sc_worker_send_start(w);
     return w;
 }
 
@@ -169,18 +113,36 @@ void sc_worker_stop(struct sc_worker *w, bool drain)
 
 /* ---- states ----------------------------------------------------------------------------------- */
 
-static void read_facts(struct sc_attachment *att, unsigned lanes, struct sc_span text)
+/* Two batches per lane: one computing, one ready. */
+static void grant_credit(struct sc_worker *w, struct sc_span text)
 {
+    struct sc_attachment *att = w->att;
+    if (sc_version_is_python(w->version)) {
+        long long depth = 2 * SC_MAX(w->version->spec.batch_size, 1);
+        atomic_store(&att->depth, depth);
+        atomic_store(&att->credit, depth);
+        return;
+    }
     json_t *j = json_loadb(text.p ? text.p : "", text.n, 0, NULL);
     json_int_t cost = json_integer_value(json_object_get(j, "maxBatchCost"));
     json_int_t bytes = json_integer_value(json_object_get(j, "bytesPerCost"));
     att->bytes_per_cost = bytes > 0 && bytes < INT32_MAX ? (uint32_t)bytes : 0;
-    /* Two batches per lane: one computing, one ready. */
     bool plain = !att->bytes_per_cost || cost <= 0 || cost > INT32_MAX;
     if (plain)
         att->bytes_per_cost = 0;
-    atomic_store(&att->credit, plain ? PLAIN_CREDIT : 2 * (long long)lanes * cost);
+    atomic_store(&att->credit, plain ? PLAIN_CREDIT : 2 * (long long)w->lanes * cost);
     json_decref(j);
+}
+
+/* How many requests the workers that are loaded have at once, in the way TorchServe counts: a batch each. */
+static void count_capacity(struct sc_version *v)
+{
+    long long n = 0;
+    for (struct sc_node *k = v->workers.next; k != &v->workers; k = k->next) {
+        const struct sc_worker *w = SC_CONTAINER(k, struct sc_worker, node);
+        n += !w->quarantine && w->loaded;
+    }
+    atomic_store(&v->capacity, n * SC_MAX(v->spec.batch_size, 1));
 }
 
 static void loaded(struct sc_worker *w, struct sc_span text)
@@ -191,7 +153,7 @@ static void loaded(struct sc_worker *w, struct sc_span text)
     w->loaded = true;
     w->load_deadline_ns = 0;
     w->failure[0] = '\0';
-    read_facts(w->att, w->lanes, text);
+    grant_credit(w, text);
     sc_attachment_use(w->att);
     char name[SC_MODEL_NAME_MAX + 96];
     snprintf(name, sizeof name, "W-%u-%s_%s", w->first_id, v->spec.name, v->spec.version);
@@ -200,13 +162,14 @@ static void loaded(struct sc_worker *w, struct sc_span text)
         v->quarantine_idle_ns = sc_clock_ns();
         return;
     }
+    count_capacity(v);
     sc_log(SC_LOG_INFO, "model %s version %s: %u worker%s ready, pid %d", v->spec.name, v->spec.version,
            w->lanes, w->lanes == 1 ? "" : "s", w->pid);
-    /* A replacement takes over: what is older finishes. */
+    /* An executor takes over: what is older finishes. */
     for (struct sc_node *n = v->workers.next, *next; n != &v->workers; n = next) {
         struct sc_worker *o = SC_CONTAINER(n, struct sc_worker, node);
         next = n->next;
-        if (!o->quarantine && o->first_id < w->first_id)
+        if (!sc_version_is_python(v) && !o->quarantine && o->first_id < w->first_id)
             sc_worker_stop(o, true);
     }
     sc_registry_workers_changed(v, 0, "");
@@ -229,13 +192,56 @@ static bool worker_hoped_for(const struct sc_version *v)
     return false;
 }
 
+/* Says how a life ended in w->last_end: signal or status, what it said of a load that failed, and the last of
+ * its standard error. */
+static void note_end(struct sc_worker *w, int wait_status)
+{
+    char *out = w->last_end;
+    size_t room = sizeof w->last_end;
+    int n;
+    if (WIFSIGNALED(wait_status))
+        n = snprintf(
+            out, room, "was ended by signal %d (%s)%s", WTERMSIG(wait_status),
+            strsignal(WTERMSIG(wait_status)),
+            WTERMSIG(wait_status) == SIGKILL && sc_oom_killed() ? ", for want of memory in its cgroup" : "");
+    else
+        n = snprintf(out, room, "exited with status %d", WEXITSTATUS(wait_status));
+    if (w->failure[0] && n > 0 && (size_t)n < room)
+        n += snprintf(out + n, room - (size_t)n, ": %s", w->failure);
+    struct sc_span tail = w->output[1] ? sc_output_tail(w->output[1]) : sc_span(NULL, 0);
+    if (tail.n && n > 0 && (size_t)n < room) {
+        size_t fits = SC_MIN(tail.n, room - (size_t)n - 1);
+        snprintf(out + n, room - (size_t)n, "; stderr: %.*s", (int)fits, tail.p + tail.n - fits);
+    }
+    for (; *out; out++)
+        if ((unsigned char)*out < ' ')
+            *out = ' ';
+}
+
+void sc_worker_close_output(struct sc_worker *w)
+{
+    for (int i = 0; i < SC_OUTPUT_FDS; i++) {
+        if (w->output[i])
+            sc_output_close(w->output[i]);
+        w->output[i] = NULL;
+    }
+}
+
+static void read_output(struct sc_worker *w)
+{
+    for (int i = 0; i < SC_OUTPUT_FDS; i++)
+        if (w->output[i])
+            sc_output_drain(w->output[i]);
+}
+
 static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
 {
     struct sc_version *v = w->version;
-    char how[sizeof w->failure + 64];
     bool was_loaded = w->loaded;
     sc_attachment_let_go(w);
     w->loaded = false;
+    count_capacity(v);
+    read_output(w);
     w->load_deadline_ns = 0;
     w->pid = -1;
     if (w->draining && !w->stopping) {
@@ -245,20 +251,15 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
     if (w->stopping)
         return;
     sc_metrics_add(v->metrics, 0, SC_MM_RESTARTS, 1);
-    if (WIFSIGNALED(s->wait_status))
-        snprintf(how, sizeof how, "was ended by signal %d (%s)", WTERMSIG(s->wait_status),
-                 strsignal(WTERMSIG(s->wait_status)));
-    else
-        snprintf(how, sizeof how, "exited with status %d%s%s", WEXITSTATUS(s->wait_status),
-                 w->failure[0] ? ": " : "", w->failure);
+    note_end(w, s->wait_status);
     w->given_up = s->delay_ms < 0;
     if (w->given_up)
         sc_log(SC_LOG_ERROR,
                "model %s: its worker %s and is not started again; scale the model to try once more",
-               v->spec.name, how);
+               v->spec.name, w->last_end);
     else
-        sc_log(SC_LOG_WARN, "model %s: its worker %s. Retry worker: %u in %lld ms.", v->spec.name, how,
-               w->first_id, (long long)s->delay_ms);
+        sc_log(SC_LOG_WARN, "model %s: its worker %s. Retry worker: %u in %lld ms.", v->spec.name,
+               w->last_end, w->first_id, (long long)s->delay_ms);
     if (w->quarantine && w->given_up) {
         for (unsigned i = 0; i < v->engine->nloops; i++)
             sc_engine_call(sc_engine_loop(v->engine, i), no_quarantine, v->shards[i], NULL);
@@ -267,7 +268,8 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
     if (!w->quarantine && w->given_up && !worker_hoped_for(v))
         atomic_store(&v->workers_wanted, 0); /* what waits is answered by the tick */
     if (!w->quarantine && !was_loaded)
-        sc_registry_workers_changed(v, SC_EINVAL, w->failure[0] ? w->failure : how);
+        sc_registry_workers_changed(v, w->failed_for_memory ? SC_ENOMEM : SC_EINVAL,
+                                    w->failure[0] ? w->failure : w->last_end);
 }
 
 static void gone(struct sc_worker *w)
@@ -275,7 +277,9 @@ static void gone(struct sc_worker *w)
     struct sc_version *v = w->version;
     sc_attachment_let_go(w);
     sc_list_remove(&w->node);
-    free(w);
+    read_output(w);
+    sc_worker_del(w);
+    count_capacity(v);
     sc_registry_worker_gone(v);
 }
 
@@ -320,12 +324,45 @@ static struct sc_worker *adopt(struct sc_engine *e, uint32_t slot, struct sc_spa
     w->slot = slot;
     w->first_id = (unsigned)first_id;
     w->made_ms = (int64_t)made_ms;
+    int32_t gpu = -1;
+    if (sc_span_i32(next_field(&tag), &gpu))
+        w->gpu_id = gpu;
     e->next_worker_id = SC_MAX(e->next_worker_id, w->first_id + w->lanes);
     return w;
 }
 
+static void take_output(struct sc_worker *w, int *fds, unsigned nfds)
+{
+    struct sc_version *v = w->version;
+    static const char *const ends[SC_OUTPUT_FDS] = {"stdout", "stderr"};
+    if (nfds != SC_OUTPUT_FDS || w->output[0])
+        return;
+    for (int i = 0; i < SC_OUTPUT_FDS; i++) {
+        char thread[SC_MODEL_NAME_MAX + 128];
+        if (w->quarantine)
+            snprintf(thread, sizeof thread, "W-quarantine-%s_%s-%s", v->spec.name, v->spec.version, ends[i]);
+        else
+            snprintf(thread, sizeof thread, "W-%u-%s_%s-%s", w->first_id, v->spec.name, v->spec.version,
+                     ends[i]);
+        struct sc_output_spec spec = {.thread = thread,
+                                      .is_stderr = i == 1,
+                                      .metrics = v->engine->spec.metrics,
+                                      .model = v->spec.name,
+                                      .version = v->spec.version};
+        w->output[i] = sc_output_open(sc_engine_loop(v->engine, 0), fds[i], &spec);
+        fds[i] = -1;
+    }
+}
+
+/* "<code> <message>" of a Python worker; anything of an executor. */
+static void failed(struct sc_worker *w, struct sc_span text)
+{
+    w->failed_for_memory = sc_version_is_python(w->version) && sc_span_starts(text, SC_SPAN("507 "));
+    snprintf(w->failure, sizeof w->failure, "%.*s", SC_FMT(text));
+}
+
 void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc_span tag,
-                     struct sc_span text)
+                     struct sc_span text, int *fds, unsigned nfds)
 {
     struct sc_worker *w = find_slot(e, s->slot);
     if (s->state == SC_SLOT_GONE && s->slot < SC_SLOTS_MAX)
@@ -334,6 +371,7 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
         w = adopt(e, s->slot, tag);
     if (!w)
         return;
+    take_output(w, fds, nfds);
     bool new_life = w->life != s->life;
     w->life = s->life;
     switch ((enum sc_slot_state)s->state) {
@@ -355,19 +393,36 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
         if (s->state == SC_SLOT_LOADED)
             loaded(w, text);
         break;
-    case SC_SLOT_FAILED: snprintf(w->failure, sizeof w->failure, "%.*s", SC_FMT(text)); break;
+    case SC_SLOT_FAILED: failed(w, text); break;
     case SC_SLOT_EXITED: exited(w, s); break;
     case SC_SLOT_GONE: gone(w); break;
     }
     sc_registry_health(e);
 }
 
+void sc_workers_close_output(struct sc_engine *e)
+{
+    for (unsigned i = 0; i < e->nmodels; i++)
+        for (unsigned k = 0; k < e->models[i]->nversions; k++) {
+            struct sc_version *v = e->models[i]->versions[k];
+            for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next)
+                sc_worker_close_output(SC_CONTAINER(n, struct sc_worker, node));
+        }
+}
+
 /* ---- wanted and had --------------------------------------------------------------------------------- */
 
-void sc_workers_reconcile(struct sc_version *v)
+static void cannot_start(struct sc_version *v)
+{
+    sc_log(SC_LOG_ERROR, "model %s: no worker can be started: %d run, which is the most", v->spec.name,
+           SC_SLOTS_MAX);
+    sc_registry_workers_changed(v, SC_ELIMIT, "too many workers run; scale or unregister other models");
+}
+
+/* One executor of as many lanes as are wanted. */
+static void reconcile_lanes(struct sc_version *v)
 {
     struct sc_worker *newest = NULL;
-    atomic_store(&v->workers_wanted, v->spec.max_workers);
     for (struct sc_node *n = v->workers.next, *next; n != &v->workers; n = next) {
         struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
         next = n->next;
@@ -387,8 +442,37 @@ void sc_workers_reconcile(struct sc_version *v)
         if (newest->loaded)
             sc_registry_workers_changed(v, 0, "");
     } else if (!sc_worker_start(v, lanes, false)) {
-        sc_log(SC_LOG_ERROR, "model %s: no worker can be started: %d run, which is the most", v->spec.name,
-               SC_SLOTS_MAX);
-        sc_registry_workers_changed(v, SC_ELIMIT, "too many workers run; scale or unregister other models");
+        cannot_start(v);
     }
+}
+
+/* At least minWorkers processes; beyond maxWorkers the newest finish and end (docs/contract.md, scaling). */
+static void reconcile_processes(struct sc_version *v)
+{
+    int have = 0, want = v->spec.max_workers ? v->spec.min_workers : 0;
+    for (struct sc_node *n = v->workers.next, *next; n != &v->workers; n = next) {
+        struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
+        next = n->next;
+        if (w->quarantine || w->stopping || w->draining)
+            continue;
+        if (w->given_up)
+            sc_worker_stop(w, true); /* another is tried in its place */
+        else if (++have > v->spec.max_workers)
+            sc_worker_stop(w, true);
+    }
+    for (; have < want; have++)
+        if (!sc_worker_start(v, 1, false)) {
+            cannot_start(v);
+            return;
+        }
+    sc_registry_workers_changed(v, 0, "");
+}
+
+void sc_workers_reconcile(struct sc_version *v)
+{
+    atomic_store(&v->workers_wanted, v->spec.max_workers);
+    if (sc_version_is_python(v))
+        reconcile_processes(v);
+    else
+        reconcile_lanes(v);
 }

@@ -30,6 +30,11 @@
 #define SC_ENV_LOG_DIR "SCONCE_LOG_DIR"
 #define SC_ENV_LOG_FORM "SCONCE_LOG_FORM" /* words: json, stdout */
 #define SC_ENV_SETTING "SCONCE_SET_"
+/* Of a Python worker, besides (docs/internals/python.md). */
+#define SC_ENV_HANDLER "SCONCE_HANDLER"
+#define SC_ENV_ENVELOPE "SCONCE_ENVELOPE"
+#define SC_ENV_GPU_ID "SCONCE_GPU_ID"
+#define SC_ENV_LIMIT_PIXELS "SCONCE_LIMIT_MAX_IMAGE_PIXELS"
 
 /* Runs an executor until it is told to end; returns the process's exit code. */
 int sc_executor_main(void);

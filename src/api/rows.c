@@ -1,0 +1,147 @@
+#include "api/rows.h"
+
+#include <stdio.h>
+
+#include "proto/multipart.h"
+#include "proto/url.h"
+#include "worker/meta.h"
+
+static const char urlencoded[] = "application/x-www-form-urlencoded";
+
+static struct sc_span type_of(const struct sc_http_exchange *x)
+{
+    return sc_http_header_get(&x->req, SC_SPAN("content-type"));
+}
+
+bool sc_row_is_plain(const struct sc_http_exchange *x)
+{
+    struct sc_span type = type_of(x);
+    return x->req.content_length >= 0 && !sc_media_is(type, "multipart/form-data") &&
+           !sc_media_is(type, urlencoded);
+}
+
+/* Headers as sent; the length is always there, and true. */
+static void add_headers(const struct sc_http_exchange *x, const struct sc_row_route *route, size_t length,
+                        struct sc_meta_writer *w)
+{
+    char digits[24];
+    for (unsigned i = 0; i < x->req.nheaders; i++) {
+        const struct sc_http_header *h = &x->req.headers[i];
+        bool ours = h->name.n && h->name.p[0] == ':';
+        if (!ours && !sc_span_eq_nocase(h->name, SC_SPAN("content-length")) &&
+            !sc_span_eq_nocase(h->name, SC_SPAN("transfer-encoding")))
+            sc_meta_add(w, h->name, h->value);
+    }
+    int n = snprintf(digits, sizeof digits, "%zu", length);
+    sc_meta_add(w, SC_SPAN("content-length"), sc_span(digits, (size_t)n));
+    sc_meta_add(w, SC_SPAN("url_path"), route->url_path);
+    sc_meta_add(w, SC_SPAN("explain"), route->explain ? SC_SPAN("True") : SC_SPAN("False"));
+}
+
+static void add_plain(const struct sc_http_exchange *x, const struct sc_row_route *route, size_t length,
+                      struct sc_buf *meta)
+{
+    struct sc_meta_writer w;
+    struct sc_span type = type_of(x);
+    sc_meta_begin(&w, meta);
+    sc_meta_add(&w, SC_SPAN(":id"), sc_span_str(x->id));
+    if (type.p)
+        sc_meta_add(&w, SC_SPAN(":content-type"), sc_media_type(type));
+    add_headers(x, route, length, &w);
+    sc_meta_end(&w);
+}
+
+void sc_row_plain(const struct sc_http_exchange *x, const struct sc_row_route *route, struct sc_buf *meta)
+{
+    add_plain(x, route, (size_t)x->req.content_length, meta);
+}
+
+/* ---- forms ------------------------------------------------------------------------------------------ */
+
+static void put_uint(char *out, uint64_t v, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        out[i] = (char)(v >> 8 * i);
+}
+
+static int add_part(struct sc_meta_writer *w, const char *body, struct sc_span name, struct sc_span type,
+                    struct sc_span data, struct sc_msg *msg)
+{
+    char head[18];
+    struct sc_buf value;
+    if (name.n > UINT16_MAX)
+        return sc_fail(msg, SC_ELIMIT, "the name of a form's field has %zu bytes: at most %u are allowed",
+                       name.n, UINT16_MAX);
+    sc_buf_init(&value, sizeof head + UINT16_MAX + 1024);
+    put_uint(head, data.n ? (uint64_t)(data.p - body) : 0, 8);
+    put_uint(head + 8, data.n, 8);
+    put_uint(head + 16, name.n, 2);
+    sc_buf_add(&value, head, sizeof head);
+    sc_buf_span(&value, name);
+    sc_buf_span(&value, sc_span_sub(type, 0, 1024));
+    sc_meta_add(w, SC_SPAN(":part"), sc_buf_view(&value));
+    int rc = value.failed;
+    sc_buf_free(&value);
+    return rc;
+}
+
+static int multipart(struct sc_multipart *m, const char *body, struct sc_meta_writer *w, struct sc_msg *msg)
+{
+    struct sc_part part;
+    int rc;
+    while ((rc = sc_multipart_next(m, &part, msg)) == 1) {
+        struct sc_span type = {NULL, 0};
+        if (part.has_filename)
+            type =
+                part.content_type.p ? sc_media_type(part.content_type) : SC_SPAN("application/octet-stream");
+        rc = add_part(w, body, part.name, type, part.data, msg);
+        if (rc < 0)
+            return rc;
+    }
+    return rc;
+}
+
+/* What is decoded is never longer than what was sent: it takes its place. */
+static int form(struct sc_http_exchange *x, struct sc_meta_writer *w, struct sc_msg *msg)
+{
+    struct sc_query q = {0};
+    struct sc_span none = {NULL, 0};
+    int rc = sc_form_parse(&q, sc_body_span(&x->body), msg);
+    if (rc == 0 && q.text.n > x->body.len)
+        rc = sc_fail(msg, SC_EINVAL, "the form grows when it is decoded");
+    if (rc == 0 && q.text.n)
+        memcpy(x->body.p, q.text.p, q.text.n);
+    for (unsigned i = 0; rc == 0 && i < q.n; i++) {
+        struct sc_span v = q.params[i].value;
+        if (v.n)
+            v.p = x->body.p + (v.p - q.text.p);
+        rc = add_part(w, x->body.p, q.params[i].name, none, v, msg);
+    }
+    sc_query_free(&q);
+    return rc;
+}
+
+int sc_row_of_body(struct sc_http_exchange *x, const struct sc_row_route *route, struct sc_buf *meta,
+                   struct sc_msg *msg)
+{
+    struct sc_multipart m;
+    struct sc_meta_writer w;
+    struct sc_span type = type_of(x);
+    size_t length = x->body.len;
+    bool urlform = sc_media_is(type, urlencoded);
+    int rc = urlform ? 0 : sc_multipart_init(&m, type, sc_body_span(&x->body), msg);
+    if (rc < 0)
+        return rc;
+    if (!urlform && rc == 0) {
+        add_plain(x, route, length, meta);
+        return meta->failed;
+    }
+    sc_meta_begin(&w, meta);
+    sc_meta_add(&w, SC_SPAN(":id"), sc_span_str(x->id));
+    sc_meta_add(&w, SC_SPAN(":form"), SC_SPAN(""));
+    rc = urlform ? form(x, &w, msg) : multipart(&m, x->body.p, &w, msg);
+    if (rc == 0)
+        add_headers(x, route, length, &w);
+    sc_meta_end(&w);
+    return rc < 0 ? rc : meta->failed;
+}

@@ -1,0 +1,27 @@
+/*
+ * From a request to the metadata that a Python worker makes a handler's row of (docs/internals/python.md;
+ * docs/contract.md §4). The request's loop.
+ */
+#ifndef SC_API_ROWS_H
+#define SC_API_ROWS_H
+
+#include "base/buf.h"
+#include "net/http.h"
+
+struct sc_row_route {
+    struct sc_span url_path; /* what follows model and version in the path */
+    bool explain;
+};
+
+/* True if the row can be told before the body is there: it is one parameter of known length. */
+bool sc_row_is_plain(const struct sc_http_exchange *x);
+/* Writes the metadata; the body is not there yet. */
+void sc_row_plain(const struct sc_http_exchange *x, const struct sc_row_route *route, struct sc_buf *meta);
+/*
+ * The same with the body there: forms become parts of it. An urlencoded body is decoded where it lies. 0, or
+ * SC_EINVAL with TorchServe's text in *msg for a form that cannot be read, SC_ELIMIT.
+ */
+int sc_row_of_body(struct sc_http_exchange *x, const struct sc_row_route *route, struct sc_buf *meta,
+                   struct sc_msg *msg) SC_MUST_USE;
+
+#endif

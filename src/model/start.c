@@ -1,0 +1,219 @@
+/*
+ * What a worker process is started with: program, arguments, environment (docs/internals/python.md for Python
+ * workers, worker/executor.h for native executors). Loop 0.
+ */
+#include <limits.h>
+#include <regex.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "model/engine_private.h"
+#include "worker/executor.h"
+
+/* Strings of SLOT_START: those of one list, then those of the next. */
+static void add_string(struct sc_buf *b, uint32_t *count, const char *fmt, ...) SC_PRINTF(3, 4);
+static void add_string(struct sc_buf *b, uint32_t *count, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    char *text = n < 0 ? NULL : malloc((size_t)n + 1);
+    if (text) {
+        vsnprintf(text, (size_t)n + 1, fmt, again);
+        sc_buf_add(b, text, (size_t)n + 1);
+        (*count)++;
+    } else {
+        b->failed = SC_ENOMEM;
+    }
+    va_end(again);
+    free(text);
+}
+
+static void make_tag(const struct sc_worker *w, struct sc_buf *b)
+{
+    sc_buf_printf(b, "%s\t%s\t%s\t%u\t%u\t%lld\t%d", w->version->spec.name, w->version->spec.version,
+                  w->quarantine ? "quarantine" : "lanes", w->lanes, w->first_id, (long long)w->made_ms,
+                  w->gpu_id);
+}
+
+/* ---- native executors ---------------------------------------------------------------------------- */
+
+static void native_strings(const struct sc_worker *w, struct sc_ctl_start *start, struct sc_buf *b)
+{
+    const struct sc_engine *e = w->version->engine;
+    const struct sc_settings *set = e->spec.settings;
+    const struct sc_model_spec *s = &w->version->spec;
+    add_string(b, &start->argc, "%s", e->spec.exe);
+    add_string(b, &start->argc, "sconce: %s %s %s", w->quarantine ? "quarantine" : "executor", s->name,
+               s->version);
+    add_string(b, &start->argc, "--role=executor");
+    add_string(b, &start->envc, SC_ENV_MODEL "=%s", s->name);
+    add_string(b, &start->envc, SC_ENV_VERSION "=%s", s->version);
+    add_string(b, &start->envc, SC_ENV_DIR "=%s", s->dir);
+    add_string(b, &start->envc, SC_ENV_BACKEND "=%s", s->backend);
+    add_string(b, &start->envc, SC_ENV_BACKEND_DIR "=%s", e->spec.backend_dir);
+    add_string(b, &start->envc, SC_ENV_LANES "=%u", w->lanes);
+    if (s->batch_size > 0)
+        add_string(b, &start->envc, SC_ENV_BATCH_SIZE "=%d", s->batch_size);
+    add_string(b, &start->envc, SC_ENV_BATCH_DELAY "=%d", s->max_batch_delay);
+    add_string(b, &start->envc, SC_ENV_BATCH_POLICY "=%s", s->fill ? "fill" : "eager");
+    add_string(b, &start->envc, SC_ENV_MAX_RESPONSE "=%llu", (unsigned long long)set->max_response_size);
+    if (set->log_dir)
+        add_string(b, &start->envc, SC_ENV_LOG_DIR "=%s", set->log_dir);
+    add_string(b, &start->envc, SC_ENV_LOG_FORM "=%s%s", set->log_json ? "json " : "",
+               set->log_to_stdout ? "stdout" : "");
+    for (unsigned i = 0; i < s->nextras; i++)
+        add_string(b, &start->envc, SC_ENV_SETTING "%s=%s", s->extras[i].key, s->extras[i].value);
+}
+
+/* ---- Python workers ------------------------------------------------------------------------------- */
+
+static const char *python_of(const struct sc_settings *set, const struct sc_model_spec *s,
+                             char room[PATH_MAX])
+{
+    if (s->use_venv && strcmp(s->runtime, "python") == 0) {
+        snprintf(room, PATH_MAX, "%s/venv/bin/python", s->dir);
+        return room;
+    }
+    if (strcmp(s->runtime, "python3") == 0)
+        return "python3";
+    return set->python && *set->python ? set->python : "python3";
+}
+
+static bool withheld(const regex_t *re, const char *entry, size_t name)
+{
+    regmatch_t m;
+    char *copy = strndup(entry, name);
+    bool whole = copy && regexec(re, copy, 1, &m, 0) == 0 && m.rm_so == 0 && (size_t)m.rm_eo == name;
+    free(copy);
+    return whole;
+}
+
+/* Names that blacklist_env_vars matches as a whole are taken out of the worker's environment. */
+static void withhold_environment(const struct sc_settings *set, struct sc_ctl_start *start, struct sc_buf *b)
+{
+    regex_t re;
+    if (!set->blacklist_env_vars || !*set->blacklist_env_vars ||
+        regcomp(&re, set->blacklist_env_vars, REG_EXTENDED) != 0)
+        return;
+    for (char **e = environ; e && *e; e++) {
+        size_t n = strcspn(*e, "=");
+        if (n && withheld(&re, *e, n))
+            add_string(b, &start->envc, "%.*s", (int)n, *e);
+    }
+    regfree(&re);
+}
+
+static void add_path(struct sc_buf *b, const char *path, size_t n)
+{
+    if (n == 0)
+        return;
+    if (b->n)
+        sc_buf_char(b, ':');
+    sc_buf_add(b, path, n);
+}
+
+/* Ours first, then what TorchServe has, in its order. */
+static void python_path(const struct sc_engine *e, const struct sc_model_spec *s, struct sc_buf *b)
+{
+    char real[PATH_MAX];
+    struct stat st;
+    const char *handler = s->handler ? s->handler : "", *inherited = getenv("PYTHONPATH");
+    const char *colon = strchr(handler, ':'), *slash = strrchr(handler, '/');
+    add_path(b, e->spec.home, strlen(e->spec.home));
+    if (colon && slash && slash < colon)
+        add_path(b, handler, (size_t)(slash - handler));
+    if (inherited)
+        add_path(b, inherited, strlen(inherited));
+    if (realpath(s->dir, real))
+        add_path(b, real, strlen(real));
+    if (lstat(s->dir, &st) == 0 && S_ISLNK(st.st_mode)) {
+        const char *end = strrchr(s->dir, '/');
+        add_path(b, s->dir, end ? (size_t)(end - s->dir) : 0);
+    }
+}
+
+static const char *bool_text(bool b)
+{
+    return b ? "true" : "false";
+}
+
+static void python_strings(const struct sc_worker *w, struct sc_ctl_start *start, struct sc_buf *b)
+{
+    const struct sc_engine *e = w->version->engine;
+    const struct sc_settings *set = e->spec.settings;
+    const struct sc_model_spec *s = &w->version->spec;
+    char room[PATH_MAX];
+    const char *python = python_of(set, s, room);
+    start->flags |= SC_START_OUTPUT | SC_START_DIR;
+    add_string(b, &start->argc, "%s", python);
+    add_string(b, &start->argc, "%s", python); /* by it the interpreter finds its own folders */
+    add_string(b, &start->argc, "%s/ts/model_service_worker.py", e->spec.home);
+    add_string(b, &start->argc, "--model");
+    add_string(b, &start->argc, "%s", s->name);
+    add_string(b, &start->argc, "--model-version");
+    add_string(b, &start->argc, "%s", s->version);
+    if (w->quarantine)
+        add_string(b, &start->argc, "--quarantine");
+    add_string(b, &start->argc, "--metrics-config");
+    if (set->metrics_config && *set->metrics_config)
+        add_string(b, &start->argc, "%s", set->metrics_config);
+    else
+        add_string(b, &start->argc, "%s/ts/configs/metrics.yaml", e->spec.home);
+
+    struct sc_buf path;
+    sc_buf_init(&path, SC_CTL_BYTES);
+    python_path(e, s, &path);
+    add_string(b, &start->envc, "PYTHONPATH=%.*s", (int)path.n, path.n ? path.p : "");
+    sc_buf_free(&path);
+    add_string(b, &start->envc, "TS_DECODE_INPUT_REQUEST=%s", bool_text(set->decode_input_request));
+    add_string(b, &start->envc, "TS_IPEX_ENABLE=%s", bool_text(set->ipex_enable));
+    add_string(b, &start->envc, "TS_IPEX_GPU_ENABLE=%s", bool_text(set->ipex_gpu_enable));
+    add_string(b, &start->envc, "TS_REQUEST_SEQUENCE_ID=%s", set->sequence_id_header);
+    add_string(b, &start->envc, "TS_REQUEST_SEQUENCE_START=%s", set->sequence_start_header);
+    add_string(b, &start->envc, "TS_REQUEST_SEQUENCE_END=%s", set->sequence_end_header);
+    add_string(b, &start->envc, SC_ENV_MODEL "=%s", s->name);
+    add_string(b, &start->envc, SC_ENV_VERSION "=%s", s->version);
+    add_string(b, &start->envc, SC_ENV_DIR "=%s", s->dir);
+    add_string(b, &start->envc, SC_ENV_HANDLER "=%s", s->handler ? s->handler : "");
+    add_string(b, &start->envc, SC_ENV_ENVELOPE "=%s", set->service_envelope ? set->service_envelope : "");
+    add_string(b, &start->envc, SC_ENV_GPU_ID "=%d", w->gpu_id);
+    add_string(b, &start->envc, SC_ENV_BATCH_SIZE "=%d", SC_MAX(s->batch_size, 1));
+    add_string(b, &start->envc, SC_ENV_BATCH_DELAY "=%d", s->max_batch_delay);
+    add_string(b, &start->envc, SC_ENV_BATCH_POLICY "=%s", s->fill ? "fill" : "eager");
+    add_string(b, &start->envc, SC_ENV_MAX_RESPONSE "=%llu", (unsigned long long)set->max_response_size);
+    add_string(b, &start->envc, SC_ENV_LIMIT_PIXELS "=%s", bool_text(set->limit_max_image_pixels));
+    withhold_environment(set, start, b);
+    sc_buf_add(b, s->dir, strlen(s->dir) + 1);
+}
+
+void sc_worker_send_start(const struct sc_worker *w)
+{
+    struct sc_engine *e = w->version->engine;
+    const struct sc_model_spec *s = &w->version->spec;
+    struct sc_ctl_start start = {.slot = w->slot, .retry_window_ms = (int64_t)s->max_retry * 1000};
+    struct sc_buf tag, strings;
+    sc_buf_init(&tag, 1024);
+    sc_buf_init(&strings, SC_CTL_BYTES);
+    make_tag(w, &tag);
+    start.tag_len = (uint32_t)tag.n;
+    sc_buf_span(&strings, sc_buf_view(&tag));
+    if (sc_version_is_python(w->version))
+        python_strings(w, &start, &strings);
+    else
+        native_strings(w, &start, &strings);
+    if (strings.failed)
+        sc_log(SC_LOG_ERROR, "model %s: its settings exceed %d bytes; shorten them", s->name, SC_CTL_BYTES);
+    else
+        sc_line_send(e, SC_CTL_SLOT_START, sc_span(&start, sizeof start), sc_buf_view(&strings), NULL, 0);
+    sc_buf_free(&tag);
+    sc_buf_free(&strings);
+}
