@@ -1,0 +1,71 @@
+"""What TorchServe 0.12 answered to hundreds of requests, registrations and commands, and what Sconce answers to the same.
+
+The record is made and checked live by ./dev test-peer; tests/peer says how."""
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness
+
+sys.path.append(str(harness.ROOT / "tests" / "peer"))
+
+import play  # noqa: E402
+from cases import SUITES  # noqa: E402
+from differences import KNOWN  # noqa: E402
+from servers import has_torch, show  # noqa: E402
+
+PEER_PYTHON = harness.ROOT / "build" / "venv-peer" / "bin" / "python"
+RECORDS = {name: play.read_record(name) for name in SUITES}
+played = {}
+
+
+def interpreter(suite):
+    """The workers' interpreter: the tests' own, for models of PyTorch one that has it."""
+    if not suite.get("torch"):
+        return sys.executable
+    for python in (os.environ.get("SCONCE_TORCH_PYTHON"), sys.executable, PEER_PYTHON):
+        if python and Path(python).exists() and has_torch(str(python)):
+            return str(python)
+    pytest.skip("no interpreter with torch: ./dev test-peer installs one, SCONCE_TORCH_PYTHON names one")
+
+
+def answers(build, name):
+    """What Sconce answers to a suite, played once."""
+    if name not in played:
+        python = interpreter(SUITES[name])
+        try:
+            played[name] = play.play_suite(build / "torchserve", SUITES[name], python)
+        except Exception as e:  # each case of the suite fails with it
+            played[name] = e
+    if isinstance(played[name], Exception):
+        raise played[name]
+    return played[name]
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name, case", [(name, case) for name, cases in RECORDS.items() for case in cases],
+                         ids=lambda text: text.replace("/", "|"))
+def test_says_what_torchserve_said(build, name, case):
+    ours = answers(build, name).get(case)
+    theirs = RECORDS[name][case]
+    found = play.differences(KNOWN, name, case, theirs, ours)
+    assert not found, f"{show(found)}\nTorchServe: {show(theirs)}\nSconce: {show(ours)}"
+
+
+def test_every_case_is_recorded():
+    """A case that nobody recorded would be compared with nothing."""
+    for name, suite in SUITES.items():
+        steps = [s["case"] for s in suite.get("steps", suite.get("starts", ())) if "case" in s]
+        assert steps == list(RECORDS[name]), name
+
+
+def test_every_known_difference_is_one():
+    """An entry of the table that matches no recorded case would hide something else one day."""
+    for entry in KNOWN:
+        hits = [(name, case) for name, cases in RECORDS.items() for case, note in cases.items()
+                if play.covers(entry, name, case, note)]
+        assert hits, f"no recorded case is covered by {entry}"
+
+
