@@ -6,8 +6,9 @@ BUILD_PACKAGES='gcc libc6-dev cmake ninja-build pkgconf libuv1-dev libjansson-de
     zlib1g-dev'
 # What libarchive calls: shared libraries come with it, static ones do not.
 PORTABLE_PACKAGES='nettle-dev liblzma-dev libbz2-dev libzstd-dev'
-# Not in Ubuntu 24.04: the encoder then has its plain kernels only.
-OPTIONAL_PACKAGES='libdnnl-dev'
+# libdnnl-dev is not in Ubuntu 24.04: the encoder then has its plain kernels only. Without python3-dev, Python workers get
+# the data path in plain Python.
+OPTIONAL_PACKAGES='libdnnl-dev python3-dev'
 TEST_PACKAGES='libcmocka-dev python3 python3-venv shellcheck'
 BENCH_PACKAGES='python3 python3-venv wrk openjdk-17-jre-headless'
 

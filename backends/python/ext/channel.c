@@ -1,0 +1,287 @@
+/*
+ * The module `ts._sconce`: one class, Channel, whose twin in plain Python is ts/_runtime/channel_py.py. What
+ * its methods promise is written there and in docs/internals/python.md; both behave alike.
+ */
+#include "data_path.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SPIN_NS 5000 /* as the executor's lanes */
+
+PyTypeObject *sc_py_type;
+
+/* ---- forks ------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t in_child;
+static int control_fd = -1;
+
+/* The supervisor must see the worker's end of the connection, whoever else it left behind. */
+static void forked(void)
+{
+    in_child = 1;
+    if (control_fd >= 0)
+        close(control_fd);
+}
+
+void sc_py_not_in_child(void)
+{
+    if (!in_child)
+        return;
+    static const char text[] = "a process that the handler forked came back from the handler; it ends here\n";
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0)
+        _exit(1);
+    _exit(0);
+}
+
+/* ---- the object -------------------------------------------------------------------------------- */
+
+static int64_t spin_time(void)
+{
+    cpu_set_t cpus;
+    return sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 2 ? SPIN_NS : 0;
+}
+
+static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    unsigned batch_size;
+    int delay_ms, fill, lines;
+    unsigned long long max_response;
+    PyObject *decode, *loads;
+    if (kwargs && PyDict_Size(kwargs) > 0) {
+        PyErr_SetString(PyExc_TypeError, "Channel takes its settings by position");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "IipKOOp", &batch_size, &delay_ms, &fill, &max_response, &decode, &loads,
+                          &lines))
+        return NULL;
+    if (batch_size == 0 || batch_size > SC_BATCH_SIZE_MAX || delay_ms < 0) {
+        PyErr_Format(PyExc_ValueError, "a batch size of %u, a delay of %d ms", batch_size, delay_ms);
+        return NULL;
+    }
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    struct sc_py_channel *c = (struct sc_py_channel *)alloc(type, 0);
+    if (!c)
+        return NULL;
+    c->ctl = -1;
+    c->batch_size = batch_size;
+    c->delay_ns = delay_ms * INT64_C(1000000);
+    c->fill = fill;
+    c->lines = lines;
+    c->max_response = max_response;
+    c->spin_ns = spin_time();
+    if (decode != Py_None) {
+        Py_INCREF(decode);
+        Py_INCREF(loads);
+        c->decode = decode;
+        c->loads = loads;
+    }
+    c->ready_cap = batch_size + 1;
+    c->batch = calloc(batch_size, sizeof *c->batch);
+    c->ids = calloc(batch_size, sizeof *c->ids);
+    c->answers = calloc(batch_size, sizeof *c->answers);
+    c->ready = calloc(c->ready_cap, sizeof *c->ready);
+    sc_buf_init(&c->meta, 64u << 20);
+    bool ahead = sc_py_ahead_init(c) == 0;
+    if (c->batch && c->ids && c->answers && c->ready && ahead)
+        return (PyObject *)c;
+    Py_DECREF(c);
+    return PyErr_NoMemory();
+}
+
+static void channel_dealloc(PyObject *self)
+{
+    struct sc_py_channel *c = (struct sc_py_channel *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    sc_py_batch_over(c);
+    if (c->ready)
+        sc_py_detach(c);
+    if (c->ctl >= 0) {
+        close(c->ctl);
+        control_fd = -1;
+    }
+    Py_XDECREF(c->decode);
+    Py_XDECREF(c->loads);
+    free(c->message);
+    free(c->batch);
+    free(c->ids);
+    free(c->answers);
+    free(c->ready);
+    sc_buf_free(&c->meta);
+    sc_py_ahead_free(c);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyObject *connect_method(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    struct sc_py_channel *c = (struct sc_py_channel *)self;
+    if (c->ctl >= 0) {
+        PyErr_SetString(PyExc_ValueError, "connected already");
+        return NULL;
+    }
+    if (sc_py_connect(c) < 0)
+        return NULL;
+    control_fd = c->ctl;
+    if (pthread_atfork(NULL, NULL, forked))
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *status_method(PyObject *self, PyObject *args)
+{
+    struct sc_py_channel *c = (struct sc_py_channel *)self;
+    int loaded;
+    const char *text;
+    Py_ssize_t n;
+    if (!PyArg_ParseTuple(args, "ps#", &loaded, &text, &n))
+        return NULL;
+    sc_py_not_in_child();
+    if (!sc_py_fds_intact(c)) {
+        PyErr_SetString(PyExc_ConnectionError, "the handler has closed the worker's descriptors");
+        return NULL;
+    }
+    n = SC_MIN(n, SC_STATUS_TEXT);
+    while (n > 0 && n == SC_STATUS_TEXT &&
+           ((unsigned char)text[n - 1] & 0x80)) /* not in the middle of a character */
+        n--;
+    struct sc_ctl_status s = {.state = loaded ? SC_SLOT_LOADED : SC_SLOT_FAILED, .text_len = (uint32_t)n};
+    int rc = sc_ctl_send(c->ctl, SC_CTL_STATUS, sc_span(&s, sizeof s), sc_span(text, (size_t)n), NULL, 0);
+    if (rc < 0) {
+        PyErr_Format(PyExc_ConnectionError, "the supervisor is gone: %s", sc_strerror(rc));
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *take_method(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    struct sc_py_channel *c = (struct sc_py_channel *)self;
+    if (c->ctl < 0) {
+        PyErr_SetString(PyExc_ValueError, "not connected");
+        return NULL;
+    }
+    return sc_py_take(c);
+}
+
+static PyObject *reply_method(PyObject *self, PyObject *items)
+{
+    if (sc_py_reply((struct sc_py_channel *)self, items) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *reply_all_method(PyObject *self, PyObject *args)
+{
+    int status;
+    const char *text;
+    Py_ssize_t n;
+    if (!PyArg_ParseTuple(args, "is#", &status, &text, &n))
+        return NULL;
+    if (status < 100 || status > 999)
+        status = 500;
+    if (sc_py_reply_all((struct sc_py_channel *)self, (uint32_t)status, sc_span(text, (size_t)n)) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *stop_method(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    ((struct sc_py_channel *)self)->over = "stopped";
+    Py_RETURN_NONE;
+}
+
+static PyObject *decode_ahead_method(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    sc_py_ahead_run((struct sc_py_channel *)self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *close_method(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    sc_py_ahead_close((struct sc_py_channel *)self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_alone(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(((struct sc_py_channel *)self)->alone);
+}
+
+static PyObject *get_over(PyObject *self, void *unused)
+{
+    (void)unused;
+    const char *over = ((struct sc_py_channel *)self)->over;
+    if (!over)
+        Py_RETURN_NONE;
+    return PyUnicode_FromString(over);
+}
+
+/* Reading it with True as answer means that the caller starts the thread now. */
+static PyObject *get_wants_thread(PyObject *self, void *unused)
+{
+    (void)unused;
+    struct sc_py_channel *c = (struct sc_py_channel *)self;
+    bool wanted = sc_py_ahead_wanted(c);
+    c->ahead.started = c->ahead.started || wanted;
+    return PyBool_FromLong(wanted);
+}
+
+static PyMethodDef methods[] = {
+    {"connect", connect_method, METH_NOARGS, "Connects back to the supervisor and says hello."},
+    {"status", status_method, METH_VARARGS, "status(loaded, text): tells the frontend how loading ended."},
+    {"take", take_method, METH_NOARGS,
+     "The next batch, [(id, headers, row), ...]; None when there will be no more."},
+    {"reply", reply_method, METH_O, "Answers it: a list of (body, status, reason, content type, headers)."},
+    {"reply_all", reply_all_method, METH_VARARGS, "reply_all(status, message): one error for all of it."},
+    {"stop", stop_method, METH_NOARGS, "Makes the next take() return None."},
+    {"decode_ahead", decode_ahead_method, METH_NOARGS, "The life of the thread that decodes ahead."},
+    {"close", close_method, METH_NOARGS, "Ends that thread."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef properties[] = {
+    {"alone", get_alone, NULL, "True if the batch is one request that had to be computed alone.", NULL},
+    {"over", get_over, NULL, "Why there is no more work, or None.", NULL},
+    {"wants_thread", get_wants_thread, NULL, "True, once: start a thread with decode_ahead.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_new, (void *)channel_new},
+    {Py_tp_dealloc, (void *)channel_dealloc},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_tp_doc, (void *)(uintptr_t)"The worker's end of the data path."},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {.name = "ts._sconce.Channel",
+                           .basicsize = sizeof(struct sc_py_channel),
+                           .flags = Py_TPFLAGS_DEFAULT,
+                           .slots = slots};
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_sconce", .m_size = -1};
+
+__attribute__((visibility("default"))) PyMODINIT_FUNC PyInit__sconce(void);
+PyMODINIT_FUNC PyInit__sconce(void)
+{
+    if (sc_py_convert_init() < 0)
+        return NULL;
+    PyObject *m = PyModule_Create(&module), *type = PyType_FromSpec(&spec);
+    if (!m || !type || PyModule_AddObject(m, "Channel", type) < 0) {
+        Py_XDECREF(m);
+        Py_XDECREF(type);
+        return NULL;
+    }
+    sc_py_type = (PyTypeObject *)type;
+    return m;
+}

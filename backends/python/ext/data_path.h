@@ -1,0 +1,129 @@
+/*
+ * What the extension's files share: the object `ts._sconce.Channel`, the worker's end of the data path.
+ *
+ * One thread, the one that calls the handler, calls its methods; a second one may decode ahead (ahead.c). All
+ * that touches Python objects runs with the interpreter's lock, which is what guards `ready` too.
+ */
+#ifndef SC_PYTHON_DATA_PATH_H
+#define SC_PYTHON_DATA_PATH_H
+
+#include <Python.h>
+
+#include <pthread.h>
+#include <signal.h>
+
+#include "base/buf.h"
+#include "worker/channel.h"
+#include "worker/control.h"
+
+/* A request that was taken from the ring and has become Python's. */
+struct sc_py_request {
+    struct sc_work work;
+    PyObject *row; /* (id, headers, row); owned */
+};
+
+struct sc_py_answer {
+    struct sc_span body;
+    size_t meta_at, meta_n;
+    uint32_t status;
+    PyObject *keep; /* holds body; owned */
+};
+
+/* Decoding ahead; see ahead.c. */
+struct sc_py_ahead {
+    pthread_mutex_t lock; /* of the rings, and of the three below */
+    pthread_cond_t wake;
+    bool computing, busy, closing;
+    bool started;        /* main thread only */
+    int64_t spent_ns;    /* decoding since the last batch; with the interpreter's lock */
+    int64_t interval_ns; /* between two looks at the rings */
+};
+
+struct sc_py_channel {
+    PyObject_HEAD
+        /* settings */
+        uint32_t batch_size;
+    int64_t delay_ns, spin_ns;
+    uint64_t max_response;
+    bool fill, lines;
+    PyObject *decode, *loads; /* NULL: bodies stay bytes */
+
+    /* control connection */
+    int ctl;
+    ino_t ctl_ino;
+    struct sc_ctl_message *message;
+    int64_t ctl_looked_ns;
+    const char *over; /* why take() has ended; NULL while it goes on */
+
+    struct sc_port *port; /* the present attachment; NULL before the first and after its end */
+
+    struct sc_py_request *batch; /* batch_size of them */
+    uint64_t *ids;
+    uint32_t n;
+    bool alone;
+
+    struct sc_py_request *ready; /* decoded, in order of arrival: a ring of ready_cap */
+    uint32_t ready_head, ready_n, ready_cap;
+
+    struct sc_py_answer *answers;
+    struct sc_buf meta;
+
+    /* how long handlers take, and decoding for them: running averages of a batch */
+    int64_t began_ns, handler_ns, decode_ns, decode_sum_ns;
+    struct sc_py_ahead ahead;
+    bool was_busy;
+
+    /* "Backend received inference at" lines not written yet */
+    unsigned pending_lines;
+    int64_t line_due_ns;
+};
+
+/* channel.c: module state and the child of a fork. */
+extern PyTypeObject *sc_py_type;
+/* In a child that a handler forked, nothing of the worker's may be used: ends the process. */
+void sc_py_not_in_child(void);
+
+/* convert.c: (id, headers, row) of a request; NULL with an exception set, of type MemoryError, or
+ * RuntimeError if the frontend's metadata is malformed. Names used often are made once by init (0, or -1 with
+ * an exception set). */
+PyObject *sc_py_convert(struct sc_py_channel *c, const struct sc_work *w);
+int sc_py_convert_init(void);
+
+/* intake.c */
+PyObject *sc_py_take(struct sc_py_channel *c);
+/* Takes the next request of the ring and converts it; what cannot be converted is answered. 1, 0 if there was
+ * none, negative if the port is unusable. With the interpreter's lock; the caller has the rings to itself. */
+int sc_py_next(struct sc_py_channel *c, struct sc_py_request *out);
+void sc_py_drop_ready(struct sc_py_channel *c);
+void sc_py_lines_flush(struct sc_py_channel *c);
+
+/* control_side.c */
+int sc_py_connect(struct sc_py_channel *c);
+/* Reads what the supervisor sent. Sets c->over at its end. */
+void sc_py_control(struct sc_py_channel *c);
+/* False if the handler has closed or replaced the control connection, and so probably everything. */
+bool sc_py_fds_intact(const struct sc_py_channel *c);
+void sc_py_detach(struct sc_py_channel *c);
+
+/* answer.c */
+/* Answers the batch with items, a sequence of (body, status, phrase, type, headers). 0, or -1 with an
+ * exception. */
+int sc_py_reply(struct sc_py_channel *c, PyObject *items);
+int sc_py_reply_all(struct sc_py_channel *c, uint32_t status, struct sc_span message);
+/* One request's error, sent at once. */
+void sc_py_fail(struct sc_py_channel *c, const struct sc_work *w, uint32_t status, struct sc_span message);
+/* The batch is over: clears the running page and what belongs to it. */
+void sc_py_batch_over(struct sc_py_channel *c);
+
+/* ahead.c */
+int sc_py_ahead_init(struct sc_py_channel *c);
+void sc_py_ahead_free(struct sc_py_channel *c);
+/* True if a thread should be started that calls sc_py_ahead_run. */
+bool sc_py_ahead_wanted(const struct sc_py_channel *c);
+/* The thread's life; with the interpreter's lock at start and end. */
+void sc_py_ahead_run(struct sc_py_channel *c);
+void sc_py_ahead_begin(struct sc_py_channel *c); /* the handler computes from now on */
+void sc_py_ahead_end(struct sc_py_channel *c); /* it has come back; gives up the interpreter's lock to wait */
+void sc_py_ahead_close(struct sc_py_channel *c);
+
+#endif

@@ -1,0 +1,268 @@
+/*
+ * Taking requests and forming batches: eager takes what is there, fill waits for more until the first one's
+ * delay is over (docs/internals/python.md, "Requests"). The running page is written here, before Python gets
+ * the batch.
+ */
+#include "data_path.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define CONTROL_LOOK_NS 20000000 /* how often a busy worker looks at the control connection */
+#define IDLE_LOOK_MS 1000        /* a signal that came between looking and sleeping is seen after this */
+#define LINES_NS 5000000         /* how long lines wait for company while batches follow each other */
+#define LINE_PREFIX "Backend received inference at: "
+
+/* ---- the line of every batch ----------------------------------------------------------------- */
+
+void sc_py_lines_flush(struct sc_py_channel *c)
+{
+    char line[64], text[64 * 64];
+    int n = snprintf(line, sizeof line, LINE_PREFIX "%lld\n", (long long)time(NULL));
+    while (n > 0 && c->pending_lines > 0) {
+        size_t used = 0;
+        for (; c->pending_lines > 0 && used + (size_t)n <= sizeof text; c->pending_lines--, used += (size_t)n)
+            memcpy(text + used, line, (size_t)n);
+        /* A reader that is late makes writers wait: let other threads go on. */
+        ssize_t rc;
+        Py_BEGIN_ALLOW_THREADS;
+        rc = write(STDOUT_FILENO, text, used);
+        Py_END_ALLOW_THREADS;
+        if (rc < 0)
+            c->pending_lines = 0;
+    }
+}
+
+static void note_batch(struct sc_py_channel *c, int64_t now)
+{
+    if (!c->lines)
+        return;
+    c->pending_lines++;
+    if (now < c->line_due_ns)
+        return;
+    sc_py_lines_flush(c);
+    c->line_due_ns = now + LINES_NS;
+}
+
+/* ---- requests --------------------------------------------------------------------------------- */
+
+static void answer_unconverted(struct sc_py_channel *c, struct sc_work *w)
+{
+    if (PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        PyErr_Clear();
+        sc_py_fail(c, w, 507, SC_SPAN("Out of resources"));
+        return;
+    }
+    PyErr_WriteUnraisable((PyObject *)c);
+    sc_py_fail(c, w, 500, SC_SPAN("The worker could not read this request."));
+}
+
+int sc_py_next(struct sc_py_channel *c, struct sc_py_request *out)
+{
+    for (;;) {
+        int rc = sc_port_next(c->port, &out->work);
+        if (rc != 1)
+            return rc == SC_AGAIN ? 0 : rc;
+        out->row = sc_py_convert(c, &out->work);
+        sc_port_done(c->port, &out->work);
+        if (out->row)
+            return 1;
+        answer_unconverted(c, &out->work);
+        sc_port_flush(c->port);
+    }
+}
+
+void sc_py_drop_ready(struct sc_py_channel *c)
+{
+    while (c->ready_n > 0) {
+        Py_CLEAR(c->ready[c->ready_head].row);
+        c->ready_head = (c->ready_head + 1) % c->ready_cap;
+        c->ready_n--;
+    }
+}
+
+/* The next request, decoded before or now: as sc_py_next. */
+static int next_request(struct sc_py_channel *c, struct sc_py_request *out)
+{
+    if (c->ready_n > 0) {
+        *out = c->ready[c->ready_head];
+        c->ready[c->ready_head].row = NULL;
+        c->ready_head = (c->ready_head + 1) % c->ready_cap;
+        c->ready_n--;
+        return 1;
+    }
+    return sc_py_next(c, out);
+}
+
+static void put_back(struct sc_py_channel *c, const struct sc_py_request *r)
+{
+    c->ready_head = (c->ready_head + c->ready_cap - 1) % c->ready_cap;
+    c->ready[c->ready_head] = *r;
+    c->ready_n++;
+}
+
+/* ---- waiting ----------------------------------------------------------------------------------- */
+
+/* Sleeps until the frontend or the supervisor has something, or deadline_ns (0: none). -1 with an exception
+ * set by a signal's handler. */
+static int wait_for_work(struct sc_py_channel *c, int64_t deadline_ns)
+{
+    if (c->pending_lines)
+        sc_py_lines_flush(c);
+    int64_t timeout = IDLE_LOOK_MS;
+    if (deadline_ns) {
+        int64_t left = deadline_ns - sc_clock_ns();
+        timeout = left <= 0 ? 0 : SC_MIN(timeout, (left + 999999) / 1000000);
+    }
+    struct pollfd fds[3] = {{.fd = c->ctl, .events = POLLIN}, {.fd = -1}, {.fd = -1}};
+    bool asleep = c->port && sc_port_sleep(c->port);
+    int n = 1, error = 0;
+    if (asleep || !c->port) {
+        if (c->port) {
+            fds[1] = (struct pollfd){.fd = sc_port_wake_fd(c->port), .events = POLLIN};
+            fds[2] = (struct pollfd){.fd = sc_port_hup_fd(c->port), .events = POLLRDHUP};
+        }
+        Py_BEGIN_ALLOW_THREADS;
+        n = poll(fds, 3, (int)timeout);
+        error = errno;
+        Py_END_ALLOW_THREADS;
+        if (c->port)
+            sc_port_awake(c->port);
+    }
+    if (n > 0 && fds[0].revents)
+        sc_py_control(c);
+    /* A frontend that is gone keeps its descriptors readable. */
+    if (n > 0 && fds[2].revents && c->port && sc_port_closed(c->port))
+        sc_py_detach(c);
+    bool interrupted = n < 0 && error == EINTR;
+    return (interrupted || n == 0) ? PyErr_CheckSignals() : 0;
+}
+
+/* Under load the frontend has more within microseconds; a wake-up costs more than looking. */
+static bool spin(struct sc_py_channel *c, struct sc_py_request *r)
+{
+    if (!c->port || !c->spin_ns)
+        return false;
+    int64_t end = sc_clock_ns() + c->spin_ns;
+    do {
+        if (next_request(c, r) == 1)
+            return true;
+        for (int i = 0; i < 20; i++)
+            __builtin_ia32_pause();
+    } while (sc_clock_ns() < end);
+    return false;
+}
+
+/* ---- batches ------------------------------------------------------------------------------------ */
+
+static void add(struct sc_py_channel *c, const struct sc_py_request *r)
+{
+    c->ids[c->n] = r->work.id;
+    c->batch[c->n++] = *r;
+    c->alone = r->work.flags & SC_SUBMIT_ALONE;
+}
+
+/* Fills c->batch from its first request on. -1 with an exception. */
+static int fill_batch(struct sc_py_channel *c, int64_t deadline_ns)
+{
+    while (c->n < c->batch_size && !c->alone) {
+        struct sc_py_request r;
+        int rc = c->port ? next_request(c, &r) : 0;
+        if (rc == 1) {
+            if (r.work.flags & SC_SUBMIT_ALONE) {
+                put_back(c, &r);
+                return 0;
+            }
+            add(c, &r);
+            continue;
+        }
+        if (rc < 0 || !c->fill || c->over || !c->port || sc_clock_ns() >= deadline_ns)
+            return 0;
+        int64_t from = sc_clock_ns();
+        if (wait_for_work(c, deadline_ns) < 0)
+            return -1;
+        c->decode_sum_ns -= sc_clock_ns() - from;
+    }
+    return 0;
+}
+
+/* The batch as Python gets it. The handler's clock runs from here. */
+static PyObject *hand_over(struct sc_py_channel *c)
+{
+    PyObject *list = PyList_New((Py_ssize_t)c->n);
+    if (!list)
+        return NULL;
+    for (uint32_t i = 0; i < c->n; i++) {
+        PyList_SetItem(list, (Py_ssize_t)i, c->batch[i].row);
+        c->batch[i].row = NULL;
+    }
+    int64_t now = sc_clock_ns();
+    c->decode_ns += (c->decode_sum_ns + now + c->ahead.spent_ns - c->decode_ns) / 8;
+    c->ahead.spent_ns = 0;
+    if (c->port)
+        sc_port_begin(c->port, 0, c->ids, c->n);
+    note_batch(c, now);
+    c->began_ns = now;
+    sc_py_ahead_begin(c);
+    return list;
+}
+
+/* The first request of a batch: 1, 0 when the worker's work is over, -1 with an exception. */
+static int first_request(struct sc_py_channel *c, struct sc_py_request *r)
+{
+    for (;;) {
+        int64_t now = sc_clock_ns();
+        if (now - c->ctl_looked_ns > CONTROL_LOOK_NS) {
+            c->ctl_looked_ns = now;
+            sc_py_control(c);
+        }
+        if (c->over)
+            return 0;
+        c->decode_sum_ns = -now;
+        int rc = c->port ? next_request(c, r) : 0;
+        if (rc < 0) {
+            PySys_WriteStderr("the frontend's ring cannot be read: %s\n", sc_strerror(rc));
+            sc_py_detach(c);
+            rc = 0;
+        }
+        if (rc == 0 && c->was_busy) {
+            c->was_busy = false;
+            rc = spin(c, r);
+        }
+        if (rc == 1)
+            return 1;
+        if (wait_for_work(c, 0) < 0)
+            return -1;
+    }
+}
+
+PyObject *sc_py_take(struct sc_py_channel *c)
+{
+    sc_py_not_in_child();
+    sc_py_ahead_end(c);
+    sc_py_batch_over(c);
+    while (c->n == 0) {
+        struct sc_py_request r;
+        int rc = first_request(c, &r);
+        if (rc < 0)
+            return NULL;
+        if (rc == 0) {
+            if (c->pending_lines)
+                sc_py_lines_flush(c);
+            Py_RETURN_NONE;
+        }
+        c->was_busy = true;
+        add(c, &r);
+        if (fill_batch(c, r.work.arrival_ns + c->delay_ns) < 0)
+            return NULL;
+        if (!c->port) /* the frontend went while the batch filled: nobody waits for it */
+            sc_py_batch_over(c);
+    }
+    return hand_over(c);
+}

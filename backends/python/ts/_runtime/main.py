@@ -1,0 +1,178 @@
+"""The life of a worker process: connect back, load the model, answer batches, end.
+
+What it prints is part of TorchServe's contract (workers-and-handlers.md §14.4). The process ends by os._exit: threads
+that a handler left behind must not keep it.
+"""
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+
+from ts._runtime.settings import Settings
+
+EXIT_CONTEXT_DEAD = 86  # known to the frontend: the requests without an answer are run again
+PROFILE = "/tmp/tsPythonProfile.prof"
+
+
+def main(argv):
+    try:
+        code = _live(argv)
+    except SystemExit as end:
+        code = _exit_code(end)
+    except BaseException:
+        _report("Backend worker process died.")
+        code = 1
+    leave(code)
+
+
+def leave(code):
+    """Ends the process, whatever is still running in it."""
+    import atexit
+
+    try:
+        atexit._run_exitfuncs()
+    except BaseException:
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:
+            pass
+    os._exit(code)
+
+
+def _exit_code(end):
+    if end.code is None:
+        return 0
+    if isinstance(end.code, int):
+        return end.code & 0xFF
+    print(end.code, file=sys.stderr)
+    return 1
+
+
+def _report(text):
+    """A line and the traceback of what is being handled, through logging if there is still a way."""
+    try:
+        import logging
+
+        logging.exception(text)
+    except BaseException:
+        traceback.print_exc()
+
+
+def _live(argv):
+    from ts import log
+    from ts._runtime.channel import open_channel
+    from ts.encoding import decode
+
+    settings = Settings(os.environ)
+    _prepare_streams()
+    log.configure()
+    channel = open_channel(settings, decode if settings.decode else None, json.loads)
+    channel.connect()
+    settings.hide(os.environ)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal is the server's
+    signal.signal(signal.SIGTERM, lambda number, frame: channel.stop())
+
+    metrics_file = _metrics_argument(argv)
+    metrics = _load_metrics(metrics_file, settings)
+    print("[PID]%d" % os.getpid())
+    print("Torch worker started.")
+    print("Python runtime: %s" % sys.version.split()[0], flush=True)
+
+    service = _load(settings, metrics, channel)
+    channel.status(True, json.dumps({"pid": os.getpid()}))
+    if settings.profile:
+        import cProfile
+
+        profile = cProfile.Profile()
+        try:
+            return profile.runcall(serve, channel, service)
+        finally:
+            profile.dump_stats(PROFILE)
+    return serve(channel, service)
+
+
+def _prepare_streams():
+    """The frontend reads lines: none waits in a buffer, and no character can make a print fail."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+        except (AttributeError, ValueError):
+            pass
+
+
+def _metrics_argument(argv):
+    for option, value in zip(argv, argv[1:]):
+        if option == "--metrics-config":
+            return value
+    return None
+
+
+def _load_metrics(file, settings):
+    """The metrics cache; a file that cannot be read costs its metrics, not the worker."""
+    if not file and not settings.metrics_json:
+        return None
+    from ts.model_loader import load_metrics
+
+    try:
+        cache = load_metrics(file, settings.metrics_json)
+    except Exception as error:
+        _report("Failed to load the metrics file %s: %s" % (file, error))
+        return None
+    print("Successfully loaded %s." % file)
+    return cache
+
+
+def _load(settings, metrics, channel):
+    from ts.model_loader import load, load_failure
+
+    try:
+        return load(settings.model, settings.model_dir, settings.handler, settings.gpu_id, settings.batch_size,
+                    settings.envelope, settings.limit_max_image_pixels, metrics, settings.model_config)
+    except BaseException as error:
+        _report("Backend worker process died.")
+        code, message = load_failure(error) or (500, "Worker died.")
+        reason = "%s: %s" % (type(error).__name__, error) if str(error) else type(error).__name__
+        try:
+            channel.status(False, "%d %s\n%s" % (code, message, reason))
+        except Exception:
+            traceback.print_exc()
+        leave(_exit_code(error) or 1 if isinstance(error, SystemExit) else 1)
+
+
+def serve(channel, service):
+    """Batches until the channel has no more. Returns the exit code."""
+    take, reply, predict = channel.take, channel.reply, service.predict
+    while True:
+        batch = take()
+        if batch is None:
+            channel.close()
+            return 0
+        answer = predict(batch)
+        if answer.code == 200:
+            try:
+                reply(answer.items)
+            except (TypeError, ValueError):
+                _report("The answers cannot be encoded.")
+                channel.reply_all(503, "Unsupported model output data type.")
+        else:
+            _failed(channel, answer, len(batch))
+        if channel.wants_thread:
+            threading.Thread(target=channel.decode_ahead, name="sconce-decode", daemon=True).start()
+
+
+def _failed(channel, answer, size):
+    """Answers a batch that failed as a whole. A process whose CUDA context is dead ends here: only a request that was
+    alone is known to be the cause, the others run again elsewhere."""
+    if getattr(answer, "cuda_suspect", False):
+        from ts._runtime.device import context_is_dead
+
+        if context_is_dead():
+            print("The CUDA context of this worker is dead; the worker ends.", file=sys.stderr)
+            if channel.alone or size == 1:
+                channel.reply_all(507, answer.message)
+            leave(EXIT_CONTEXT_DEAD)
+    channel.reply_all(answer.code, answer.message)
