@@ -446,5 +446,5 @@ SUITES = {
     "cli": dict(steps=CLI),
     "starts": dict(starts=STARTS),
     "tokens": dict(archives=GOOD, models="good.mar", tokens=True, steps=TOKENS),
-    "no model api": dict(archives=GOOD, models="good.mar", ready=["good"], model_api=False, steps=NO_MODEL_API),
+    "no_model_api": dict(archives=GOOD, models="good.mar", ready=["good"], model_api=False, steps=NO_MODEL_API),
 }
