@@ -1,5 +1,5 @@
 /*
- * Token authorization: which key a call needs, and the keys of this server's life (docs/contract.md §3).
+ * Token authorization: which key a call needs, and the keys of this server's life (docs/contract.md §10).
  *
  * The keys are checked on every loop without a lock; they are made and renewed on loop 0, which writes the
  * key file (a small file: it may block for a moment). What must outlive this process goes through `save`.

@@ -1,4 +1,4 @@
-/* Token authorization in the application: which key a request needs, and the token API (docs/contract.md §3).
+/* Token authorization in the application: which key a request needs, and the token API (docs/contract.md §10).
  */
 #ifndef SC_API_AUTH_HTTP_H
 #define SC_API_AUTH_HTTP_H

@@ -1,5 +1,5 @@
 /*
- * The three keys of token authorization (docs/contract.md §3) as plain data: making, rendering, keeping,
+ * The three keys of token authorization (docs/contract.md §10) as plain data: making, rendering, keeping,
  * comparing. No thread, no clock of its own: times are arguments, in ns since 1970.
  */
 #ifndef SC_API_AUTH_KEYS_H

@@ -1,4 +1,4 @@
-"""Token authorization and the model API's switch as clients of TorchServe know them (docs/contract.md §3). The statuses
+"""Token authorization and the model API's switch as clients of TorchServe know them (docs/contract.md §10). The statuses
 and texts were recorded from TorchServe 0.12 itself."""
 import json
 import re
