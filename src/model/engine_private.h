@@ -7,6 +7,8 @@
  *   replay.c    what happens to requests when their worker dies or hangs; quarantine
  *   plane.c     per-loop state: catalog, hooks, tick
  *   worker.c    worker slots of a version: start, stop, states
+ *   gpus.c      which GPU a worker gets; the gpu agent
+ *   save.c      when snapshots are written
  *   prepare.c   archives found and removed, off the loops
  *   install.c   what a model's requirements ask for
  *   start.c     what a worker process is started with
@@ -25,6 +27,7 @@
 #include "base/dlist.h"
 #include "metrics/registry.h"
 #include "model/engine.h"
+#include "model/snapshot.h"
 #include "worker/arena.h"
 #include "worker/channel.h"
 #include "worker/control.h"
@@ -208,6 +211,7 @@ struct sc_plane {
 };
 
 struct sc_line_out;
+struct sc_gpus;
 struct sc_kept;
 
 struct sc_engine {
@@ -224,14 +228,16 @@ struct sc_engine {
     bool slots[SC_SLOTS_MAX]; /* numbers in use: from SLOT_START until the supervisor says GONE */
     uint32_t next_slot;       /* where to look for a free one */
     unsigned next_worker_id;
-    unsigned gpu_next; /* of models without deviceIds */
+    unsigned gpu_next;    /* of models without deviceIds */
+    struct sc_gpus *gpus; /* the agent and what it tells; NULL: none */
     uv_poll_t line;
     struct sc_line_out *out, **out_tail;
     size_t out_n;
     uint32_t states_due; /* SLOT_STATE messages of the welcome not yet seen */
     bool welcomed, restored, closed;
-    bool started;         /* the journal says so */
-    struct sc_kept *kept; /* record.c */
+    bool started;            /* the journal says so */
+    bool saving, save_again; /* a snapshot is being written; another is wanted after it */
+    struct sc_kept *kept;    /* record.c */
 };
 
 /* Workers are processes of one lane each, as many as people count; else lanes of one executor. */
@@ -297,12 +303,17 @@ void sc_engine_call(struct sc_loop *l, void (*fn)(void *a, void *b), void *a, vo
 int sc_spec_install(struct sc_model_spec *s, const struct sc_settings *settings, const char *home,
                     struct sc_archive_error *err) SC_MUST_USE;
 
+/* save.c. Does nothing before the start, or if snapshots are off. */
+void sc_engine_snapshot(struct sc_engine *e, enum sc_snapshot_kind kind);
+
 /* start.c */
 void sc_worker_send_start(const struct sc_worker *w);
 
 /* worker.c */
 /* NULL: SC_SLOTS_MAX workers run already. */
 struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool quarantine);
+/* A number that no slot has. False: SC_SLOTS_MAX run. */
+bool sc_worker_take_slot(struct sc_engine *e, uint32_t *slot);
 void sc_worker_stop(struct sc_worker *w, bool drain);
 /* Frees it (off its list) when the frontend ends. */
 void sc_worker_del(struct sc_worker *w);

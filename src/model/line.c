@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "model/engine_private.h"
+#include "model/gpus.h"
 #include "model/oom.h"
 
 /* Messages waiting for a supervisor that is slow; it never blocks, so more means that it is broken. */
@@ -97,6 +98,7 @@ static void restored(struct sc_engine *e)
         for (unsigned k = 0; k < e->models[i]->nversions; k++)
             sc_workers_reconcile(e->models[i]->versions[k]);
     sc_registry_health(e);
+    sc_gpus_start(e);
     e->spec.on_ready(e->spec.ctx);
     sc_line_send(e, SC_CTL_READY, sc_span(NULL, 0), sc_span(NULL, 0), NULL, 0);
 }
@@ -193,9 +195,11 @@ static void close_plane(void *plane, void *unused)
 
 void sc_engine_close(struct sc_engine *e)
 {
+    sc_engine_snapshot(e, SC_SNAPSHOT_SHUTDOWN);
     e->closed = true;
     uv_close((uv_handle_t *)&e->line, NULL);
     sc_workers_close_output(e);
+    sc_gpus_close(e);
     for (unsigned i = 0; i < e->nloops; i++)
         sc_engine_call(sc_engine_loop(e, i), close_plane, &e->planes[i], NULL);
 }
@@ -208,6 +212,7 @@ void sc_engine_del(struct sc_engine *e)
     }
     sc_registry_free(e);
     sc_record_free(e);
+    sc_gpus_free(e);
     while (e->out)
         drop_out(e);
     if (e->journal)

@@ -80,6 +80,7 @@ void sc_engine_started(struct sc_engine *e)
         return;
     e->started = true;
     sc_record_all(e);
+    sc_engine_snapshot(e, SC_SNAPSHOT_STARTUP);
 }
 
 /* ---- bytes of others ---------------------------------------------------------------------------- */

@@ -239,13 +239,20 @@ int sc_registry_add(struct sc_engine *e, const struct sc_model_spec *spec, struc
     return 0;
 }
 
+/* Before the change is answered. */
+static void changed(struct sc_engine *e)
+{
+    sc_record_all(e);
+    sc_engine_snapshot(e, SC_SNAPSHOT_CHANGE);
+}
+
 int sc_engine_register(struct sc_engine *e, const struct sc_model_spec *spec, sc_engine_done done, void *arg)
 {
     struct sc_version *v;
     int rc = sc_registry_add(e, spec, &v);
     if (rc < 0)
         return rc;
-    sc_record_all(e);
+    changed(e);
     sc_registry_publish(e);
     if (spec->min_workers > 0)
         wait_for_workers(v, true, done, arg);
@@ -326,7 +333,7 @@ int sc_engine_scale(struct sc_engine *e, struct sc_span name, struct sc_span ver
         return SC_ELIMIT;
     v->spec.min_workers = min_workers;
     v->spec.max_workers = max_workers;
-    sc_record_all(e);
+    changed(e);
     wait_for_workers(v, false, done, arg);
     sc_workers_reconcile(v);
     sc_registry_workers_changed(v, 0, "");
@@ -342,7 +349,7 @@ int sc_engine_set_default(struct sc_engine *e, struct sc_span name, struct sc_sp
     if (rc < 0)
         return rc;
     m->def = v;
-    sc_record_all(e);
+    changed(e);
     sc_registry_publish(e);
     return 0;
 }
@@ -392,7 +399,7 @@ static void retire(struct sc_version *v, sc_engine_done done, void *arg)
             if (!m->versions[i]->unregistering)
                 m->def = m->versions[i];
     }
-    sc_record_all(e);
+    changed(e);
     sc_registry_publish(e);
     /* After the catalogs: nothing new comes. */
     for (unsigned i = 0; i < e->nloops; i++)

@@ -13,7 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
-#include "model/engine_private.h"
+#include "model/gpus.h"
 #include "worker/executor.h"
 
 /* Strings of SLOT_START: those of one list, then those of the next. */
@@ -191,6 +191,11 @@ static void python_strings(const struct sc_worker *w, struct sc_ctl_start *start
     add_string(b, &start->envc, SC_ENV_BATCH_POLICY "=%s", s->fill ? "fill" : "eager");
     add_string(b, &start->envc, SC_ENV_MAX_RESPONSE "=%llu", (unsigned long long)set->max_response_size);
     add_string(b, &start->envc, SC_ENV_LIMIT_PIXELS "=%s", bool_text(set->limit_max_image_pixels));
+    char devices[SC_DEVICES_MAX * 4];
+    if (sc_gpus_block(w->version, w->gpu_id, devices, sizeof devices))
+        add_string(b, &start->envc, "CUDA_VISIBLE_DEVICES=%s", devices);
+    if (!set->metrics_config || !*set->metrics_config)
+        add_string(b, &start->envc, "SCONCE_METRICS_JSON=%s/ts/configs/metrics.json", e->spec.home);
     withhold_environment(set, start, b);
     sc_buf_add(b, s->dir, strlen(s->dir) + 1);
 }

@@ -1,9 +1,12 @@
 /* What is told of models and workers to those who ask. Loop 0. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "gpu/assign.h"
 #include "model/engine_private.h"
+#include "model/gpus.h"
 
 static int64_t rss_of(int pid)
 {
@@ -21,22 +24,36 @@ static int64_t rss_of(int pid)
     return (int64_t)pages * sysconf(_SC_PAGESIZE);
 }
 
+/* Valid until the same worker of the next version is asked for. */
+static const char *gpu_usage(const struct sc_engine *e, int gpu, unsigned worker)
+{
+    static char texts[SC_WORKERS_MAX][160];
+    if (gpu < 0 || worker >= SC_WORKERS_MAX)
+        return NULL;
+    sc_gpu_usage(sc_gpus_report(e), gpu, sc_gpu_physical(getenv("CUDA_VISIBLE_DEVICES"), (unsigned)gpu),
+                 texts[worker], sizeof texts[worker]);
+    return texts[worker];
+}
+
 static void view_version(struct sc_version *v, bool is_default,
                          void (*fn)(void *, const struct sc_version_view *), void *arg)
 {
     static struct sc_worker_view workers[SC_WORKERS_MAX];
-    struct sc_version_view view = {.spec = &v->spec, .is_default = is_default, .workers = workers};
+    struct sc_version_view view = {
+        .spec = &v->spec, .is_default = is_default, .on_gpu = sc_gpus_used(v), .workers = workers};
     for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
         struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
         if (w->quarantine || w->stopping || w->draining)
             continue;
         int64_t rss = rss_of(w->pid);
+        const char *usage = gpu_usage(v->engine, w->gpu_id, view.nworkers);
         for (unsigned i = 0; i < w->lanes && view.nworkers < SC_COUNT(workers); i++)
             workers[view.nworkers++] = (struct sc_worker_view){.id = w->first_id + i,
                                                                .started_ms = w->made_ms,
                                                                .ready = w->loaded,
                                                                .pid = w->pid,
                                                                .gpu = w->gpu_id,
+                                                               .gpu_usage = usage,
                                                                .last_end = w->last_end,
                                                                .rss = rss};
     }

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "model/engine_private.h"
+#include "model/gpus.h"
 #include "model/oom.h"
 #include "model/output.h"
 
@@ -39,8 +40,8 @@ static struct sc_worker *make_worker(struct sc_version *v, unsigned lanes, bool 
     return w;
 }
 
-/* A number that no worker has; those of the dead come again. False: SC_SLOTS_MAX workers run. */
-static bool take_slot(struct sc_engine *e, uint32_t *slot)
+/* Those of the dead come again. */
+bool sc_worker_take_slot(struct sc_engine *e, uint32_t *slot)
 {
     for (uint32_t i = 0; i < SC_SLOTS_MAX; i++) {
         *slot = (e->next_slot + i) % SC_SLOTS_MAX;
@@ -53,17 +54,11 @@ static bool take_slot(struct sc_engine *e, uint32_t *slot)
     return false;
 }
 
-/* TODO-GPU */
-static void choose_gpu(struct sc_worker *w)
-{
-    (void)w;
-}
-
 struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool quarantine)
 {
     struct sc_engine *e = v->engine;
     uint32_t slot;
-    if (!take_slot(e, &slot))
+    if (!sc_worker_take_slot(e, &slot))
         return NULL;
     struct sc_worker *w = make_worker(v, lanes, quarantine);
     w->slot = slot;
@@ -71,7 +66,7 @@ struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool qua
         w->first_id = e->next_worker_id;
         e->next_worker_id += lanes;
     }
-    choose_gpu(w);
+    w->gpu_id = sc_gpus_choose(v);
     sc_worker_send_start(w);
     return w;
 }
@@ -365,6 +360,11 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
                      struct sc_span text, int *fds, unsigned nfds)
 {
     struct sc_worker *w = find_slot(e, s->slot);
+    if (sc_span_eq(tag, SC_SPAN(SC_GPUS_TAG))) {
+        e->slots[s->slot] = s->state != SC_SLOT_GONE;
+        sc_gpus_state(e, s, fds, nfds);
+        return;
+    }
     if (s->state == SC_SLOT_GONE && s->slot < SC_SLOTS_MAX)
         e->slots[s->slot] = false;
     else if (!w && !e->restored)

@@ -1,0 +1,198 @@
+#include "model/gpus.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "gpu/assign.h"
+#include "metrics/system.h"
+#include "model/output.h"
+
+#define LINE_MAX_BYTES (256 << 10) /* a report: SC_GPUS_MAX GPUs, SC_GPU_PROCESSES_MAX processes */
+#define TURN_BYTES (64 << 10)
+
+struct sc_gpus {
+    bool running; /* its slot is occupied */
+    uint32_t slot;
+    uv_poll_t poll;
+    int fd; /* -1: no reader */
+    struct sc_output *errors;
+    struct sc_buf line;
+    bool skipping; /* the rest of a line that is too long */
+    bool known;
+    struct sc_gpu_report report;
+};
+
+/* ---- a worker's GPU -------------------------------------------------------------------------------- */
+
+static struct sc_gpu_choice choice_of(const struct sc_version *v)
+{
+    const struct sc_model_spec *s = &v->spec;
+    return (struct sc_gpu_choice){
+        .gpus = (unsigned)SC_MAX(v->engine->spec.settings->number_of_gpu, 0),
+        .cpu = s->device == SC_DEVICE_CPU,
+        .devices = s->devices,
+        .ndevices = s->ndevices,
+        .level = s->parallel_type[0] ? (unsigned)SC_MAX(s->parallel_level, 0) : 0,
+    };
+}
+
+bool sc_gpus_used(const struct sc_version *v)
+{
+    struct sc_gpu_choice c = choice_of(v);
+    return sc_version_is_python(v) && sc_gpu_used(&c);
+}
+
+int sc_gpus_choose(struct sc_version *v)
+{
+    struct sc_gpu_choice c = choice_of(v);
+    return sc_version_is_python(v) ? sc_gpu_next(&c, &v->engine->gpu_next, &v->gpu_next) : -1;
+}
+
+bool sc_gpus_block(const struct sc_version *v, int gpu_id, char *out, size_t size)
+{
+    struct sc_gpu_choice c = choice_of(v);
+    return sc_gpu_block(&c, gpu_id, out, size) == 0;
+}
+
+/* ---- the agent -------------------------------------------------------------------------------------- */
+
+const struct sc_gpu_report *sc_gpus_report(const struct sc_engine *e)
+{
+    return e->gpus && e->gpus->known ? &e->gpus->report : NULL;
+}
+
+static void take_line(struct sc_engine *e, struct sc_span line)
+{
+    struct sc_gpus *g = e->gpus;
+    if (sc_gpu_parse_line(line, &g->report) < 0) {
+        g->known = false;
+        sc_log(SC_LOG_WARN, "the gpu agent says what is no report: %.*s", (int)SC_MIN(line.n, 200u), line.p);
+        return;
+    }
+    g->known = g->report.error[0] == '\0';
+    if (!g->known)
+        sc_log(SC_LOG_WARN, "the gpu agent: %s", g->report.error);
+}
+
+static bool read_some(struct sc_engine *e)
+{
+    struct sc_gpus *g = e->gpus;
+    char bytes[16384];
+    ssize_t n = read(g->fd, bytes, sizeof bytes);
+    if (n <= 0)
+        return n < 0 && errno == EINTR;
+    struct sc_span rest = sc_span(bytes, (size_t)n);
+    while (rest.n) {
+        size_t end = sc_span_find(rest, '\n');
+        if (!g->skipping)
+            sc_buf_span(&g->line, sc_span_sub(rest, 0, end));
+        if (end < rest.n) {
+            if (!g->skipping && !g->line.failed)
+                take_line(e, sc_buf_view(&g->line));
+            sc_buf_clear(&g->line);
+            g->line.failed = 0;
+            g->skipping = false;
+        } else if (g->line.failed) {
+            g->skipping = true;
+        }
+        rest = sc_span_sub(rest, end + 1, rest.n);
+    }
+    return true;
+}
+
+static void readable(uv_poll_t *h, int status, int events)
+{
+    struct sc_engine *e = h->data;
+    (void)status;
+    (void)events;
+    for (int i = 0; i < TURN_BYTES / 16384 && read_some(e); i++)
+        ;
+}
+
+static void read_from(struct sc_engine *e, int *fds)
+{
+    struct sc_gpus *g = e->gpus;
+    struct sc_loop *zero = sc_engine_loop(e, 0);
+    g->fd = fds[0];
+    uv_poll_init(&zero->uv, &g->poll, g->fd);
+    g->poll.data = e;
+    uv_poll_start(&g->poll, UV_READABLE, readable);
+    struct sc_output_spec errors = {.thread = "gpu-agent", .is_stderr = true, .model = "", .version = ""};
+    g->errors = sc_output_open(zero, fds[1], &errors);
+    fds[0] = fds[1] = -1;
+}
+
+static struct sc_gpus *make(struct sc_engine *e)
+{
+    if (!e->gpus) {
+        e->gpus = sc_alloc(sizeof *e->gpus);
+        e->gpus->fd = -1;
+        sc_buf_init(&e->gpus->line, LINE_MAX_BYTES);
+    }
+    return e->gpus;
+}
+
+void sc_gpus_start(struct sc_engine *e)
+{
+    if (e->spec.settings->number_of_gpu <= 0 || (e->gpus && e->gpus->running))
+        return;
+    struct sc_gpus *g = make(e);
+    if (!sc_worker_take_slot(e, &g->slot))
+        return;
+    g->running = true;
+    char interval[32];
+    snprintf(interval, sizeof interval, "--interval=%d", e->spec.settings->metric_interval * 1000);
+    const char *argv[] = {e->spec.exe, "sconce: gpu agent", "--role=gpu-agent", interval, NULL};
+    struct sc_ctl_start start = {.slot = g->slot, .flags = SC_START_OUTPUT, .retry_window_ms = -1};
+    struct sc_buf b;
+    sc_buf_init(&b, SC_CTL_BYTES);
+    sc_ctl_write_start(&b, start, SC_SPAN(SC_GPUS_TAG), argv, NULL, NULL);
+    sc_line_send(e, SC_CTL_SLOT_START, sc_buf_view(&b), sc_span(NULL, 0), NULL, 0);
+    sc_buf_free(&b);
+}
+
+void sc_gpus_state(struct sc_engine *e, const struct sc_ctl_slot *s, int *fds, unsigned nfds)
+{
+    struct sc_gpus *g = make(e);
+    if (!g->running) { /* of an earlier frontend */
+        g->running = true;
+        g->slot = s->slot;
+    }
+    if (nfds == SC_OUTPUT_FDS && g->fd < 0)
+        read_from(e, fds);
+    if (s->state == SC_SLOT_EXITED) {
+        g->known = false;
+        if (s->delay_ms < 0)
+            sc_log(SC_LOG_WARN,
+                   "the gpu agent has ended and is not started again: GPUs are used, not watched");
+    }
+}
+
+static void closed(uv_handle_t *h)
+{
+    struct sc_engine *e = h->data;
+    close(e->gpus->fd);
+    e->gpus->fd = -1;
+}
+
+void sc_gpus_close(struct sc_engine *e)
+{
+    if (!e->gpus)
+        return;
+    if (e->gpus->fd >= 0)
+        uv_close((uv_handle_t *)&e->gpus->poll, closed);
+    if (e->gpus->errors)
+        sc_output_close(e->gpus->errors);
+}
+
+void sc_gpus_free(struct sc_engine *e)
+{
+    if (!e->gpus)
+        return;
+    sc_buf_free(&e->gpus->line);
+    free(e->gpus);
+}

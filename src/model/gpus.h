@@ -1,0 +1,30 @@
+/*
+ * GPUs as the engine sees them: which one a worker gets, and what the gpu agent tells of them. Loop 0.
+ *
+ * The agent (gpu/agent.h) runs in a slot of the supervisor, like a worker; its reports are lines of its
+ * standard output. Without GPUs there is none.
+ */
+#ifndef SC_MODEL_GPUS_H
+#define SC_MODEL_GPUS_H
+
+#include "gpu/report.h"
+#include "model/engine_private.h"
+
+/* The next worker's GPU by its model's settings; -1: none. */
+int sc_gpus_choose(struct sc_version *v);
+/* True if the model's workers get GPUs. */
+bool sc_gpus_used(const struct sc_version *v);
+/* CUDA_VISIBLE_DEVICES of a worker with parallelLevel; false: it gets no such variable. */
+bool sc_gpus_block(const struct sc_version *v, int gpu_id, char *out, size_t size);
+
+/* Starts the agent if there are GPUs to use and none runs. */
+void sc_gpus_start(struct sc_engine *e);
+/* A state of a slot with the agent's tag. */
+void sc_gpus_state(struct sc_engine *e, const struct sc_ctl_slot *s, int *fds, unsigned nfds);
+#define SC_GPUS_TAG "\tgpu-agent"
+void sc_gpus_close(struct sc_engine *e);
+void sc_gpus_free(struct sc_engine *e);
+/* The latest report; NULL: none yet. */
+const struct sc_gpu_report *sc_gpus_report(const struct sc_engine *e);
+
+#endif
