@@ -38,6 +38,14 @@ static bool begins_with_gzip(int file)
     return pread(file, head, sizeof head, 0) == (ssize_t)sizeof head && memcmp(head, "\x1f\x8b", 2) == 0;
 }
 
+/* True if the reader found no further entry, rather than one that is wrong. TorchServe takes anything that is
+ * no header, and a header that is cut, for the end. */
+static bool zip_ended(struct extraction *x)
+{
+    const char *why = archive_error_string(x->in);
+    return x->format == SC_EXTRACT_ZIP && (!why || strncmp(why, "Truncated ZIP file", 18) == 0);
+}
+
 /* Single formats: each one more is code that reads what strangers send, and libraries in a static program. */
 static int open_reader(struct extraction *x, int file)
 {
@@ -148,8 +156,7 @@ static int unpack(struct extraction *x)
         int said = archive_read_next_header(x->in, &e);
         if (said == ARCHIVE_EOF)
             break;
-        /* Entries so far were whole. TorchServe takes anything that is no header for the end of a zip. */
-        if (said == ARCHIVE_FATAL && x->format == SC_EXTRACT_ZIP)
+        if (said == ARCHIVE_FATAL && zip_ended(x))
             break;
         if (said != ARCHIVE_OK)
             return sc_fail(x->msg, SC_EINVAL, "%s", archive_error_string(x->in));

@@ -251,14 +251,15 @@ int sc_place_commit(struct sc_place *p, struct sc_msg *msg)
     return sc_fail(msg, SC_ESYS, "cannot rename %s: %s", name, strerror(errno));
 }
 
-/* The mark goes last: until then the next server finds what is left. */
+/* The mark goes last: until then the next server finds what is left. Of id only the digits count. */
 static void remove_place(int models, const char *id)
 {
     char name[64];
     part_name(name, id);
     int rc = sc_tree_remove(models, name);
+    snprintf(name, sizeof name, "%.*s", SC_PLACE_ID, id);
     if (rc == 0)
-        rc = sc_tree_remove(models, id);
+        rc = sc_tree_remove(models, name);
     owner_name(name, id);
     if (rc == 0)
         (void)unlinkat(models, name, 0);

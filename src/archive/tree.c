@@ -115,8 +115,8 @@ int sc_tree_create(int root, struct sc_span path, struct sc_msg *msg)
 struct sweep {
     int root;
     dev_t device;
-    unsigned moved; /* folders that came up from below so far: their new names */
-    bool failed;
+    unsigned moved; /* folders that came up from below so far */
+    unsigned names; /* tried for them */
 };
 
 static bool is_dot(const char *name)
@@ -130,21 +130,27 @@ static bool remove_plain(int dir, const char *name)
     return unlinkat(dir, name, 0) == 0 || unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT;
 }
 
+/* A folder that cannot be written can neither be read through nor moved. */
+static bool make_writable(int parent, const char *name)
+{
+    struct stat st;
+    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+        return false;
+    return (st.st_mode & 0700) == 0700 || fchmodat(parent, name, st.st_mode | 0700, 0) == 0;
+}
+
 static DIR *open_folder(int parent, const char *name, dev_t device)
 {
     struct stat st;
+    if (!make_writable(parent, name))
+        return NULL;
     int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 && errno == EACCES && fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-        S_ISDIR(st.st_mode) && fchmodat(parent, name, 0700, 0) == 0)
-        fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return NULL;
     if (fstat(fd, &st) < 0 || st.st_dev != device) {
         close(fd);
         return NULL;
     }
-    if ((st.st_mode & 0700) != 0700)
-        (void)fchmod(fd, st.st_mode | 0700);
     DIR *d = fdopendir(fd);
     if (!d)
         close(fd);
@@ -157,22 +163,23 @@ static void flatten(struct sweep *s, const char *name)
 {
     const struct dirent *e;
     DIR *d = open_folder(s->root, name, s->device);
-    if (!d) {
-        s->failed = true;
+    if (!d)
         return;
-    }
     while ((e = readdir(d))) {
         char up[32];
         if (is_dot(e->d_name) || remove_plain(dirfd(d), e->d_name))
             continue;
-        (void)fchmodat(dirfd(d), e->d_name, 0700, 0); /* a folder that cannot be written cannot be moved */
-        do
-            snprintf(up, sizeof up, ".removed.%u", s->moved++);
-        while (renameat2(dirfd(d), e->d_name, s->root, up, RENAME_NOREPLACE) < 0 && errno == EEXIST);
+        if (!make_writable(dirfd(d), e->d_name))
+            continue;
+        bool taken;
+        do {
+            snprintf(up, sizeof up, ".removed.%u", s->names++);
+            taken = renameat(dirfd(d), e->d_name, s->root, up) < 0;
+            s->moved += !taken;
+        } while (taken && (errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR));
     }
     closedir(d);
-    if (unlinkat(s->root, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-        s->failed = true;
+    (void)unlinkat(s->root, name, AT_REMOVEDIR); /* what remains is seen when the whole is removed */
 }
 
 int sc_tree_remove(int parent, const char *name)
@@ -191,7 +198,6 @@ int sc_tree_remove(int parent, const char *name)
     s.device = st.st_dev;
     for (unsigned before = 0;; before = s.moved) {
         rewinddir(d);
-        s.failed = false;
         while ((e = readdir(d)))
             if (!is_dot(e->d_name) && !remove_plain(s.root, e->d_name))
                 flatten(&s, e->d_name);
