@@ -90,6 +90,16 @@ static void start_system_metrics(struct frontend *f)
     uv_timer_start(&f->system_timer, sample_system, 0, ms);
 }
 
+/* Tools wait for this line on standard output, as TorchServe prints it: at once, with nothing before it. */
+static void say_started(const struct frontend *f)
+{
+    static const char line[] = "Model server started.\n";
+    if (f->settings.face != SC_FACE_TORCHSERVE)
+        sc_log(SC_LOG_INFO, "Model server started.");
+    else if (write(STDOUT_FILENO, line, sizeof line - 1) < 0)
+        sc_log(SC_LOG_WARN, "standard output cannot be written: %s", strerror(errno));
+}
+
 static void serve(void *ctx)
 {
     struct frontend *f = ctx;
@@ -131,7 +141,7 @@ static void serve(void *ctx)
     if (f->settings.system_metrics)
         start_system_metrics(f);
     sc_engine_started(f->app.engine);
-    sc_log(SC_LOG_INFO, "Model server started.");
+    say_started(f);
 }
 
 /* The ports answer when the models that were named are known; those of an earlier life are known already. */

@@ -12,9 +12,14 @@ static void usage(FILE *to)
           "\n"
           "usage: sconce COMMAND [OPTION...]\n"
           "\n"
-          "  serve     start a server (sconce serve --help tells the options)\n"
-          "  version   print the version\n"
-          "  help      print this\n",
+          "  serve        start a server\n"
+          "  stop         stop it\n"
+          "  status       what runs: models, workers, queues\n"
+          "  torchserve   the command of TorchServe; also under that name\n"
+          "  version      print the version\n"
+          "  help         print this\n"
+          "\n"
+          "sconce COMMAND --help tells a command's options and exit codes.\n",
           to);
 }
 
@@ -22,6 +27,13 @@ static void usage(FILE *to)
 static void name_process(const char *name)
 {
     prctl(PR_SET_NAME, name);
+}
+
+/* The program has other names, as links: what stands behind the last slash. */
+static bool is_called(const char *path, const char *name)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    return path && strcmp(slash ? slash + 1 : path, name) == 0;
 }
 
 int main(int argc, char **argv)
@@ -35,7 +47,15 @@ int main(int argc, char **argv)
         name_process("sconce-executor");
         return sc_executor_main();
     }
+    if (is_called(argv[0], "torchserve"))
+        return sc_cli_torchserve(argc, argv);
     name_process("sconce");
+    if (strcmp(command, "torchserve") == 0)
+        return sc_cli_torchserve(argc - 1, argv + 1);
+    if (strcmp(command, "stop") == 0)
+        return sc_cli_stop(argc - 1, argv + 1);
+    if (strcmp(command, "status") == 0)
+        return sc_cli_status(argc - 1, argv + 1);
     if (strcmp(command, "serve") == 0 || strcmp(command, "--role=supervisor") == 0)
         return sc_cli_serve(argc, argv);
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {

@@ -6,6 +6,11 @@
 
 /* `sconce serve ...`: reads settings, opens listeners, becomes the supervisor. */
 int sc_cli_serve(int argc, char **argv);
+/* `torchserve ...`: argv[0] is the command's name. */
+int sc_cli_torchserve(int argc, char **argv);
+/* `sconce stop ...`, `sconce status ...` */
+int sc_cli_stop(int argc, char **argv);
+int sc_cli_status(int argc, char **argv);
 /* --role=frontend, started by the supervisor. */
 int sc_cli_frontend(void);
 

@@ -16,24 +16,26 @@ static char command[] = "sconce serve"; /* what getopt calls the program */
 
 static void usage(FILE *to)
 {
-    fputs("usage: sconce serve [OPTION...]\n"
-          "\n"
-          "  --config FILE            settings in TorchServe's config.properties form (default: "
-          "./config.properties if it is there)\n"
-          "  --model-store DIR        folder in which models are looked up\n"
-          "  --models NAME=PATH ...   models to serve: Hugging Face folders, or the word identity for an "
-          "echo;\n"
-          "                           all: everything in the model store\n"
-          "  --inference-address A    http://HOST:PORT or unix:/PATH (default http://127.0.0.1:8080)\n"
-          "  --management-address A   (default http://127.0.0.1:8081)\n"
-          "  --metrics-address A      (default http://127.0.0.1:8082)\n"
-          "  --set KEY=VALUE          any setting of config.properties\n"
-          "  --insecure               allow the management API on addresses that are not loopback\n"
-          "  --foreground             accepted; the server always runs in the foreground\n"
-          "\n"
-          "Signals: TERM or INT finishes what is in flight and stops, a second one stops at once, HUP "
-          "reopens the logs.\n",
-          to);
+    fputs(
+        "usage: sconce serve [OPTION...]\n"
+        "\n"
+        "  --config FILE            settings in TorchServe's config.properties form (default: "
+        "./config.properties if it is there)\n"
+        "  --model-store DIR        folder in which models are looked up\n"
+        "  --models NAME=PATH ...   models to serve: Hugging Face folders, or the word identity for an "
+        "echo;\n"
+        "                           all: everything in the model store\n"
+        "  --inference-address A    http://HOST:PORT or unix:/PATH (default http://127.0.0.1:8080)\n"
+        "  --management-address A   (default http://127.0.0.1:8081)\n"
+        "  --metrics-address A      (default http://127.0.0.1:8082)\n"
+        "  --set KEY=VALUE          any setting of config.properties\n"
+        "  --no-config-snapshots    neither write nor read snapshots of settings and models (short: --ncs)\n"
+        "  --insecure               allow the management API on addresses that are not loopback\n"
+        "  --foreground             accepted; the server always runs in the foreground\n"
+        "\n"
+        "Signals: TERM or INT finishes what is in flight and stops, a second one stops at once, HUP "
+        "reopens the logs.\n",
+        to);
 }
 
 /* ---- command line ------------------------------------------------------------------------------------ */
@@ -57,6 +59,27 @@ static void override_path(struct command_line *c, const char *key, const char *p
     free(real);
 }
 
+/* KEY=VALUE; 0 or an exit code. */
+static int set(struct command_line *c, const char *text)
+{
+    struct sc_span key = sc_span_sub(sc_span_str(text), 0, sc_span_find(sc_span_str(text), '='));
+    if (!text[key.n]) {
+        fprintf(stderr, "sconce serve: --set wants KEY=VALUE, not \"%s\"\n", text);
+        return 2;
+    }
+    char *name = sc_span_dup(key);
+    int rc = name ? 0 : 2;
+    /* What TorchServe's command passes on is right, whatever it is called. */
+    if (name && !c->o->pidfile && !sc_settings_known(name)) {
+        fprintf(stderr, "sconce serve: --set %s: there is no setting of that name\n", name);
+        rc = 2;
+    }
+    if (rc == 0)
+        override(c, name, text + key.n + 1);
+    free(name);
+    return rc;
+}
+
 enum {
     OPT_CONFIG = 1,
     OPT_STORE,
@@ -67,6 +90,8 @@ enum {
     OPT_SET,
     OPT_INSECURE,
     OPT_FOREGROUND,
+    OPT_NO_SNAPSHOTS,
+    OPT_TORCHSERVE,
     OPT_HELP
 };
 
@@ -83,6 +108,9 @@ static int parse(int argc, char **argv, struct sc_serve_options *o)
         {"set", required_argument, NULL, OPT_SET},
         {"insecure", no_argument, NULL, OPT_INSECURE},
         {"foreground", no_argument, NULL, OPT_FOREGROUND},
+        {"no-config-snapshots", no_argument, NULL, OPT_NO_SNAPSHOTS},
+        {"ncs", no_argument, NULL, OPT_NO_SNAPSHOTS},
+        {"torchserve", required_argument, NULL, OPT_TORCHSERVE}, /* torchserve.c alone says that */
         {"help", no_argument, NULL, OPT_HELP},
         {NULL, 0, NULL, 0},
     };
@@ -102,24 +130,11 @@ static int parse(int argc, char **argv, struct sc_serve_options *o)
         case OPT_INFERENCE: override(&c, "inference_address", optarg); break;
         case OPT_MANAGEMENT: override(&c, "management_address", optarg); break;
         case OPT_METRICS: override(&c, "metrics_address", optarg); break;
-        case OPT_SET: {
-            char *eq = strchr(optarg, '=');
-            if (!eq) {
-                fprintf(stderr, "sconce serve: --set wants KEY=VALUE, not \"%s\"\n", optarg);
-                rc = 2;
-                break;
-            }
-            *eq = '\0';
-            if (!sc_settings_known(optarg)) {
-                fprintf(stderr, "sconce serve: --set %s: there is no setting of that name\n", optarg);
-                rc = 2;
-                break;
-            }
-            override(&c, optarg, eq + 1);
-            break;
-        }
+        case OPT_SET: rc = set(&c, optarg); break;
         case OPT_INSECURE: o->insecure = true; break;
-        case OPT_FOREGROUND: break;
+        case OPT_FOREGROUND: o->foreground = true; break;
+        case OPT_NO_SNAPSHOTS: o->no_snapshots = true; break;
+        case OPT_TORCHSERVE: o->pidfile = optarg; break;
         case OPT_HELP:
         case 'h':
             usage(stdout);

@@ -9,14 +9,15 @@
 /* Title and role of the process that becomes the supervisor: how ps shows it and how it is recognised. */
 #define SC_SUPERVISOR_TITLE "sconce: supervisor"
 #define SC_SUPERVISOR_ROLE "--role=supervisor"
-#define SC_TORCHSERVE_OPTION "--torchserve" /* of the role: the server has TorchServe's face */
+#define SC_TORCHSERVE_OPTION "--torchserve" /* =<PID file>: the server has TorchServe's face */
 
 struct sc_serve_options {
-    bool torchserve;                /* defaults, messages and exit codes of TorchServe */
-    const char *config;             /* settings file; NULL: ./config.properties if it is there */
+    const char *pidfile;            /* not NULL: TorchServe's face, started for that PID file */
+    const char *config;             /* settings file; NULL: sc_settings_find_file chooses */
     struct sc_properties overrides; /* settings of the command line */
+    bool no_snapshots;
     bool insecure;
-    bool foreground; /* of the torchserve face: the exit code says nothing */
+    bool foreground; /* of TorchServe's face: the exit code says nothing */
 };
 
 /*

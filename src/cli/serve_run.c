@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +12,12 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "cli/live.h"
 #include "cli/roles.h"
 #include "cli/serve_options.h"
 #include "worker/supervisor.h"
+
+#define PREDECESSOR_WAIT_MS 45000
 
 void sc_listen_plan(const struct sc_settings *s, struct sc_listen_plan *plan)
 {
@@ -65,7 +69,7 @@ static bool is_loopback(const char *address)
 static int check(const struct sc_serve_options *o, const struct sc_settings *s, struct sc_msg *msg)
 {
     struct stat st;
-    if (!o->insecure && !is_loopback(s->management_address))
+    if (!o->pidfile && !o->insecure && s->disable_token_authorization && !is_loopback(s->management_address))
         return sc_fail(msg, SC_EINVAL,
                        "the management API would listen on %s, which others can reach: whoever does can load "
                        "code. Use a loopback address or a unix socket, or say --insecure",
@@ -87,7 +91,7 @@ static int check(const struct sc_serve_options *o, const struct sc_settings *s, 
 
 static int settings_file(struct sc_span text)
 {
-    int fd = memfd_create("sconce-settings", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = memfd_create(SC_SETTINGS_MEMFD, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -1;
     if (write(fd, text.p, text.n) != (ssize_t)text.n ||
@@ -98,26 +102,33 @@ static int settings_file(struct sc_span text)
     return fd;
 }
 
-static int read_all_settings(const struct sc_serve_options *o, struct sc_settings *s, struct sc_buf *text,
-                             struct sc_msg *msg)
+/* *text: the settings as the frontend reads them. */
+static int resolve(const struct sc_serve_options *o, struct sc_settings *s, struct sc_buf *text,
+                   struct sc_msg *msg)
 {
-    sc_buf_init(text, 2 * SC_SETTINGS_FILE_BYTES);
-    const char *file = o->config ? o->config : "config.properties";
-    if (o->config || access(file, F_OK) == 0) {
-        /* Alone first, so that a message can name the line. */
-        int rc = sc_file_read(file, text, msg);
-        if (rc == 0)
-            rc = sc_settings_read(s, sc_buf_view(text), file, msg);
-        sc_settings_free(s);
-        if (rc < 0)
-            return rc;
-    }
-    sc_buf_char(text, '\n');
-    sc_properties_write(&o->overrides, text);
+    struct sc_buf file;
+    char *path = sc_settings_find_file(o->config, !o->no_snapshots);
+    sc_buf_init(&file, SC_SETTINGS_FILE_BYTES);
+    int rc = path ? sc_file_read(path, &file, msg) : 0;
+    struct sc_settings_sources from = {
+        .face = o->pidfile ? SC_FACE_TORCHSERVE : SC_FACE_SCONCE,
+        .file = path,
+        .text = sc_buf_view(&file),
+        .command_line = &o->overrides,
+        .no_snapshots = o->no_snapshots,
+        .gpus = -1,
+    };
+    if (rc == 0)
+        rc = sc_settings_resolve(s, &from, msg);
+    if (rc == 0)
+        rc = check(o, s, msg);
+    if (rc == 0)
+        sc_settings_write(s, text);
     if (text->failed)
-        return sc_fail(msg, SC_ELIMIT, "the settings exceed %u bytes", 2 * SC_SETTINGS_FILE_BYTES);
-    int rc = sc_settings_read(s, sc_buf_view(text), "", msg);
-    return rc == 0 ? check(o, s, msg) : rc;
+        rc = sc_fail(msg, SC_ELIMIT, "the settings exceed %u bytes", 2 * SC_SETTINGS_FILE_BYTES);
+    sc_buf_free(&file);
+    free(path);
+    return rc;
 }
 
 static void log_line(int level, const char *line)
@@ -133,8 +144,50 @@ static void unlink_sockets(const struct sc_listen_plan *plan, unsigned n)
             unlink(plan->address[i] + 5);
 }
 
-static int run_supervisor(const struct sc_settings *s, const struct sc_listen_plan *plan,
-                          const int *listeners, struct sc_span text, struct sc_msg *msg)
+static void note(void *ctx, enum sc_log_level level, const char *text)
+{
+    (void)ctx;
+    sc_log_line(SC_LOGGER_SERVER, level, NULL, sc_span_str(text));
+}
+
+/* What an operator reads first. Tools know TorchServe's lines by heart. */
+static void announce(const struct sc_serve_options *o, const struct sc_settings *s,
+                     const struct sc_listen_plan *plan)
+{
+    static const struct {
+        unsigned bit;
+        const char *name, *ours;
+    } apis[] = {{SC_SERVES_INFERENCE, "Inference", "inference "},
+                {SC_SERVES_MANAGEMENT, "Management", "management "},
+                {SC_SERVES_METRICS, "Metrics", "metrics "}};
+    sc_log(SC_LOG_INFO, "sconce " SCONCE_VERSION ", pid %d", (int)getpid());
+    sc_settings_notes(s, note, NULL);
+    if (o->pidfile) {
+        struct sc_buf dump;
+        sc_buf_init(&dump, SC_LOG_LINE_MAX);
+        sc_settings_dump(s, &dump);
+        sc_log_line(SC_LOGGER_SERVER, SC_LOG_INFO, NULL, sc_buf_view(&dump));
+        sc_buf_free(&dump);
+    }
+    for (unsigned i = 0; i < plan->n; i++) {
+        char names[64] = "";
+        size_t used = 0;
+        for (size_t k = 0; k < SC_COUNT(apis); k++) {
+            if (!(plan->serves[i] & apis[k].bit))
+                continue;
+            if (o->pidfile)
+                sc_log(SC_LOG_INFO, "%s API bind to: %s", apis[k].name, plan->address[i]);
+            else
+                used += (size_t)snprintf(names + used, sizeof names - used, "%s", apis[k].ours);
+        }
+        if (!o->pidfile)
+            sc_log(SC_LOG_INFO, "%sAPI on %s", names, plan->address[i]);
+    }
+}
+
+static int run_supervisor(const struct sc_serve_options *o, const struct sc_settings *s,
+                          const struct sc_listen_plan *plan, const int *listeners, struct sc_span text,
+                          struct sc_msg *msg)
 {
     int fd = settings_file(text);
     if (fd < 0)
@@ -148,11 +201,7 @@ static int run_supervisor(const struct sc_settings *s, const struct sc_listen_pl
     if (rc < 0)
         return rc;
     sc_log_thread_name("supervisor");
-    sc_log(SC_LOG_INFO, "sconce " SCONCE_VERSION ", pid %d", (int)getpid());
-    for (unsigned i = 0; i < plan->n; i++)
-        sc_log(SC_LOG_INFO, "%s%s%sAPI on %s", plan->serves[i] & SC_SERVES_INFERENCE ? "inference " : "",
-               plan->serves[i] & SC_SERVES_MANAGEMENT ? "management " : "",
-               plan->serves[i] & SC_SERVES_METRICS ? "metrics " : "", plan->address[i]);
+    announce(o, s, plan);
     static char frontend_title[] = "sconce: frontend", frontend_role[] = "--role=frontend";
     char *argv[] = {frontend_title, frontend_role, NULL};
     struct sc_supervisor_spec spec = {
@@ -170,23 +219,66 @@ static int run_supervisor(const struct sc_settings *s, const struct sc_listen_pl
     return rc;
 }
 
-static int supervise(const struct sc_settings *s, struct sc_span text, struct sc_msg *msg)
+/*
+ * `torchserve --stop` does not wait, so a start that follows at once finds its predecessor finishing what it
+ * has. True if there was one, and it has ended.
+ */
+static bool waited_for_predecessor(const struct sc_serve_options *o)
+{
+    struct sc_live *list;
+    unsigned n = o->pidfile ? sc_live_list(&list) : 0;
+    bool ended = false;
+    for (unsigned i = 0; i < n; i++) {
+        if (!list[i].pidfile || strcmp(list[i].pidfile, o->pidfile) != 0)
+            continue;
+        printf("Waiting for the server with pid %d, which is being stopped.\n", (int)list[i].pid);
+        fflush(stdout);
+        ended = sc_live_wait(list[i].pid, PREDECESSOR_WAIT_MS) == 0;
+    }
+    if (o->pidfile)
+        sc_live_free(list, n);
+    return ended;
+}
+
+static int listen_on(const struct sc_serve_options *o, const struct sc_listen_plan *plan, unsigned i,
+                     struct sc_msg *msg)
+{
+    struct sc_span address = sc_span_str(plan->address[i]);
+    int fd = sc_listen(address, plan->default_port[i], msg);
+    if (fd == SC_EEXIST && waited_for_predecessor(o))
+        fd = sc_listen(address, plan->default_port[i], msg);
+    if (fd < 0 && o->pidfile) {
+        struct sc_msg why = *msg;
+        return sc_fail(msg, fd, "Failed to bind to address: %s (%s)", plan->address[i], why.text);
+    }
+    return fd;
+}
+
+static int supervise(const struct sc_serve_options *o, const struct sc_settings *s, struct sc_span text,
+                     struct sc_msg *msg)
 {
     struct sc_listen_plan plan;
     int listeners[3], rc = 0;
     unsigned n = 0;
     sc_listen_plan(s, &plan);
     while (rc == 0 && n < plan.n) {
-        listeners[n] = sc_listen(sc_span_str(plan.address[n]), plan.default_port[n], msg);
+        listeners[n] = listen_on(o, &plan, n, msg);
         if (listeners[n] < 0)
             rc = listeners[n];
         else
             n++;
     }
     if (rc == 0)
-        rc = run_supervisor(s, &plan, listeners, text, msg);
+        rc = run_supervisor(o, s, &plan, listeners, text, msg);
     unlink_sockets(&plan, n);
     return rc;
+}
+
+/* The exit code of a server that TorchServe's command started: 1 whenever it ends by itself, and nobody
+ * learns it in the foreground. */
+static int torchserve_code(const struct sc_serve_options *o, int rc)
+{
+    return o->foreground ? 0 : rc == 0 ? 128 + SIGTERM : 1;
 }
 
 int sc_serve_run(const struct sc_serve_options *o)
@@ -194,12 +286,13 @@ int sc_serve_run(const struct sc_serve_options *o)
     struct sc_settings s = {0};
     struct sc_buf text;
     struct sc_msg msg = {""};
-    int rc = read_all_settings(o, &s, &text, &msg);
-    if (rc == 0)
-        rc = supervise(&s, sc_buf_view(&text), &msg);
-    if (rc < 0)
-        fprintf(stderr, "sconce: %s\n", msg.text);
+    sc_buf_init(&text, 2 * SC_SETTINGS_FILE_BYTES);
+    int rc = resolve(o, &s, &text, &msg);
+    if (rc < 0 && o->pidfile)
+        printf("Invalid configuration: %s\n", msg.text);
+    else if (rc < 0 || (rc = supervise(o, &s, sc_buf_view(&text), &msg)) < 0)
+        fprintf(o->pidfile ? stdout : stderr, "%s%s\n", o->pidfile ? "" : "sconce: ", msg.text);
     sc_buf_free(&text);
     sc_settings_free(&s);
-    return rc < 0 ? SC_EXIT_FATAL : rc;
+    return o->pidfile ? torchserve_code(o, rc) : rc < 0 ? SC_EXIT_FATAL : rc;
 }

@@ -1,0 +1,221 @@
+#include "cli/http_client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "proto/http1.h"
+
+struct client {
+    const char *address;
+    int fd;
+    int64_t end; /* ms */
+    struct sc_msg *msg;
+};
+
+static int failed(const struct client *c, int code, const char *what)
+{
+    return sc_fail(c->msg, code, "%s: %s", c->address, what);
+}
+
+/* Waits for the socket. */
+static int await(const struct client *c, short events)
+{
+    for (;;) {
+        int64_t left = c->end - sc_clock_ms();
+        struct pollfd p = {.fd = c->fd, .events = events};
+        if (left <= 0)
+            return failed(c, SC_ETIMEOUT, "no answer in time");
+        int n = poll(&p, 1, (int)SC_MIN(left, 60000));
+        if (n > 0)
+            return 0;
+        if (n < 0 && errno != EINTR)
+            return failed(c, SC_ESYS, strerror(errno));
+    }
+}
+
+static int connect_to(struct client *c, int family, const struct sockaddr *to, socklen_t n)
+{
+    int err = 0;
+    socklen_t size = sizeof err;
+    c->fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (c->fd < 0)
+        return failed(c, SC_ESYS, strerror(errno));
+    if (connect(c->fd, to, n) == 0)
+        return 0;
+    if (errno != EINPROGRESS)
+        return failed(c, SC_ECLOSED, strerror(errno));
+    int rc = await(c, POLLOUT);
+    if (rc == 0 && (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &size) < 0 || err))
+        rc = failed(c, SC_ECLOSED, strerror(err ? err : errno));
+    return rc;
+}
+
+static int open_unix(struct client *c, struct sc_span path)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    if (path.n == 0 || path.n >= sizeof a.sun_path)
+        return failed(c, SC_EINVAL, "this is no path of a socket");
+    memcpy(a.sun_path, path.p, path.n);
+    return connect_to(c, AF_UNIX, (const struct sockaddr *)&a, sizeof a);
+}
+
+static int open_tcp(struct client *c, struct sc_span rest, uint16_t default_port)
+{
+    char host[256], service[8];
+    uint64_t port = default_port;
+    rest = sc_span_sub(rest, 0, sc_span_find(rest, '/'));
+    struct sc_span name = sc_span_sub(rest, 0, sc_span_find(rest, ':'));
+    if (name.n == 0 || name.n >= sizeof host ||
+        (name.n < rest.n && !sc_span_u64(sc_span_sub(rest, name.n + 1, rest.n), 65535, &port)))
+        return failed(c, SC_EINVAL, "want http://HOST[:PORT] or unix:/PATH");
+    /* A server that listens on all addresses is asked where it is nearest. */
+    snprintf(host, sizeof host, "%.*s",
+             SC_FMT(sc_span_eq(name, SC_SPAN("0.0.0.0")) ? SC_SPAN("127.0.0.1") : name));
+    snprintf(service, sizeof service, "%u", (unsigned)port);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
+    int rc = getaddrinfo(host, service, &hints, &list);
+    if (rc)
+        return failed(c, SC_EINVAL, gai_strerror(rc));
+    rc = SC_ECLOSED;
+    for (const struct addrinfo *a = list; a && rc == SC_ECLOSED; a = a->ai_next) {
+        if (c->fd >= 0)
+            close(c->fd);
+        rc = connect_to(c, a->ai_family, a->ai_addr, a->ai_addrlen);
+    }
+    freeaddrinfo(list);
+    return rc;
+}
+
+static int open_address(struct client *c, uint16_t default_port)
+{
+    struct sc_span a = sc_span_str(c->address), http = SC_SPAN("http://"), socket = SC_SPAN("unix:");
+    if (sc_span_eq_nocase(sc_span_sub(a, 0, http.n), http))
+        return open_tcp(c, sc_span_sub(a, http.n, a.n), default_port);
+    if (sc_span_eq_nocase(sc_span_sub(a, 0, socket.n), socket))
+        return open_unix(c, sc_span_sub(a, socket.n, a.n));
+    return failed(c, SC_EINVAL, "want http://HOST[:PORT] or unix:/PATH");
+}
+
+static int send_all(struct client *c, struct sc_span s)
+{
+    while (s.n) {
+        ssize_t n = send(c->fd, s.p, s.n, MSG_NOSIGNAL);
+        if (n > 0) {
+            s = sc_span_sub(s, (size_t)n, s.n);
+            continue;
+        }
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
+            return failed(c, SC_ECLOSED, strerror(errno));
+        int rc = await(c, POLLOUT);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* Everything up to the end of the connection. */
+static int receive_all(struct client *c, struct sc_buf *in)
+{
+    for (;;) {
+        if (sc_buf_reserve(in, 16384) < 0)
+            return failed(c, SC_ELIMIT, "the answer is too large");
+        ssize_t n = recv(c->fd, in->p + in->n, in->cap - in->n, 0);
+        if (n == 0)
+            return 0;
+        if (n > 0) {
+            in->n += (size_t)n;
+            continue;
+        }
+        if (errno != EAGAIN && errno != EINTR)
+            return failed(c, SC_ECLOSED, strerror(errno));
+        int rc = await(c, POLLIN);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+static struct sc_span take_line(struct sc_span *rest)
+{
+    const char *end = rest->n ? memmem(rest->p, rest->n, "\r\n", 2) : NULL;
+    struct sc_span line = sc_span_sub(*rest, 0, end ? (size_t)(end - rest->p) : rest->n);
+    *rest = sc_span_sub(*rest, line.n + 2, rest->n);
+    return line;
+}
+
+static int unchunk(struct sc_fetched *a, struct sc_span rest)
+{
+    struct sc_http1_chunked chunked;
+    struct sc_span piece;
+    int rc;
+    sc_http1_chunked_init(&chunked);
+    while ((rc = sc_http1_chunked_next(&chunked, &rest, &piece)) > 0)
+        sc_buf_span(&a->body, piece);
+    return rc == 0 && !a->body.failed ? 0 : SC_EPROTO;
+}
+
+static int read_answer(struct sc_fetched *a, struct sc_span rest)
+{
+    struct sc_span line = take_line(&rest), version = SC_SPAN("HTTP/1.1 ");
+    uint64_t status = 0, length = 0;
+    bool chunked = false, has_length = false;
+    if (!sc_span_starts(line, version) || !sc_span_u64(sc_span_sub(line, version.n, 3), 999, &status))
+        return SC_EPROTO;
+    a->status = (int)status;
+    while ((line = take_line(&rest)).n) {
+        size_t colon = sc_span_find(line, ':');
+        struct sc_span name = sc_span_sub(line, 0, colon);
+        struct sc_span value = sc_span_trim(sc_span_sub(line, colon + 1, line.n));
+        if (sc_span_eq_nocase(name, SC_SPAN("transfer-encoding")))
+            chunked = sc_span_eq_nocase(value, SC_SPAN("chunked"));
+        else if (sc_span_eq_nocase(name, SC_SPAN("content-length")))
+            has_length = sc_span_u64(value, UINT32_MAX, &length);
+    }
+    if (chunked)
+        return unchunk(a, rest);
+    if (has_length && length > rest.n)
+        return SC_EPROTO;
+    sc_buf_span(&a->body, has_length ? sc_span_sub(rest, 0, length) : rest);
+    return a->body.failed ? SC_EPROTO : 0;
+}
+
+int sc_http_get(struct sc_fetched *a, const char *address, uint16_t default_port, const char *path,
+                const char *token, int64_t ms, struct sc_msg *msg)
+{
+    struct client c = {.address = address, .fd = -1, .end = sc_clock_ms() + ms, .msg = msg};
+    struct sc_buf out, in;
+    *a = (struct sc_fetched){0};
+    sc_buf_init(&a->body, SC_CLI_ANSWER_BYTES);
+    sc_buf_init(&out, SC_HTTP1_HEAD_MAX);
+    sc_buf_init(&in, SC_CLI_ANSWER_BYTES);
+    sc_buf_printf(&out, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", path);
+    if (token)
+        sc_buf_printf(&out, "Authorization: Bearer %s\r\n", token);
+    sc_buf_str(&out, "\r\n");
+    int rc = out.failed ? failed(&c, SC_ELIMIT, "the request is too large") : open_address(&c, default_port);
+    if (rc == 0)
+        rc = send_all(&c, sc_buf_view(&out));
+    if (rc == 0)
+        rc = receive_all(&c, &in);
+    if (rc == 0 && read_answer(a, sc_buf_view(&in)) < 0)
+        rc = failed(&c, SC_EPROTO,
+                    in.n ? "what answers there speaks another language" : "closed without an answer");
+    if (c.fd >= 0)
+        close(c.fd);
+    sc_buf_free(&out);
+    sc_buf_free(&in);
+    return rc;
+}
+
+void sc_fetched_free(struct sc_fetched *a)
+{
+    sc_buf_free(&a->body);
+}
