@@ -30,9 +30,10 @@ def cases(quiet, connections):
     yield "1 MB bodies, batch 32", "w1_b32", 8, MEGABYTE, (3, None)
 
 
-def shown(report):
-    p99 = median([r["latency_us"]["p99"] for r in report])
-    return median([r["rate"] for r in report]), p99
+def shown(reports):
+    """Medians: requests per second, p99 in us, requests per second of the server's CPU time."""
+    return (median([r["rate"] for r in reports]), median([r["latency_us"]["p99"] for r in reports]),
+            median([r["per_cpu_second"] for r in reports]))
 
 
 def part(servers, quiet, a, kept):
@@ -42,21 +43,25 @@ def part(servers, quiet, a, kept):
         results = rounds(a.rounds, list(servers.items()), lambda s: load(
             s.url(model), connections=connections, seconds=a.seconds, warmup=a.warmup, more=send, of=s))
         kept.append({"case": label, "connections": connections, "quiet": quiet,
-                     **{name: [(r["rate"], r["latency_us"]["p99"]) for r in reports] for name, reports in results.items()}})
+                     **{name: [(r["rate"], r["latency_us"]["p99"], r["per_cpu_second"]) for r in reports]
+                        for name, reports in results.items()}})
         row = [label, connections]
         sides = {name: shown(reports) for name, reports in results.items()}
         for name in ("TorchServe", "Sconce"):
-            row.append("–" if name not in sides else f"{sides[name][0]:,.0f} ({sides[name][1] / 1e3:,.1f})")
+            rate, p99, per_cpu = sides.get(name, (0, 0, 0))
+            row.append(f"{rate:,.0f} ({p99 / 1e3:,.1f}; {per_cpu:,.0f})" if name in sides else "–")
         if len(sides) == 2:
             each = [o["rate"] / t["rate"] for o, t in zip(results["Sconce"], results["TorchServe"])]
             slower = sides["Sconce"][1] / sides["TorchServe"][1]
-            row += [f"**{median(each):.1f}** ({min(each):.1f}–{max(each):.1f})", f"1/{1 / slower:.1f}",
+            row += [f"**{median(each):.1f}** ({min(each):.1f}–{max(each):.1f})",
+                    f"{sides['Sconce'][2] / sides['TorchServe'][2]:.1f}", f"1/{1 / slower:.1f}",
                     floor(median(each), *goal) + ("" if slower <= 0.2 else "; p99 above 1/5")]
         else:
-            row += ["", "", ""]
+            row += [""] * 4
         rows.append(row)
-    return table(["", "connections", "TorchServe, req/s (p99, ms)", "Sconce, req/s (p99, ms)", "ratio", "p99", "goal"],
-                 rows)
+    figures = "req/s (p99, ms; per CPU second)"
+    return table(["", "connections", f"TorchServe, {figures}", f"Sconce, {figures}", "ratio", "per CPU second", "p99",
+                  "goal"], rows)
 
 
 def lone(servers, a, kept):
@@ -108,7 +113,8 @@ def main():
     kept, parts = [], [
         f"Server with all its workers on core 0, `sconce-load` on core 1 in a closed loop; medians of {a.rounds} rounds "
         f"of {a.seconds:g} s that take turns (lowest and highest ratio in brackets). The handler answers `ok`; 16 bytes "
-        "are sent. `maxBatchDelay` 1 ms where batches hold 32. The same archives, started by the same command."]
+        "are sent. `maxBatchDelay` 1 ms where batches hold 32. The same archives, started by the same command. The ratio per "
+        "second of the server's CPU time is hardly moved by other work on the machine."]
     for quiet in (False, True):
         if ("quiet" if quiet else "logging") not in a.parts:
             continue
