@@ -20,6 +20,8 @@
 #include "base/log.h"
 #include "proto/properties.h"
 
+#define SC_TORCHSERVE_VERSION "0.12.0" /* whose contract this is */
+
 /* Whose defaults hold (docs/design.md §3.5). */
 enum sc_face { SC_FACE_SCONCE, SC_FACE_TORCHSERVE };
 
@@ -67,6 +69,7 @@ struct sc_settings {
 
     /* workers */
     int number_of_gpu; /* wanted; -1: all there are. After sc_settings_set_gpus: how many there are to use */
+    bool gpus_as_said; /* TS_NUMBER_OF_GPU: not compared with what there is */
     int initial_worker_port, initial_distribution_port;
     char *blacklist_env_vars; /* checked, as POSIX extended regular expression; matches whole names */
     bool decode_input_request, limit_max_image_pixels;

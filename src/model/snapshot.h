@@ -37,17 +37,17 @@ void sc_snapshot_write(const struct sc_settings *settings, const char *name,
 /* Path of the newest snapshot (by the time in its name) in <log_dir>/config, or NULL; the caller frees it. */
 char *sc_snapshot_newest(const char *log_dir);
 
-/* One version to restore. Its strings are the snapshot's. */
+/* One version to restore. */
 struct sc_snapshot_model {
-    struct sc_spec_want want; /* mode SC_SPEC_RESTORE */
+    struct sc_spec_want want; /* mode SC_SPEC_RESTORE; its strings are the four below */
     bool is_default;
+    char *name, *version, *archive, *runtime;
 };
 struct sc_snapshot {
     char *name;
     int count; /* modelCount */
     struct sc_snapshot_model *models;
     unsigned n;
-    struct sc_buf text; /* what the strings lie in */
 };
 
 /* Reads the value of model_snapshot. SC_EINVAL with *msg: not JSON, or a mandatory key is missing or of

@@ -99,11 +99,12 @@ enum sc_spec_mode {
 struct sc_spec_want {
     enum sc_spec_mode mode;
     const char *url;
-    const char *name, *version, *handler, *runtime;
+    const char *name, *version, *handler, *runtime; /* version: an addition; an archive's manifest has it */
     int batch_size, max_batch_delay, response_timeout, startup_timeout;
     int initial_workers;                          /* of the API */
     int min_workers, max_workers, parallel_level; /* of a snapshot */
     bool s3_sse_kms;
+    pid_t owner; /* whose life keeps extracted files (sc_archive_claim); 0: this process's */
 };
 
 /* Nothing said. */
@@ -112,7 +113,7 @@ void sc_spec_want_init(struct sc_spec_want *w, enum sc_spec_mode mode, const cha
 /*
  * Makes *s of a registration: finds the model (sc_archive_fetch; a Hugging Face folder is served where it
  * lies; the word "identity"), decides the backend, name, version and handler, reads model-config.yaml and
- * settles the numbers (sc_spec_settle). Blocks: on a pool thread. Logs what it ignores.
+ * settles the numbers (spec_parts.h). Blocks: on a pool thread. Logs what it ignores.
  *
  * Backend: what the YAML's `backend` says; "encoder" for a folder without MAR-INF and handler, but with
  * config.json and model.safetensors; else "python".
@@ -122,14 +123,6 @@ void sc_spec_want_init(struct sc_spec_want *w, enum sc_spec_mode mode, const cha
  */
 int sc_spec_prepare(struct sc_model_spec *s, const struct sc_settings *settings,
                     const struct sc_spec_want *want, struct sc_archive_error *err) SC_MUST_USE;
-
-/*
- * Fills dir and backend from s->url: the word "identity"; a folder, absolute, relative to the working
- * directory or to store (may be NULL), with a config.json (backend encoder). Reads model-config.yaml there
- * (frontend keys and, as extras, all other scalars). SC_ENOTFOUND, SC_EINVAL or SC_EUNSUPPORTED with *msg for
- * people. If s->name is empty it becomes the last component of the path.
- */
-int sc_spec_resolve(struct sc_model_spec *s, const char *store, struct sc_msg *msg);
 
 /* ---- written down ---------------------------------------------------------------------------------- */
 

@@ -17,7 +17,7 @@ struct level {
 
 struct reader {
     const char *name;
-    sc_yaml_scalar fn;
+    sc_yaml_visit fn;
     void *arg;
     struct sc_msg *msg;
     struct level levels[SC_JSON_DEPTH_MAX];
@@ -49,19 +49,46 @@ static int begin_value(struct reader *r, const yaml_event_t *at)
     return extend_path(r, at, sc_span(number, (size_t)n));
 }
 
+/* The value that the path leads to. */
+static int visit(struct reader *r, const yaml_event_t *ev, enum sc_yaml_kind kind, struct sc_span value)
+{
+    const struct sc_yaml_item item = {.path = sc_span(r->path, r->depth ? r->n : 0),
+                                      .value = value,
+                                      .kind = kind,
+                                      .depth = r->depth,
+                                      .line = (unsigned)ev->start_mark.line + 1};
+    return r->fn(r->arg, &item, r->msg);
+}
+
+static bool wants_key(const struct reader *r)
+{
+    const struct level *top = r->depth ? &r->levels[r->depth - 1] : NULL;
+    return top && !top->sequence && !top->have_key;
+}
+
 static int scalar(struct reader *r, const yaml_event_t *ev)
 {
     struct sc_span text = sc_span(ev->data.scalar.value, ev->data.scalar.length);
-    struct level *top = r->depth ? &r->levels[r->depth - 1] : NULL;
-    if (!top)
+    bool plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    if (r->depth == 0)
         return sc_fail(r->msg, SC_EINVAL, "%s: a mapping (key: value) is expected", r->name);
-    if (!top->sequence && !top->have_key) {
-        top->have_key = true;
+    if (wants_key(r)) {
+        r->levels[r->depth - 1].have_key = true;
         return extend_path(r, ev, text);
     }
     int rc = begin_value(r, ev);
-    top->have_key = false;
-    return rc < 0 ? rc : r->fn(r->arg, sc_span(r->path, r->n), text, r->msg);
+    r->levels[r->depth - 1].have_key = false;
+    return rc < 0 ? rc : visit(r, ev, plain ? SC_YAML_PLAIN : SC_YAML_TEXT, text);
+}
+
+static int alias(struct reader *r, const yaml_event_t *ev)
+{
+    if (wants_key(r))
+        return sc_fail(r->msg, SC_EUNSUPPORTED, "%s:%zu: an alias (*name) cannot be a key; write it out",
+                       r->name, ev->start_mark.line + 1);
+    int rc = begin_value(r, ev);
+    r->levels[r->depth - 1].have_key = false;
+    return rc < 0 ? rc : visit(r, ev, SC_YAML_ALIAS, sc_span_str((const char *)ev->data.alias.anchor));
 }
 
 static int open_level(struct reader *r, const yaml_event_t *ev, bool sequence)
@@ -73,6 +100,8 @@ static int open_level(struct reader *r, const yaml_event_t *ev, bool sequence)
         return sc_fail(r->msg, SC_EINVAL, "%s:%zu: a key must be a plain word", r->name,
                        ev->start_mark.line + 1);
     int rc = begin_value(r, ev);
+    if (rc == 0)
+        rc = visit(r, ev, sequence ? SC_YAML_SEQUENCE : SC_YAML_MAP, sc_span(NULL, 0));
     if (rc < 0)
         return rc;
     if (r->depth)
@@ -90,10 +119,7 @@ static int event(struct reader *r, const yaml_event_t *ev)
     case YAML_SEQUENCE_START_EVENT: return open_level(r, ev, true);
     case YAML_MAPPING_END_EVENT:
     case YAML_SEQUENCE_END_EVENT: r->depth--; return 0;
-    case YAML_ALIAS_EVENT:
-        return sc_fail(r->msg, SC_EUNSUPPORTED,
-                       "%s:%zu: aliases (*name) are not supported; write the value out", r->name,
-                       ev->start_mark.line + 1);
+    case YAML_ALIAS_EVENT: return alias(r, ev);
     case YAML_NO_EVENT:
     case YAML_STREAM_START_EVENT:
     case YAML_STREAM_END_EVENT:
@@ -103,7 +129,7 @@ static int event(struct reader *r, const yaml_event_t *ev)
     return 0;
 }
 
-int sc_yaml_read(struct sc_span text, const char *name, sc_yaml_scalar fn, void *arg, struct sc_msg *msg)
+int sc_yaml_each(struct sc_span text, const char *name, sc_yaml_visit fn, void *arg, struct sc_msg *msg)
 {
     struct reader r = {.name = name, .fn = fn, .arg = arg, .msg = msg};
     yaml_parser_t parser;
@@ -125,4 +151,31 @@ int sc_yaml_read(struct sc_span text, const char *name, sc_yaml_scalar fn, void 
     }
     yaml_parser_delete(&parser);
     return rc;
+}
+
+struct scalars {
+    const char *name;
+    sc_yaml_scalar fn;
+    void *arg;
+};
+
+static int only_scalars(void *arg, const struct sc_yaml_item *i, struct sc_msg *msg)
+{
+    const struct scalars *s = arg;
+    switch (i->kind) {
+    case SC_YAML_PLAIN:
+    case SC_YAML_TEXT: return s->fn(s->arg, i->path, i->value, msg);
+    case SC_YAML_MAP:
+    case SC_YAML_SEQUENCE: return 0;
+    case SC_YAML_ALIAS:
+        return sc_fail(msg, SC_EUNSUPPORTED, "%s:%u: aliases (*name) are not supported; write the value out",
+                       s->name, i->line);
+    }
+    return 0;
+}
+
+int sc_yaml_read(struct sc_span text, const char *name, sc_yaml_scalar fn, void *arg, struct sc_msg *msg)
+{
+    struct scalars s = {name, fn, arg};
+    return sc_yaml_each(text, name, only_scalars, &s, msg);
 }

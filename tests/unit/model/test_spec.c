@@ -5,11 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "model/settings.h"
 #include "model/spec.h"
 
 static char dir[32], config[96];
 static struct sc_model_spec s;
 static struct sc_msg msg;
+static struct sc_settings settings;
+static struct sc_archive_error err;
 
 static int setup(void **state)
 {
@@ -19,6 +22,8 @@ static int setup(void **state)
     snprintf(config, sizeof config, "%s/model-config.yaml", dir);
     sc_spec_init(&s);
     msg.text[0] = '\0';
+    sc_settings_free(&settings);
+    assert_int_equal(sc_settings_read(&settings, SC_SPAN("default_workers_per_model=1\n"), "", &msg), 0);
     return 0;
 }
 
@@ -27,6 +32,7 @@ static int teardown(void **state)
     char cmd_path[96];
     (void)state;
     sc_spec_free(&s);
+    sc_settings_free(&settings);
     unlink(config);
     snprintf(cmd_path, sizeof cmd_path, "%s/config.json", dir);
     unlink(cmd_path);
@@ -44,14 +50,20 @@ static void put_file(const char *name, const char *text)
     fclose(f);
 }
 
-/* What resolving a folder with this model-config.yaml gives. */
+static int prepare(enum sc_spec_mode mode, const char *url, const char *name)
+{
+    struct sc_spec_want w;
+    sc_spec_want_init(&w, mode, url);
+    w.name = name;
+    sc_spec_free(&s);
+    return sc_spec_prepare(&s, &settings, &w, &err);
+}
+
+/* What preparing a folder with this model-config.yaml at the start gives. */
 static int resolve(const char *yaml)
 {
-    sc_spec_free(&s);
-    sc_spec_init(&s);
     put_file("model-config.yaml", yaml);
-    s.url = sc_span_dup(sc_span_str(dir));
-    return sc_spec_resolve(&s, NULL, &msg);
+    return prepare(SC_SPEC_STARTUP, dir, NULL);
 }
 
 static int set(const char *key, struct sc_span value)
@@ -202,11 +214,11 @@ static void names(void **state)
 static void identity_needs_no_file(void **state)
 {
     (void)state;
-    s.url = sc_span_dup(SC_SPAN("identity"));
-    assert_int_equal(sc_spec_resolve(&s, NULL, &msg), 0);
+    assert_int_equal(prepare(SC_SPEC_API, "identity", NULL), 0);
     assert_string_equal(s.name, "identity");
     assert_string_equal(s.backend, "identity");
     assert_string_equal(s.dir, "");
+    assert_string_equal(s.version, "1.0");
 }
 
 static void a_folder_is_found_here_or_in_the_store(void **state)
@@ -216,27 +228,25 @@ static void a_folder_is_found_here_or_in_the_store(void **state)
     assert_int_equal(resolve(""), 0);
     assert_string_equal(s.backend, "encoder");
     assert_string_equal(s.name, dir + strlen("/tmp/"));
-    sc_spec_free(&s);
-    sc_spec_init(&s);
-    strcpy(s.name, "mine");
-    s.url = sc_span_dup(sc_span_str(dir + strlen("/tmp/")));
-    assert_int_equal(sc_spec_resolve(&s, "/tmp", &msg), 0);
+    free(settings.model_store);
+    settings.model_store = sc_span_dup(SC_SPAN("/tmp"));
+    assert_int_equal(prepare(SC_SPEC_API, dir + strlen("/tmp/"), "mine"), 0);
     assert_string_equal(s.dir, dir);
     assert_string_equal(s.name, "mine");
-    assert_int_equal(sc_spec_resolve(&s, NULL, &msg), SC_ENOTFOUND);
-    assert_int_equal(sc_spec_resolve(&s, dir, &msg), SC_ENOTFOUND);
-    assert_non_null(strstr(msg.text, "Model not found at: "));
+    free(settings.model_store);
+    settings.model_store = sc_span_dup(sc_span_str(dir));
+    assert_int_equal(prepare(SC_SPEC_API, dir + strlen("/tmp/"), "mine"), SC_ENOTFOUND);
+    assert_int_equal(err.status, 404);
+    assert_string_equal(err.type, "ModelNotFoundException");
+    assert_non_null(strstr(err.msg.text, "Model not found at: "));
 }
 
 static void what_is_no_model_folder(void **state)
 {
     (void)state;
     assert_int_equal(resolve(""), SC_EINVAL);
-    assert_non_null(strstr(msg.text, "config.json"));
-    free(s.url);
-    s.url = sc_span_dup(sc_span_str(config));
-    assert_int_equal(sc_spec_resolve(&s, NULL, &msg), SC_EUNSUPPORTED);
-    assert_non_null(strstr(msg.text, config));
+    assert_int_equal(err.status, 400);
+    assert_non_null(strstr(err.msg.text, "config.json"));
 }
 
 static void the_yaml_sets_what_it_names(void **state)
@@ -269,8 +279,8 @@ static void the_yaml_may_name_one_number_of_workers(void **state)
     assert_int_equal(resolve("backend: faulty\nmaxWorkers: 2\n"), 0);
     assert_int_equal(s.min_workers, 1);
     assert_int_equal(s.max_workers, 2);
-    s.min_workers = s.max_workers = 4; /* what a start on four CPUs would use */
-    assert_int_equal(sc_spec_resolve(&s, NULL, &msg), 0);
+    settings.default_workers = 4;
+    assert_int_equal(prepare(SC_SPEC_STARTUP, dir, NULL), 0);
     assert_int_equal(s.min_workers, 2);
     assert_int_equal(s.max_workers, 2);
 }
@@ -299,8 +309,8 @@ static void bad_yaml_is_named(void **state)
     for (size_t i = 0; i < SC_COUNT(cases); i++) {
         if (resolve(cases[i].yaml) == 0)
             fail_msg("%s was taken", cases[i].yaml);
-        if (!strstr(msg.text, cases[i].word))
-            fail_msg("%s gave \"%s\"", cases[i].yaml, msg.text);
+        if (!strstr(err.msg.text, cases[i].word))
+            fail_msg("%s gave \"%s\"", cases[i].yaml, err.msg.text);
     }
 }
 

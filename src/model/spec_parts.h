@@ -1,0 +1,49 @@
+/* What the files of the spec share: the steps of sc_spec_prepare. */
+#ifndef SC_MODEL_SPEC_PARTS_H
+#define SC_MODEL_SPEC_PARTS_H
+
+#include "model/settings.h"
+#include "model/spec.h"
+
+/* What a model-config.yaml says of the numbers that others say, too; 0: nothing. */
+struct sc_spec_yaml {
+    bool present; /* there is a file that can be read */
+    int min_workers, max_workers, batch_size, max_batch_delay, response_timeout, startup_timeout;
+};
+
+/* The scalar `backend` of the text, or "". SC_EINVAL: the text is no YAML mapping; *msg tells. */
+int sc_spec_yaml_backend(char out[32], struct sc_span text, const char *file, struct sc_msg *msg) SC_MUST_USE;
+
+/*
+ * A Python model's file, as TorchServe reads it: *y, and the fields of *s that only the file sets. What is of
+ * a wrong type or out of bounds is told to fn and counts as nothing. `gpus`: how many there are; -1: not
+ * known. SC_EINVAL as above; *s and *y are then as before.
+ */
+int sc_spec_yaml_read(struct sc_model_spec *s, struct sc_spec_yaml *y, struct sc_span text, const char *file,
+                      int gpus, sc_settings_note fn, void *ctx, struct sc_msg *msg) SC_MUST_USE;
+
+/* A native model's file: obeyed, or SC_EINVAL. Unknown scalars become extras. */
+int sc_spec_native_read(struct sc_model_spec *s, struct sc_span text, struct sc_msg *msg) SC_MUST_USE;
+
+/*
+ * The numbers of a Python model, whoever names them (first hit wins):
+ *
+ *   batchSize, maxBatchDelay   call, YAML (> 0), `models`, 1 and 100
+ *   time limits                call, YAML, `models`, default_*_timeout. TorchServe: a YAML without them beats
+ * the call with 120 (workers-and-handlers §16, Q14) workers, at the start      YAML if minWorkers > 0 and
+ * maxWorkers >= minWorkers, `models`, default workers workers, by a call         YAML under the same
+ * condition, initial_workers, default_workers_per_model, 0
+ *
+ * A snapshot's numbers beat them all. SC_EINVAL with *err: too few GPUs, a batch too large.
+ */
+int sc_spec_settle(struct sc_model_spec *s, const struct sc_spec_yaml *y, const struct sc_settings *settings,
+                   const struct sc_spec_want *want, sc_settings_note fn, void *ctx,
+                   struct sc_archive_error *err) SC_MUST_USE;
+
+/* The same for a native model; `yaml` is its file's text (NULL pointer: there is none). TorchServe's rules,
+ * but what the file says is obeyed or refused. SC_EINVAL or SC_ELIMIT with *msg. */
+int sc_spec_settle_native(struct sc_model_spec *s, struct sc_span yaml, const struct sc_settings *settings,
+                          const struct sc_spec_want *want, sc_settings_note fn, void *ctx,
+                          struct sc_msg *msg) SC_MUST_USE;
+
+#endif
