@@ -144,10 +144,11 @@ static PyObject *status_method(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ConnectionError, "the handler has closed the worker's descriptors");
         return NULL;
     }
-    n = SC_MIN(n, SC_STATUS_TEXT);
-    while (n > 0 && n == SC_STATUS_TEXT &&
-           ((unsigned char)text[n - 1] & 0x80)) /* not in the middle of a character */
-        n--;
+    if (n > SC_STATUS_TEXT) {
+        n = SC_STATUS_TEXT;
+        while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80) /* within a character */
+            n--;
+    }
     struct sc_ctl_status s = {.state = loaded ? SC_SLOT_LOADED : SC_SLOT_FAILED, .text_len = (uint32_t)n};
     int rc = sc_ctl_send(c->ctl, SC_CTL_STATUS, sc_span(&s, sizeof s), sc_span(text, (size_t)n), NULL, 0);
     if (rc < 0) {
