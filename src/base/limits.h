@@ -85,6 +85,13 @@
 #define SC_FRONTEND_SETTLED_MS 10000  /* a frontend that was ready for so long has no failures behind it */
 #define SC_FRONTEND_DELAY_MAX_MS 5000 /* between two lives of a frontend that keeps failing */
 
+/* --- gpu --- */
+#define SC_GPUS_MAX 64                /* of a host; more are not seen */
+#define SC_GPU_PROCESSES_MAX 256      /* listed in one report; more are left out */
+#define SC_GPU_LINE_BYTES (64u << 10) /* one line of the agent */
+#define SC_GPU_INTERVAL_MS 1000       /* between two lines */
+#define SC_GPU_COUNT_MS 20000         /* for the driver to say how many GPUs there are */
+
 /* --- metrics --- */
 #define SC_METRIC_LABELS_MAX 8
 #define SC_METRIC_SERIES_MAX 4096 /* of one family; more are not recorded */

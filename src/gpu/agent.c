@@ -1,0 +1,171 @@
+#include "gpu/agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "gpu/inventory.h"
+#include "worker/control.h"
+#include "worker/supervisor.h"
+
+#define INTERVAL_MIN_MS 10
+#define INTERVAL_MAX_MS 3600000
+
+enum { CONTROL, INPUT, OUTPUT, SIGNALS, WATCHED };
+
+struct agent {
+    struct sc_nvml nvml;
+    struct sc_gpu_report report;
+    struct sc_buf line; /* what of the latest report is not written yet */
+    struct pollfd watched[WATCHED];
+    int interval_ms;
+};
+
+/* The first argument of that name, as a number. */
+static int number_argument(int argc, char **argv, const char *name, int fallback)
+{
+    size_t n = strlen(name);
+    for (int i = 1; i < argc; i++) {
+        char *end;
+        if (strncmp(argv[i], name, n) != 0)
+            continue;
+        long v = strtol(argv[i] + n, &end, 10);
+        if (argv[i][n] != '\0' && *end == '\0' && v >= INTERVAL_MIN_MS && v <= INTERVAL_MAX_MS)
+            return (int)v;
+    }
+    return fallback;
+}
+
+/* Standard input is a life-line if somebody can hang up at its other end; /dev/null is none. */
+static bool is_lifeline(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+}
+
+static int say(struct agent *a, enum sc_slot_state state, const char *text)
+{
+    if (a->watched[CONTROL].fd < 0)
+        return 0;
+    struct sc_ctl_status s = {.state = state,
+                              .text_len = (uint32_t)SC_MIN(strlen(text), (size_t)SC_STATUS_TEXT)};
+    return sc_ctl_send(a->watched[CONTROL].fd, SC_CTL_STATUS, sc_span(&s, sizeof s),
+                       sc_span(text, s.text_len), NULL, 0);
+}
+
+/* 0, or SC_ECLOSED: nobody reads. */
+static int write_line(struct agent *a)
+{
+    while (a->line.n) {
+        ssize_t n = write(STDOUT_FILENO, a->line.p, a->line.n);
+        if (n < 0 && errno != EINTR)
+            return errno == EAGAIN ? 0 : SC_ECLOSED;
+        if (n > 0)
+            sc_buf_consume(&a->line, (size_t)n);
+    }
+    return 0;
+}
+
+/* The supervisor has nothing to say to an agent; the end of the connection is its end. */
+static bool control_is_over(int fd)
+{
+    static struct sc_ctl_message m;
+    int rc;
+    while ((rc = sc_ctl_receive(fd, &m)) == 1)
+        sc_ctl_close_fds(&m);
+    return rc < 0;
+}
+
+static bool is_over(const struct agent *a, pid_t parent)
+{
+    const struct pollfd *w = a->watched;
+    char byte[64];
+    if (w[SIGNALS].revents || getppid() != parent)
+        return true;
+    if (w[CONTROL].revents && control_is_over(w[CONTROL].fd))
+        return true;
+    /* What is written to us does not matter; only its end does. */
+    if (w[INPUT].revents && read(STDIN_FILENO, byte, sizeof byte) <= 0)
+        return true;
+    return (w[OUTPUT].revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+}
+
+static void report(struct agent *a, pid_t parent)
+{
+    int64_t next = sc_clock_ms();
+    for (;;) {
+        int64_t now = sc_clock_ms();
+        if (now >= next && a->line.n == 0) {
+            sc_inventory_read(&a->nvml, &a->report);
+            sc_buf_clear(&a->line);
+            sc_gpu_report_write(&a->report, &a->line);
+            if (a->line.failed)
+                sc_buf_clear(&a->line);
+            next = now + a->interval_ms;
+        }
+        if (write_line(a) < 0)
+            return;
+        a->watched[OUTPUT].events = a->line.n ? POLLOUT : 0;
+        now = sc_clock_ms();
+        int wait = a->line.n ? a->interval_ms : (int)SC_MAX(next - now, 0);
+        if (poll(a->watched, WATCHED, wait) < 0 && errno != EINTR)
+            return;
+        if (is_over(a, parent))
+            return;
+    }
+}
+
+static int open_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    (void)signal(SIGPIPE, SIG_IGN);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int sc_gpu_agent_main(int argc, char **argv)
+{
+    static struct agent a;
+    struct sc_msg msg = {""};
+    pid_t parent = getppid();
+    /* Also while NVML hangs. A parent that died before this is seen by its changed number. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    a.interval_ms = number_argument(argc, argv, "--interval=", SC_GPU_INTERVAL_MS);
+    sc_buf_init(&a.line, SC_GPU_LINE_BYTES);
+    a.watched[INPUT] = (struct pollfd){.fd = is_lifeline(STDIN_FILENO) ? STDIN_FILENO : -1, .events = POLLIN};
+    a.watched[OUTPUT] = (struct pollfd){.fd = STDOUT_FILENO};
+    a.watched[CONTROL] = (struct pollfd){.fd = -1, .events = POLLIN};
+    int flags = fcntl(STDOUT_FILENO, F_GETFL);
+    (void)fcntl(STDOUT_FILENO, F_SETFL, flags | O_NONBLOCK);
+    if (getenv(SC_ENV_SOCKET)) {
+        a.watched[CONTROL].fd = sc_ctl_connect_back(&msg);
+        if (a.watched[CONTROL].fd < 0) {
+            fprintf(stderr, "%s\n", msg.text);
+            return 1;
+        }
+    }
+    int rc = sc_nvml_open(&a.nvml, &msg);
+    if (rc < 0) {
+        fprintf(stderr, "No GPU is watched: %s\n", msg.text);
+        (void)!say(&a, SC_SLOT_FAILED, msg.text);
+        return SC_EXIT_FATAL;
+    }
+    /* Until here a signal ends the process as it is; NVML may have hung. */
+    a.watched[SIGNALS] = (struct pollfd){.fd = open_signals(), .events = POLLIN};
+    if (say(&a, SC_SLOT_LOADED, "{}") == 0 && getppid() == parent)
+        report(&a, parent);
+    sc_nvml_close(&a.nvml);
+    sc_buf_free(&a.line);
+    return 0;
+}

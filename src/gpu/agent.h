@@ -1,0 +1,30 @@
+/*
+ * The processes in which NVML is called: the agent, which tells again and again how the GPUs are, and a child
+ * that counts them once. NVML may hang in either; nobody waits for them without a limit.
+ */
+#ifndef SC_GPU_AGENT_H
+#define SC_GPU_AGENT_H
+
+#include "base/array.h"
+#include "base/error.h"
+
+/*
+ * --role=gpu-agent [--interval=MS]: a report line (report.h) on standard output at once and then every
+ * interval. Started by the supervisor it connects back and is LOADED when NVML answers; without NVML it says
+ * why on standard error and ends with SC_EXIT_FATAL. It ends with 0 when its parent, its control connection,
+ * the reader of its output, or (if that is a pipe or a socket) the writer of its standard input is gone, or
+ * at SIGTERM. A reader that is slow gets fewer reports, each of them whole.
+ */
+int sc_gpu_agent_main(int argc, char **argv);
+
+/* --role=gpu-count: prints the number of GPUs, and on a second line why there are none. */
+int sc_gpu_count_main(void);
+
+/*
+ * How many GPUs NVML has: asks a child (exe with --role=gpu-count), which is killed after timeout_ms. Never
+ * fails: 0 with the reason in *note, for people, when there is no driver, it does not come up or does not
+ * answer; else *note is empty. Blocks; for the start of the server, before threads run.
+ */
+int sc_gpu_count(const char *exe, int timeout_ms, struct sc_msg *note);
+
+#endif

@@ -1,0 +1,69 @@
+#include "gpu/nvml.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+
+#define LIBRARY "libnvidia-ml.so.1"
+
+struct symbol {
+    const char *name;
+    size_t offset;
+    bool optional;
+};
+
+static const struct symbol symbols[] = {
+    {"nvmlInit_v2", offsetof(struct sc_nvml, init), false},
+    {"nvmlShutdown", offsetof(struct sc_nvml, shutdown), false},
+    {"nvmlErrorString", offsetof(struct sc_nvml, error), false},
+    {"nvmlDeviceGetCount_v2", offsetof(struct sc_nvml, count), false},
+    {"nvmlDeviceGetHandleByIndex_v2", offsetof(struct sc_nvml, handle), false},
+    {"nvmlDeviceGetUUID", offsetof(struct sc_nvml, uuid), false},
+    {"nvmlDeviceGetName", offsetof(struct sc_nvml, name), false},
+    {"nvmlDeviceGetMemoryInfo", offsetof(struct sc_nvml, memory), false},
+    {"nvmlDeviceGetUtilizationRates", offsetof(struct sc_nvml, utilization), false},
+    {"nvmlDeviceGetMemoryInfo_v2", offsetof(struct sc_nvml, memory_v2), true},
+    {"nvmlDeviceGetComputeRunningProcesses_v3", offsetof(struct sc_nvml, processes), true},
+    {"nvmlDeviceGetMPSComputeRunningProcesses_v3", offsetof(struct sc_nvml, mps_processes), true},
+};
+
+static int find_symbols(struct sc_nvml *n, const char *path, struct sc_msg *msg)
+{
+    for (size_t i = 0; i < SC_COUNT(symbols); i++) {
+        void *at = dlsym(n->library, symbols[i].name);
+        if (!at && !symbols[i].optional)
+            return sc_fail(msg, SC_EUNSUPPORTED, "%s has no function %s: the NVIDIA driver is too old", path,
+                           symbols[i].name);
+        *(void **)(void *)((char *)n + symbols[i].offset) = at;
+    }
+    return 0;
+}
+
+int sc_nvml_open(struct sc_nvml *n, struct sc_msg *msg)
+{
+    const char *path = getenv(SC_ENV_NVML);
+    if (!path || !*path)
+        path = LIBRARY;
+    *n = (struct sc_nvml){.library = dlopen(path, RTLD_NOW | RTLD_LOCAL)};
+    if (!n->library)
+        return sc_fail(msg, SC_ENOTFOUND, "%s", dlerror());
+    int rc = find_symbols(n, path, msg);
+    if (rc == 0) {
+        nvmlReturn_t r = n->init();
+        if (r != NVML_SUCCESS)
+            rc = sc_fail(msg, SC_ESYS, "%s: %s", path, n->error(r));
+    }
+    if (rc < 0) {
+        dlclose(n->library);
+        *n = (struct sc_nvml){0};
+    }
+    return rc;
+}
+
+void sc_nvml_close(struct sc_nvml *n)
+{
+    if (!n->library)
+        return;
+    n->shutdown();
+    dlclose(n->library);
+    *n = (struct sc_nvml){0};
+}

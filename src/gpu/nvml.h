@@ -1,0 +1,65 @@
+/*
+ * The NVIDIA management library, loaded at run time.
+ *
+ * Its calls can hang with a driver in trouble: only processes that may be killed call it (the gpu agent and
+ * the counting child, agent.h). One thread.
+ */
+#ifndef SC_GPU_NVML_H
+#define SC_GPU_NVML_H
+
+#include <stdint.h>
+
+#include "base/array.h"
+#include "base/error.h"
+
+#define SC_ENV_NVML "SCONCE_NVML" /* path of a library to load in its place (tests) */
+
+/* What the library calls them; its header is not needed to build. */
+typedef struct nvmlDevice_st *nvmlDevice_t;
+typedef int nvmlReturn_t;
+
+enum { NVML_SUCCESS = 0, NVML_ERROR_NOT_SUPPORTED = 3, NVML_ERROR_INSUFFICIENT_SIZE = 7 };
+
+struct nvml_utilization {
+    unsigned gpu, memory; /* percent of the last sampling period */
+};
+
+struct nvml_memory {
+    unsigned long long total, free, used;
+};
+
+struct nvml_memory_v2 {
+    unsigned version; /* NVML_MEMORY_V2 */
+    unsigned long long total, reserved, free, used;
+};
+#define NVML_MEMORY_V2 ((unsigned)sizeof(struct nvml_memory_v2) | 2u << 24)
+
+struct nvml_process {
+    unsigned pid;
+    unsigned long long memory; /* all bits set: not known */
+    unsigned gpu_instance, compute_instance;
+};
+
+struct sc_nvml {
+    void *library;
+    nvmlReturn_t (*init)(void);
+    nvmlReturn_t (*shutdown)(void);
+    const char *(*error)(nvmlReturn_t);
+    nvmlReturn_t (*count)(unsigned *);
+    nvmlReturn_t (*handle)(unsigned, nvmlDevice_t *);
+    nvmlReturn_t (*uuid)(nvmlDevice_t, char *, unsigned);
+    nvmlReturn_t (*name)(nvmlDevice_t, char *, unsigned);
+    nvmlReturn_t (*memory)(nvmlDevice_t, struct nvml_memory *);
+    nvmlReturn_t (*utilization)(nvmlDevice_t, struct nvml_utilization *);
+    /* Not in every driver: NULL there. */
+    nvmlReturn_t (*memory_v2)(nvmlDevice_t, struct nvml_memory_v2 *);
+    nvmlReturn_t (*processes)(nvmlDevice_t, unsigned *, struct nvml_process *);
+    nvmlReturn_t (*mps_processes)(nvmlDevice_t, unsigned *, struct nvml_process *);
+};
+
+/* Loads and initialises. SC_ENOTFOUND: there is no library, so no NVIDIA driver; SC_EUNSUPPORTED: a function
+ * is missing; SC_ESYS: it does not come up; all with *msg and nothing to close. May block for good. */
+int sc_nvml_open(struct sc_nvml *n, struct sc_msg *msg) SC_MUST_USE;
+void sc_nvml_close(struct sc_nvml *n);
+
+#endif

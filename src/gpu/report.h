@@ -1,0 +1,59 @@
+/*
+ * What the gpu agent says of the GPUs, and its form: one JSON line a report.
+ *
+ *     {"gpus":[{"index":0,"uuid":"GPU-...","name":"...","memoryUsed":B,"memoryTotal":B,"utilization":3,
+ *     "memoryUtilization":1}],"processes":[{"gpu":0,"pid":4711,"memoryUsed":B}]}
+ *
+ * Memory in bytes, utilisation in percent, null for what the driver does not tell. Instead of both, {"error":
+ * "..."} when the driver does not answer. No I/O, no thread of its own.
+ */
+#ifndef SC_GPU_REPORT_H
+#define SC_GPU_REPORT_H
+
+#include <stdint.h>
+
+#include "base/array.h"
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/limits.h"
+
+#define SC_GPU_UNKNOWN (-1)
+
+struct sc_gpu_info {
+    unsigned index; /* of the driver: the order of the bus */
+    char uuid[96], name[96];
+    int64_t memory_used, memory_total; /* bytes, or SC_GPU_UNKNOWN */
+    int utilization,
+        memory_utilization; /* percent (of time with a kernel; with memory accesses), or unknown */
+};
+
+struct sc_gpu_process {
+    unsigned gpu;
+    int pid;
+    int64_t memory_used;
+};
+
+struct sc_gpu_report {
+    unsigned ngpus, nprocesses;
+    struct sc_gpu_info gpus[SC_GPUS_MAX];
+    struct sc_gpu_process processes[SC_GPU_PROCESSES_MAX];
+    char error[256]; /* "": none */
+};
+
+/* Appends the line with its LF. */
+void sc_gpu_report_write(const struct sc_gpu_report *r, struct sc_buf *out);
+/* Reads a line (with or without LF); unknown members are skipped. SC_EINVAL for anything else; *r is then
+ * empty. */
+int sc_gpu_parse_line(struct sc_span line, struct sc_gpu_report *r) SC_MUST_USE;
+
+/* NULL: there is none of that index. */
+const struct sc_gpu_info *sc_gpu_report_find(const struct sc_gpu_report *r, unsigned index);
+/* GPUMemoryUtilization: used of total, in percent; SC_GPU_UNKNOWN. */
+double sc_gpu_memory_percent(const struct sc_gpu_info *g);
+/*
+ * `gpuUsage` of a worker in describe, TorchServe 0.12's text. gpu_id < 0: "N/A". `physical` is the driver's
+ * index of that GPU (sc_gpu_physical); r NULL, or without that GPU: "failed to obtained gpu usage" (sic).
+ */
+void sc_gpu_usage(const struct sc_gpu_report *r, int gpu_id, unsigned physical, char *out, size_t size);
+
+#endif
