@@ -93,8 +93,13 @@
 #define SC_GPU_COUNT_MS 20000         /* for the driver to say how many GPUs there are */
 
 /* --- metrics --- */
-#define SC_METRIC_LABELS_MAX 8
-#define SC_METRIC_SERIES_MAX 4096 /* of one family; more are not recorded */
+#define SC_METRIC_LABELS_MAX 16
+#define SC_METRIC_SERIES_MAX 4096             /* of one family; more are not recorded */
+#define SC_METRIC_FAMILIES_MAX 1024           /* declared, or found in the lines of workers */
+#define SC_METRIC_VALUE_MAX 64                /* bytes of the value in a worker's metric line */
+#define SC_METRICS_FILE_BYTES (1u << 20)      /* metrics_config */
+#define SC_METRICS_COLLECTOR_MS 30000         /* time of one run of system_metrics_cmd */
+#define SC_METRICS_COLLECTOR_BYTES (1u << 20) /* its output */
 
 /* --- model --- */
 #define SC_MODEL_NAME_MAX 255
@@ -107,7 +112,12 @@
 #define SC_JOB_QUEUE_SIZE 100       /* job_queue_size: requests waiting for an archive's workers */
 #define SC_QUEUE_BYTES (256u << 20) /* bodies waiting for a native model */
 #define SC_BATCH_SIZE_MAX 1024
-#define SC_DEVICES_MAX 64 /* deviceIds of a model */
+#define SC_DEVICES_MAX 64          /* deviceIds of a model */
+#define SC_OUTPUT_LINE_BYTES 65536 /* of a worker's output: one line; longer ones come in pieces */
+#define SC_OUTPUT_TURN_BYTES 16384 /* read in one turn of the loop */
+#define SC_OUTPUT_TAIL_BYTES 2048  /* kept of its text */
+#define SC_OUTPUT_PARTIAL_MS 1000  /* text without a newline is logged after so long */
+#define SC_OUTPUT_PATIENCE_MS 1000 /* reading waits for a log that is behind, at most */
 
 /* --- cli --- */
 #define SC_CLI_ANSWER_BYTES (16u << 20) /* one answer of the management API to a command */

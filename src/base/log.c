@@ -308,6 +308,13 @@ void sc_log_thread_name(const char *name)
         prctl(PR_SET_NAME, title);
 }
 
+bool sc_log_crowded(void)
+{
+    return atomic_load_explicit(&tail, memory_order_relaxed) -
+               atomic_load_explicit(&head, memory_order_relaxed) >
+           SC_LOG_RING_BYTES / 2;
+}
+
 uint64_t sc_log_dropped(void)
 {
     return atomic_load(&dropped_full) + atomic_load(&dropped_lost);

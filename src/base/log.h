@@ -29,7 +29,8 @@ enum sc_logger {
     SC_LOGGER_MODEL,
     SC_LOGGER_ACCESS,
     SC_LOGGER_METRICS,
-    SC_LOGGER_MODEL_METRICS
+    SC_LOGGER_MODEL_METRICS,
+    SC_LOGGER_WORKER /* what a server says of a worker's output; in ts_log.log */
 };
 
 struct sc_log_config {
@@ -60,6 +61,8 @@ void sc_log_line(enum sc_logger logger, enum sc_log_level level, const char *thr
 void sc_log(enum sc_log_level level, const char *fmt, ...) SC_PRINTF(2, 3);
 /* Names the calling thread for its lines (at most 15 characters also for the system). */
 void sc_log_thread_name(const char *name);
+/* True while more than half of the ring is taken: who has lines that can wait should let them. Any thread. */
+bool sc_log_crowded(void);
 /* Lines dropped since the start: the ring was full, or a file or stdout did not take them. */
 uint64_t sc_log_dropped(void);
 

@@ -5,8 +5,9 @@
 
 static const char *const levels[] = {"DEBUG", "INFO ", "WARN ", "ERROR"};
 /* TorchServe's names: what is filtered by name there is found here. */
-static const char *const loggers[] = {"org.pytorch.serve.ModelServer", "MODEL_LOG", "ACCESS_LOG",
-                                      "TS_METRICS", "MODEL_METRICS"};
+static const char *const loggers[] = {
+    "org.pytorch.serve.ModelServer",        "MODEL_LOG", "ACCESS_LOG", "TS_METRICS", "MODEL_METRICS",
+    "org.pytorch.serve.wlm.WorkerLifeCycle"};
 
 void sc_log_time_init(struct sc_log_time *t)
 {

@@ -202,7 +202,8 @@ void sc_log_sink_flush(struct sc_log_sink *s)
 
 void sc_log_sink_add(struct sc_log_sink *s, const struct sc_log_record *r)
 {
-    struct sink_file *all = &s->files[FILE_TS], *own = &s->files[r->logger];
+    struct sink_file *all = &s->files[FILE_TS];
+    struct sink_file *own = r->logger == SC_LOGGER_WORKER ? all : &s->files[r->logger];
     if (all->n + SC_LOG_FORMATTED_MAX > PENDING_BYTES || own->n + SC_LOG_FORMATTED_MAX > PENDING_BYTES)
         sc_log_sink_flush(s);
     size_t n = sc_log_format(all->pending + all->n, r, true, s->json, &s->time);

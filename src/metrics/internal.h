@@ -1,8 +1,11 @@
-/* What registry.c, model.c and system.c share. */
+/* What the files of this room share. */
 #ifndef SC_METRICS_INTERNAL_H
 #define SC_METRICS_INTERNAL_H
 
+#include <stdlib.h>
+
 #include "base/limits.h"
+#include "metrics/declared.h"
 #include "metrics/registry.h"
 #include "proto/prometheus.h"
 
@@ -42,6 +45,39 @@ struct sc_family {
     struct sc_series *series;
 };
 
+/* The metrics that the server itself counts; the others are families. */
+enum sc_builtin_name {
+    SC_BUILTIN_2XX,
+    SC_BUILTIN_4XX,
+    SC_BUILTIN_5XX,
+    SC_BUILTIN_REQUESTS,
+    SC_BUILTIN_LATENCY,
+    SC_BUILTIN_QUEUE,
+    SC_BUILTIN_QUEUE_TIME,
+    SC_BUILTIN_THREAD_TIME,
+    SC_BUILTIN_LOAD_TIME,
+    SC_BUILTINS
+};
+
+/* A log line but for its number and time. */
+struct sc_frame {
+    char *text; /* NULL: there is no such line */
+    size_t head, n;
+};
+
+struct sc_builtin {
+    const struct sc_declared *declared; /* NULL: it is not recorded */
+    bool log, shown;                    /* goes to the log, to /metrics */
+    char *help;
+    struct sc_frame frame;       /* for those without further values */
+    struct sc_series *histogram; /* a time that is declared as one */
+};
+
+/* The lines of a model version. */
+struct sc_metrics_lines {
+    struct sc_frame frames[2][3]; /* [the request named a version][sc_model_metric] */
+};
+
 /* A model: what its versions have in common. */
 struct sc_metrics_name {
     struct sc_metrics_name *next;
@@ -53,6 +89,10 @@ struct sc_metrics_name {
 struct sc_metrics {
     unsigned nloops;
     char *host;
+    enum sc_metrics_to to;
+    bool auto_detect, name_lines;
+    struct sc_declarations declared;
+    struct sc_builtin builtin[SC_BUILTINS];
     struct sc_host_cell *hosts;
     void *memory;
     uint64_t responses[3];
@@ -60,6 +100,31 @@ struct sc_metrics {
     struct sc_metrics_name *names;
     uint64_t cpu_busy, cpu_total; /* /proc/stat at the latest sample */
 };
+
+/* --- lines.c --- */
+
+/* "Name.Unit:" and "|#k:v,...|#hostname:H,timestamp:"; values as many as d has dimensions, but the last. */
+void sc_frame_init(struct sc_frame *f, const struct sc_declared *d, const char *const *values,
+                   const char *host);
+static inline void sc_frame_free(struct sc_frame *f)
+{
+    free(f->text);
+    *f = (struct sc_frame){0};
+}
+/* Logs it with a number and the time; nothing if there is no text. Any thread. */
+void sc_frame_log(const struct sc_frame *f, int64_t v, unsigned decimals);
+void sc_frame_log_double(const struct sc_frame *f, double v);
+/* A gauge of the host: to the log, to /metrics, or nowhere. values: of all dimensions but the last. */
+void sc_metrics_gauge(struct sc_metrics *m, const char *name, const char *const *values, unsigned n,
+                      double v);
+void sc_metrics_setup(struct sc_metrics *m);
+void sc_metrics_teardown(struct sc_metrics *m);
+
+/* --- registry.c --- */
+
+/* Its family, in which all its dimensions are labels. */
+struct sc_family *sc_metrics_declared_family(struct sc_metrics *m, const struct sc_declared *d);
+void sc_metrics_families_del(struct sc_metrics *m);
 
 /* `count` zeroed lines of 64 bytes, aligned to one; *memory is what is to be freed. */
 void *sc_metrics_lines(size_t count, void **memory);

@@ -11,6 +11,39 @@ struct sc_metrics_loads {
 };
 
 static const char *const labels[] = {"model_name", "model_version", "hostname"};
+static const enum sc_builtin_name builtins[] = {SC_BUILTIN_REQUESTS, SC_BUILTIN_LATENCY, SC_BUILTIN_QUEUE};
+
+static void free_lines(struct sc_metrics_lines *l)
+{
+    for (unsigned i = 0; l && i < SC_COUNT(builtins); i++) {
+        sc_frame_free(&l->frames[0][i]);
+        sc_frame_free(&l->frames[1][i]);
+    }
+    free(l);
+}
+
+static struct sc_metrics_lines *make_lines(const struct sc_metrics *m, const char *name, const char *version)
+{
+    struct sc_metrics_lines *l = NULL;
+    for (unsigned i = 0; i < SC_COUNT(builtins); i++) {
+        const struct sc_builtin *b = &m->builtin[builtins[i]];
+        if (!b->log)
+            continue;
+        if (!l)
+            l = sc_alloc(sizeof *l);
+        const char *const unnamed[] = {name, "default"}, *const named[] = {name, version};
+        sc_frame_init(&l->frames[0][i], b->declared, unnamed, m->host);
+        sc_frame_init(&l->frames[1][i], b->declared, named, m->host);
+    }
+    return l;
+}
+
+void sc_metrics_log_model(const struct sc_metrics_model *h, bool versioned, enum sc_model_metric metric,
+                          int64_t v)
+{
+    /* Durations are ns here and microseconds there. */
+    sc_frame_log(&h->lines->frames[versioned][metric], v, metric == SC_MM_REQUESTS ? 0 : 3);
+}
 
 static uint64_t sum(const struct sc_metrics *m, const struct sc_metrics_model *h, unsigned metric)
 {
@@ -39,6 +72,7 @@ struct sc_metrics_model *sc_metrics_model(struct sc_metrics *m, const char *name
     (*h)->name = *n;
     (*h)->version = sc_strdup(version);
     (*h)->refs = 1;
+    (*h)->lines = make_lines(m, name, version);
     (*h)->cells = sc_metrics_lines((size_t)m->nloops * SC_MM_STRIDE / SC_LINE_WORDS, &(*h)->memory);
     return *h;
 }
@@ -50,6 +84,7 @@ static void free_model(struct sc_metrics_model *h)
         sc_series_release(l->series);
         free(l);
     }
+    free_lines(h->lines);
     free(h->version);
     free(h->memory);
     free(h);
@@ -94,13 +129,21 @@ void sc_metrics_models_del(struct sc_metrics *m)
 
 void sc_metrics_worker_loaded(struct sc_metrics *m, struct sc_metrics_model *h, const char *worker, double ms)
 {
-    static const char *const names[] = {"WorkerName", "Level"};
+    const struct sc_builtin *b = &m->builtin[SC_BUILTIN_LOAD_TIME];
     const char *const values[] = {worker, "Host"};
-    struct sc_family *f = sc_metrics_family(m, SC_METRIC_GAUGE, "WorkerLoadTime", "Milliseconds", names, 2);
-    struct sc_series *s = sc_family_series(f, values);
+    if (b->log) {
+        struct sc_frame f;
+        sc_frame_init(&f, b->declared, values, m->host);
+        sc_frame_log_double(&f, ms);
+        sc_frame_free(&f);
+    }
+    struct sc_series *s = b->shown ? sc_family_series(b->declared->family, values) : NULL;
     if (!s)
         return;
-    sc_series_set(s, ms);
+    if (b->declared->type == SC_METRIC_HISTOGRAM)
+        sc_series_observe(s, 0, ms);
+    else
+        sc_series_set(s, ms);
     for (struct sc_metrics_loads *l = h->loads; l; l = l->next)
         if (l->series == s) {
             sc_series_release(s); /* a restarted worker: one reference is enough */
@@ -111,42 +154,36 @@ void sc_metrics_worker_loaded(struct sc_metrics *m, struct sc_metrics_model *h, 
     h->loads = l;
 }
 
-static void sample(struct sc_metrics *m, struct sc_prom *w, const char *name, const char *version, double v)
+static void sample_as(const struct sc_metrics *m, struct sc_prom *w, const char *const *names,
+                      const char *name, const char *version, double v)
 {
     const char *const values[] = {name, version, m->host};
-    sc_prom_sample(w, labels, values, SC_COUNT(labels), v);
+    sc_prom_sample(w, names, values, SC_COUNT(labels), v);
 }
 
 /* A series of TorchServe's counters appears with its first event. */
 static void render_inference(struct sc_metrics *m, struct sc_prom *w, unsigned metric, double scale)
 {
+    const struct sc_builtin *b = &m->builtin[builtins[metric]];
+    if (!b->shown)
+        return;
+    const char *const *names = (const char *const *)b->declared->dims;
+    sc_prom_family(w, b->declared->name, "counter", b->help);
     for (const struct sc_metrics_name *n = m->names; n; n = n->next) {
         uint64_t any = n->gone[metric];
         for (const struct sc_metrics_model *h = n->versions; h; h = h->next) {
             any += sum(m, h, metric);
             uint64_t own = sum(m, h, metric + SC_MM_VERSIONED);
             if (own)
-                sample(m, w, n->name, h->version, (double)own / scale);
+                sample_as(m, w, names, n->name, h->version, (double)own / scale);
         }
         if (any)
-            sample(m, w, n->name, "default", (double)any / scale);
+            sample_as(m, w, names, n->name, "default", (double)any / scale);
     }
 }
 
 void sc_metrics_render_models(struct sc_metrics *m, struct sc_prom *w)
 {
-    static const struct {
-        const char *name, *unit;
-        enum sc_model_metric metric;
-        double scale;
-    } inference[] = {
-        {"ts_inference_requests_total", "Torchserve prometheus counter metric with unit: Count",
-         SC_MM_REQUESTS, 1},
-        {"ts_inference_latency_microseconds", "Torchserve prometheus counter metric with unit: Microseconds",
-         SC_MM_LATENCY_NS, 1000},
-        {"ts_queue_latency_microseconds", "Torchserve prometheus counter metric with unit: Microseconds",
-         SC_MM_QUEUE_NS, 1000},
-    };
     static const struct {
         const char *name, *type, *help;
         enum sc_model_metric metric;
@@ -158,14 +195,15 @@ void sc_metrics_render_models(struct sc_metrics *m, struct sc_prom *w)
         {"sconce_replays_total", "counter", "Requests run again after their worker died", SC_MM_REPLAYS},
         {"sconce_worker_restarts_total", "counter", "Workers started again", SC_MM_RESTARTS},
     };
-    for (unsigned i = 0; i < SC_COUNT(inference); i++) {
-        sc_prom_family(w, inference[i].name, "counter", inference[i].unit);
-        render_inference(m, w, inference[i].metric, inference[i].scale);
-    }
+    render_inference(m, w, SC_MM_REQUESTS, 1);
+    render_inference(m, w, SC_MM_LATENCY_NS, 1000);
+    render_inference(m, w, SC_MM_QUEUE_NS, 1000);
+    if (m->to != SC_METRICS_TO_PROMETHEUS)
+        return;
     for (unsigned i = 0; i < SC_COUNT(own); i++) {
         sc_prom_family(w, own[i].name, own[i].type, own[i].help);
         for (const struct sc_metrics_name *n = m->names; n; n = n->next)
             for (const struct sc_metrics_model *h = n->versions; h; h = h->next)
-                sample(m, w, n->name, h->version, (double)(int64_t)sum(m, h, own[i].metric));
+                sample_as(m, w, labels, n->name, h->version, (double)(int64_t)sum(m, h, own[i].metric));
     }
 }

@@ -25,6 +25,7 @@ struct sc_metrics *sc_metrics_new(unsigned nloops, const char *hostname)
     m->host = sc_strdup(hostname);
     _Static_assert(sizeof(struct sc_host_cell) == 64, "a loop's line");
     m->hosts = sc_metrics_lines(nloops, &m->memory);
+    sc_metrics_setup(m);
     return m;
 }
 
@@ -36,11 +37,8 @@ static void free_series(struct sc_series *s)
     free(s);
 }
 
-void sc_metrics_del(struct sc_metrics *m)
+void sc_metrics_families_del(struct sc_metrics *m)
 {
-    if (!m)
-        return;
-    sc_metrics_models_del(m);
     for (struct sc_family *f = m->families, *next; f; f = next) {
         next = f->next;
         for (struct sc_series *s = f->series, *after; s; s = after) {
@@ -53,6 +51,15 @@ void sc_metrics_del(struct sc_metrics *m)
         free(f->help);
         free(f);
     }
+    m->families = NULL;
+}
+
+void sc_metrics_del(struct sc_metrics *m)
+{
+    if (!m)
+        return;
+    sc_metrics_models_del(m);
+    sc_metrics_teardown(m);
     free(m->memory);
     free(m->host);
     free(m);
@@ -60,14 +67,15 @@ void sc_metrics_del(struct sc_metrics *m)
 
 /* --- families ---------------------------------------------------------------------------------------- */
 
-struct sc_family *sc_metrics_family(struct sc_metrics *m, enum sc_metric_type type, const char *name,
-                                    const char *unit, const char *const *labels, unsigned nlabels)
+/* labels: all of them; the last one's value is the host's name. */
+static struct sc_family *family(struct sc_metrics *m, enum sc_metric_type type, const char *name,
+                                const char *unit, const char *const *labels, unsigned nlabels)
 {
     struct sc_family **end = &m->families;
     for (; *end; end = &(*end)->next)
         if (strcmp((*end)->name, name) == 0)
-            return (*end)->type == type && (*end)->nlabels == nlabels + 1 ? *end : NULL;
-    if (nlabels >= SC_METRIC_LABELS_MAX)
+            return (*end)->type == type && (*end)->nlabels == nlabels ? *end : NULL;
+    if (nlabels == 0 || nlabels > SC_METRIC_LABELS_MAX)
         return NULL;
     struct sc_family *f = *end = sc_alloc(sizeof *f);
     char help[256];
@@ -78,10 +86,26 @@ struct sc_family *sc_metrics_family(struct sc_metrics *m, enum sc_metric_type ty
     f->help = sc_strdup(help);
     for (; f->nlabels < nlabels; f->nlabels++)
         f->labels[f->nlabels] = sc_strdup(labels[f->nlabels]);
-    f->labels[f->nlabels++] = sc_strdup("Hostname");
     unsigned words = type == SC_METRIC_HISTOGRAM ? SC_HISTOGRAM_BUCKETS + 2 : 1;
     f->stride = (words + SC_LINE_WORDS - 1) / SC_LINE_WORDS * SC_LINE_WORDS;
     return f;
+}
+
+struct sc_family *sc_metrics_family(struct sc_metrics *m, enum sc_metric_type type, const char *name,
+                                    const char *unit, const char *const *labels, unsigned nlabels)
+{
+    const char *all[SC_METRIC_LABELS_MAX];
+    if (nlabels >= SC_METRIC_LABELS_MAX)
+        return NULL;
+    for (unsigned i = 0; i < nlabels; i++)
+        all[i] = labels[i];
+    all[nlabels] = "Hostname";
+    return family(m, type, name, unit, all, nlabels + 1);
+}
+
+struct sc_family *sc_metrics_declared_family(struct sc_metrics *m, const struct sc_declared *d)
+{
+    return family(m, d->type, d->name, d->unit, (const char *const *)d->dims, d->ndims);
 }
 
 struct sc_series *sc_family_series(struct sc_family *f, const char *const *values)
@@ -213,22 +237,41 @@ static void note(struct sc_latest *l, int64_t now_ns, int64_t ms)
     atomic_store_explicit(&l->at_ns, now_ns, memory_order_release);
 }
 
+static void time_of(struct sc_metrics *m, struct sc_latest *l, enum sc_builtin_name name, unsigned loop,
+                    int64_t now_ns, int64_t ms)
+{
+    const struct sc_builtin *b = &m->builtin[name];
+    note(l, now_ns, ms);
+    if (b->histogram)
+        sc_series_observe(b->histogram, loop, (double)ms);
+    if (b->log)
+        sc_frame_log(&b->frame, ms, 0);
+}
+
 void sc_metrics_queue_time(struct sc_metrics *m, unsigned loop, int64_t now_ns, int64_t ms)
 {
-    note(&m->hosts[loop].queue_time, now_ns, ms);
+    time_of(m, &m->hosts[loop].queue_time, SC_BUILTIN_QUEUE_TIME, loop, now_ns, ms);
 }
 
 void sc_metrics_worker_thread_time(struct sc_metrics *m, unsigned loop, int64_t now_ns, int64_t ms)
 {
-    note(&m->hosts[loop].thread_time, now_ns, ms);
+    time_of(m, &m->hosts[loop].thread_time, SC_BUILTIN_THREAD_TIME, loop, now_ns, ms);
 }
 
-static void render_latest(struct sc_metrics *m, struct sc_prom *w, const char *name, size_t offset)
+/* The dimensions of a metric without values of its own: Level and the host. */
+static void host_sample(struct sc_metrics *m, struct sc_prom *w, const struct sc_builtin *b, double v)
 {
-    static const char *const labels[] = {"Level", "Hostname"};
     const char *const values[] = {"Host", m->host};
+    sc_prom_sample(w, (const char *const *)b->declared->dims, values, 2, v);
+}
+
+static void render_latest(struct sc_metrics *m, struct sc_prom *w, enum sc_builtin_name name, size_t offset)
+{
+    const struct sc_builtin *b = &m->builtin[name];
     int64_t latest = 0, ms = 0;
-    sc_prom_family(w, name, "gauge", "Torchserve prometheus gauge metric with unit: Milliseconds");
+    if (!b->shown || b->histogram)
+        return;
+    sc_prom_family(w, b->declared->name, "gauge", b->help);
     for (unsigned l = 0; l < m->nloops; l++) {
         const struct sc_latest *c =
             (const struct sc_latest *)(const void *)((const char *)&m->hosts[l] + offset);
@@ -239,26 +282,30 @@ static void render_latest(struct sc_metrics *m, struct sc_prom *w, const char *n
         }
     }
     if (latest)
-        sc_prom_sample(w, labels, values, 2, (double)ms);
+        host_sample(m, w, b, (double)ms);
 }
 
 void sc_metrics_render(struct sc_metrics *m, const struct sc_span *names, unsigned nnames, struct sc_buf *out)
 {
-    static const char *const responses[] = {"Requests2XX", "Requests4XX", "Requests5XX"};
-    static const char *const labels[] = {"Level", "Hostname"};
-    const char *const values[] = {"Host", m->host};
+    static const char *const labels[] = {"Hostname"};
+    const char *const values[] = {m->host};
     struct sc_prom w;
     sc_prom_init(&w, out, names, nnames);
-    for (unsigned i = 0; i < SC_COUNT(responses); i++) {
-        sc_prom_family(&w, responses[i], "counter", "Torchserve prometheus counter metric with unit: Count");
+    for (unsigned i = 0; i < SC_COUNT(m->responses); i++) {
+        const struct sc_builtin *b = &m->builtin[SC_BUILTIN_2XX + i];
+        if (!b->shown)
+            continue;
+        sc_prom_family(&w, b->declared->name, "counter", b->help);
         if (m->responses[i])
-            sc_prom_sample(&w, labels, values, 2, (double)m->responses[i]);
+            host_sample(m, &w, b, (double)m->responses[i]);
     }
-    render_latest(m, &w, "QueueTime", offsetof(struct sc_host_cell, queue_time));
-    render_latest(m, &w, "WorkerThreadTime", offsetof(struct sc_host_cell, thread_time));
+    render_latest(m, &w, SC_BUILTIN_QUEUE_TIME, offsetof(struct sc_host_cell, queue_time));
+    render_latest(m, &w, SC_BUILTIN_THREAD_TIME, offsetof(struct sc_host_cell, thread_time));
     for (const struct sc_family *f = m->families; f; f = f->next)
         render_family(&w, f);
     sc_metrics_render_models(m, &w);
+    if (m->to != SC_METRICS_TO_PROMETHEUS)
+        return;
     sc_prom_family(&w, "sconce_log_lines_dropped_total", "counter", "Log lines that were dropped");
-    sc_prom_sample(&w, labels + 1, values + 1, 1, (double)sc_log_dropped());
+    sc_prom_sample(&w, labels, values, 1, (double)sc_log_dropped());
 }

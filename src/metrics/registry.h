@@ -1,6 +1,7 @@
 /*
- * What the server counts, and its rendering for GET /metrics (docs/contract.md §7): TorchServe's families
- * under TorchServe's names, then our own, which begin with sconce_.
+ * What the server counts, as lines in its logs or rendered for GET /metrics (docs/contract.md §7):
+ * TorchServe's families under TorchServe's names, as far as metrics.yaml declares them, then our own, which
+ * begin with sconce_ and are for /metrics alone.
  *
  * Threads: everything here is loop 0's, but for the few calls that take a loop's index: those are that loop's
  * thread's. They are plain adds to a cache line that only this thread writes (relaxed atomics without a lock
@@ -18,6 +19,26 @@ struct sc_metrics;
 
 /* Never NULL. hostname is copied. */
 struct sc_metrics *sc_metrics_new(unsigned nloops, const char *hostname);
+
+/* metrics_mode */
+enum sc_metrics_to {
+    SC_METRICS_TO_PROMETHEUS, /* everything to /metrics */
+    SC_METRICS_TO_LOG,        /* every event a line; /metrics is empty */
+    SC_METRICS_TO_LEGACY      /* as LOG, but the three ts_ counters: these to /metrics */
+};
+struct sc_metrics_config {
+    enum sc_metrics_to to;
+    const char *file; /* metrics_config; NULL: TorchServe's default table */
+    bool auto_detect; /* model_metrics_auto_detect: what workers print need not be declared */
+    bool name_lines;  /* tell every metric line of a worker in the log, too, as TorchServe does */
+};
+/*
+ * Before anything is recorded, once; without it: to Prometheus, the default table. A file that cannot be read
+ * is an ERROR line, and nothing is recorded, as with TorchServe. SC_EINVAL with *msg: Prometheus could not
+ * show what is declared (a name twice, characters); the server must not start.
+ */
+int sc_metrics_configure(struct sc_metrics *m, const struct sc_metrics_config *c,
+                         struct sc_msg *msg) SC_MUST_USE;
 /* All handles must have been released; series go with it. */
 void sc_metrics_del(struct sc_metrics *m);
 /* Appends the text; names: the values of name[], 0 of them: everything. Loop 0. */
@@ -53,6 +74,7 @@ struct sc_metrics_model {
     void *memory;
     unsigned refs;
     struct sc_metrics_loads *loads;
+    struct sc_metrics_lines *lines; /* NULL: nothing goes to the log */
 };
 
 /* The handle of that model version, new or one more reference. Never NULL. */
@@ -69,10 +91,15 @@ static inline void sc_metrics_add(struct sc_metrics_model *h, unsigned loop, uns
                           memory_order_relaxed);
 }
 
+void sc_metrics_log_model(const struct sc_metrics_model *h, bool versioned, enum sc_model_metric metric,
+                          int64_t v);
+
 /* A request for a known model, before it is queued. */
 static inline void sc_metrics_request(struct sc_metrics_model *h, unsigned loop, bool versioned)
 {
     sc_metrics_add(h, loop, SC_MM_REQUESTS + (versioned ? SC_MM_VERSIONED : 0), 1);
+    if (h->lines)
+        sc_metrics_log_model(h, versioned, SC_MM_REQUESTS, 1);
 }
 
 /* A request that was answered; both durations count from its arrival. */
@@ -82,6 +109,10 @@ static inline void sc_metrics_answered(struct sc_metrics_model *h, unsigned loop
     unsigned v = versioned ? SC_MM_VERSIONED : 0;
     sc_metrics_add(h, loop, SC_MM_LATENCY_NS + v, latency_ns);
     sc_metrics_add(h, loop, SC_MM_QUEUE_NS + v, queue_ns);
+    if (h->lines) {
+        sc_metrics_log_model(h, versioned, SC_MM_LATENCY_NS, latency_ns);
+        sc_metrics_log_model(h, versioned, SC_MM_QUEUE_NS, queue_ns);
+    }
 }
 
 /* WorkerLoadTime of a worker (W-9000-model_1.0): creation to loaded. */
@@ -92,6 +123,8 @@ void sc_metrics_worker_loaded(struct sc_metrics *m, struct sc_metrics_model *h, 
 
 /* Totals since the start, from the HTTP servers' counters; set before rendering. */
 void sc_metrics_responses(struct sc_metrics *m, uint64_t r2xx, uint64_t r4xx, uint64_t r5xx);
+/* One HTTP answer: its line in the log. The totals above are counted elsewhere. Any thread. */
+void sc_metrics_response(struct sc_metrics *m, int status);
 /* QueueTime and WorkerThreadTime, whole ms: the latest of any loop is rendered. now_ns: sc_clock_ns. From
  * that loop's thread. */
 void sc_metrics_queue_time(struct sc_metrics *m, unsigned loop, int64_t now_ns, int64_t ms);

@@ -74,17 +74,10 @@ static struct sc_span read_proc(const char *path, char *buf, size_t size)
     return sc_span(buf, n);
 }
 
-static void set(struct sc_metrics *m, const char *name, const char *unit, double v)
+static void set(struct sc_metrics *m, const char *name, double v)
 {
-    static const char *const labels[] = {"Level"}, *const values[] = {"Host"};
-    struct sc_series *s =
-        sc_family_series(sc_metrics_family(m, SC_METRIC_GAUGE, name, unit, labels, 1), values);
-    if (!s)
-        return;
-    sc_series_set(s, v);
-    /* The first reference keeps it. */
-    if (s->refs > 1)
-        sc_series_release(s);
+    static const char *const values[] = {"Host"};
+    sc_metrics_gauge(m, name, values, 1, v);
 }
 
 /* Percentages have one decimal, as the original's. */
@@ -101,23 +94,23 @@ void sc_metrics_sample_system(struct sc_metrics *m)
     struct statvfs disk;
     if (sc_system_cpu(read_proc("/proc/stat", text, sizeof text), &busy, &total)) {
         if (total > m->cpu_total && busy >= m->cpu_busy)
-            set(m, "CPUUtilization", "Percent",
+            set(m, "CPUUtilization",
                 percent(100 * (double)(busy - m->cpu_busy) / (double)(total - m->cpu_total)));
         m->cpu_busy = busy;
         m->cpu_total = total;
     }
     if (sc_system_memory(read_proc("/proc/meminfo", text, sizeof text), &memory)) {
-        set(m, "MemoryUtilization", "Percent", percent(memory.percent));
-        set(m, "MemoryUsed", "Megabytes", memory.used);
-        set(m, "MemoryAvailable", "Megabytes", memory.available);
+        set(m, "MemoryUtilization", percent(memory.percent));
+        set(m, "MemoryUsed", memory.used);
+        set(m, "MemoryAvailable", memory.available);
     }
     if (statvfs("/", &disk) == 0) {
         const double gib = 1024.0 * 1024 * 1024, block = (double)disk.f_frsize;
         double used = (double)(disk.f_blocks - disk.f_bfree) * block,
                available = (double)disk.f_bavail * block;
-        set(m, "DiskUsage", "Gigabytes", used / gib);
-        set(m, "DiskAvailable", "Gigabytes", available / gib);
+        set(m, "DiskUsage", used / gib);
+        set(m, "DiskAvailable", available / gib);
         if (used + available > 0)
-            set(m, "DiskUtilization", "Percent", percent(100 * used / (used + available)));
+            set(m, "DiskUtilization", percent(100 * used / (used + available)));
     }
 }
