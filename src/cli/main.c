@@ -16,6 +16,7 @@ static void usage(FILE *to)
           "  stop         stop it\n"
           "  status       what runs: models, workers, queues\n"
           "  torchserve   the command of TorchServe; also under that name\n"
+          "  check-config what the settings of a config.properties do here\n"
           "  version      print the version\n"
           "  help         print this\n"
           "\n"
@@ -56,6 +57,8 @@ int main(int argc, char **argv)
         return sc_cli_stop(argc - 1, argv + 1);
     if (strcmp(command, "status") == 0)
         return sc_cli_status(argc - 1, argv + 1);
+    if (strcmp(command, "check-config") == 0)
+        return sc_cli_check_config(argc - 1, argv + 1);
     if (strcmp(command, "serve") == 0 || strcmp(command, "--role=supervisor") == 0)
         return sc_cli_serve(argc, argv);
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {

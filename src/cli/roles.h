@@ -11,6 +11,8 @@ int sc_cli_torchserve(int argc, char **argv);
 /* `sconce stop ...`, `sconce status ...` */
 int sc_cli_stop(int argc, char **argv);
 int sc_cli_status(int argc, char **argv);
+/* `sconce check-config ...` */
+int sc_cli_check_config(int argc, char **argv);
 /* --role=frontend, started by the supervisor. */
 int sc_cli_frontend(void);
 
