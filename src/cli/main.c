@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 
 #include "cli/roles.h"
+#include "gpu/agent.h"
 #include "worker/executor.h"
 
 static void usage(FILE *to)
@@ -48,6 +49,12 @@ int main(int argc, char **argv)
         name_process("sconce-executor");
         return sc_executor_main();
     }
+    if (strcmp(command, "--role=gpu-agent") == 0) {
+        name_process("sconce-gpu");
+        return sc_gpu_agent_main(argc, argv);
+    }
+    if (strcmp(command, "--role=gpu-count") == 0)
+        return sc_gpu_count_main();
     if (is_called(argv[0], "torchserve"))
         return sc_cli_torchserve(argc, argv);
     name_process("sconce");

@@ -38,8 +38,8 @@ static int number_argument(int argc, char **argv, const char *name, int fallback
         if (strncmp(argv[i], name, n) != 0)
             continue;
         long v = strtol(argv[i] + n, &end, 10);
-        if (argv[i][n] != '\0' && *end == '\0' && v >= INTERVAL_MIN_MS && v <= INTERVAL_MAX_MS)
-            return (int)v;
+        if (argv[i][n] != '\0' && *end == '\0' && v > 0)
+            return (int)SC_MAX(SC_MIN(v, INTERVAL_MAX_MS), INTERVAL_MIN_MS);
     }
     return fallback;
 }

@@ -27,4 +27,11 @@ int sc_gpu_count_main(void);
  */
 int sc_gpu_count(const char *exe, int timeout_ms, struct sc_msg *note);
 
+/*
+ * How many GPUs there are: what CUDA_VISIBLE_DEVICES says, else sc_gpu_count. *msg: its note. SC_EINVAL, with
+ * TorchServe's text behind "Invalid configuration: " in *msg: the variable holds something else than
+ * integers.
+ */
+int sc_gpu_detect(const char *exe, int timeout_ms, struct sc_msg *msg) SC_MUST_USE;
+
 #endif

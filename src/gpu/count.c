@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "gpu/agent.h"
+#include "gpu/assign.h"
 #include "gpu/inventory.h"
 
 #define REAP_MS 200 /* for a killed child to end; one that hangs in the kernel is left to its fate */
@@ -132,4 +133,11 @@ int sc_gpu_count(const char *exe, int timeout_ms, struct sc_msg *note)
         sc_fail(note, SC_ENOTFOUND, "No GPU is used: %.400s", end + 1);
     }
     return (int)n;
+}
+
+int sc_gpu_detect(const char *exe, int timeout_ms, struct sc_msg *msg)
+{
+    msg->text[0] = '\0';
+    int n = sc_gpu_visible_count(getenv("CUDA_VISIBLE_DEVICES"), msg);
+    return n == SC_ENOTFOUND ? sc_gpu_count(exe, timeout_ms, msg) : SC_MIN(n, SC_GPUS_MAX);
 }

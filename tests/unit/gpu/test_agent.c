@@ -61,6 +61,21 @@ static void gpus_are_counted(void **state)
     assert_int_equal(count("gpus=1000", PATIENCE_MS), SC_GPUS_MAX);
 }
 
+static void the_variable_is_believed_without_asking_the_driver(void **state)
+{
+    (void)state;
+    setenv("FAKE_NVML", "hang=init", 1);
+    setenv("CUDA_VISIBLE_DEVICES", "3,4,5", 1);
+    assert_int_equal(sc_gpu_detect("/proc/self/exe", PATIENCE_MS, &msg), 3);
+    assert_string_equal(msg.text, "");
+    setenv("CUDA_VISIBLE_DEVICES", "abc", 1);
+    assert_int_equal(sc_gpu_detect("/proc/self/exe", PATIENCE_MS, &msg), SC_EINVAL);
+    setenv("CUDA_VISIBLE_DEVICES", "", 1);
+    setenv("FAKE_NVML", "gpus=5", 1);
+    assert_int_equal(sc_gpu_detect("/proc/self/exe", PATIENCE_MS, &msg), 5);
+    unsetenv("CUDA_VISIBLE_DEVICES");
+}
+
 static void without_a_driver_there_are_none(void **state)
 {
     (void)state;
@@ -370,6 +385,7 @@ int main(int argc, char **argv)
     find_fake();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(gpus_are_counted, setup),
+        cmocka_unit_test_setup(the_variable_is_believed_without_asking_the_driver, setup),
         cmocka_unit_test_setup(without_a_driver_there_are_none, setup),
         cmocka_unit_test_setup(a_library_of_another_kind_is_named, setup),
         cmocka_unit_test_setup(a_driver_that_does_not_come_up_is_quoted, setup),
