@@ -64,7 +64,7 @@ static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     struct sc_py_channel *c = (struct sc_py_channel *)alloc(type, 0);
     if (!c)
         return NULL;
-    c->ctl = -1;
+    c->ctl = c->lines_fd = -1;
     c->batch_size = batch_size;
     c->delay_ns = delay_ms * INT64_C(1000000);
     c->fill = fill;
@@ -101,6 +101,8 @@ static void channel_dealloc(PyObject *self)
         close(c->ctl);
         control_fd = -1;
     }
+    if (c->lines_fd >= 0)
+        close(c->lines_fd);
     Py_XDECREF(c->decode);
     Py_XDECREF(c->loads);
     free(c->message);

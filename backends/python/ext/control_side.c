@@ -44,6 +44,8 @@ int sc_py_connect(struct sc_py_channel *c)
         return -1;
     }
     c->ctl_ino = st.st_ino;
+    c->lines_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, FD_FIRST);
+    c->lines = c->lines && c->lines_fd >= 0;
     return 0;
 }
 

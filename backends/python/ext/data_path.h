@@ -75,6 +75,7 @@ struct sc_py_channel {
 
     /* "Backend received inference at" lines not written yet */
     unsigned pending_lines;
+    int lines_fd; /* standard output as it was at the start, whatever the handler makes of it */
     int64_t line_due_ns;
 };
 

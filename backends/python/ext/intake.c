@@ -32,7 +32,7 @@ void sc_py_lines_flush(struct sc_py_channel *c)
         /* A reader that is late makes writers wait: let other threads go on. */
         ssize_t rc;
         Py_BEGIN_ALLOW_THREADS;
-        rc = write(STDOUT_FILENO, text, used);
+        rc = write(c->lines_fd, text, used);
         Py_END_ALLOW_THREADS;
         if (rc < 0)
             c->pending_lines = 0;

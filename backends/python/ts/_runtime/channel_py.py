@@ -66,6 +66,10 @@ class Channel:
         sock = socket.socket(fileno=shared.move_up(sock.detach()))
         sock.setblocking(False)
         self._sock = _control = sock
+        try:
+            self._lines_fd = shared.copy_up(1)
+        except OSError:
+            self._lines = False
         self._inode = os.fstat(sock.fileno()).st_ino
 
     def status(self, loaded, text):
@@ -242,7 +246,7 @@ class Channel:
         if self._pending_lines:
             lines, self._pending_lines = self._pending_lines, 0
             try:
-                os.write(1, b"Backend received inference at: %d\n" % time.time() * lines)
+                os.write(self._lines_fd, b"Backend received inference at: %d\n" % time.time() * lines)
             except OSError:
                 pass
 

@@ -17,9 +17,13 @@ BLOCK_MAX = 256 << 10
 _ORDERS = 11
 
 
+def copy_up(fd):
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FD_FIRST)
+
+
 def move_up(fd):
     try:
-        up = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FD_FIRST)
+        up = copy_up(fd)
     except OSError:
         return fd
     os.close(fd)
