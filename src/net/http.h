@@ -103,6 +103,10 @@ struct sc_http_config {
     uint32_t max_connections;                              /* per loop */
     const char *cors_origin, *cors_methods, *cors_headers; /* NULL or "": not sent */
     bool access_log;
+    /* Called for each answer, behind its access line, on the connection's loop (metrics lines); may be NULL.
+     */
+    void (*answered)(void *ctx, int status);
+    void *answered_ctx;
 };
 
 /* Counters of one loop; read from any thread for metrics (relaxed). */

@@ -307,6 +307,9 @@ static void account(struct sc_conn *c, int status, bool parsed)
     struct sc_conn_counts *n = &c->part->counts;
     bump(status / 100 == 2 ? &n->r2xx : status / 100 == 4 ? &n->r4xx : &n->r5xx);
     sc_conn_log(c, status, parsed);
+    const struct sc_http_config *config = &c->part->server->config;
+    if (config->answered)
+        config->answered(config->answered_ctx, status);
     if (status >= 400)
         c->close = c->linger = true;
     if (status < 200)
