@@ -16,6 +16,7 @@ static void usage(FILE *to)
           "  serve        start a server\n"
           "  stop         stop it\n"
           "  status       what runs: models, workers, queues\n"
+          "  archive      make an archive of a model (.mar) or workflow (.war)\n"
           "  torchserve   the command of TorchServe; also under that name\n"
           "  check-config what the settings of a config.properties do here\n"
           "  version      print the version\n"
@@ -57,7 +58,13 @@ int main(int argc, char **argv)
         return sc_gpu_count_main();
     if (is_called(argv[0], "torchserve"))
         return sc_cli_torchserve(argc, argv);
+    if (is_called(argv[0], "torch-model-archiver"))
+        return sc_cli_model_archiver(argc, argv);
+    if (is_called(argv[0], "torch-workflow-archiver"))
+        return sc_cli_workflow_archiver(argc, argv);
     name_process("sconce");
+    if (strcmp(command, "archive") == 0)
+        return sc_cli_archive(argc - 1, argv + 1);
     if (strcmp(command, "torchserve") == 0)
         return sc_cli_torchserve(argc - 1, argv + 1);
     if (strcmp(command, "stop") == 0)

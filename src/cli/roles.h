@@ -13,6 +13,10 @@ int sc_cli_stop(int argc, char **argv);
 int sc_cli_status(int argc, char **argv);
 /* `sconce check-config ...` */
 int sc_cli_check_config(int argc, char **argv);
+/* `sconce archive ...`; the commands of that name: argv[0] is the command's name. */
+int sc_cli_archive(int argc, char **argv);
+int sc_cli_model_archiver(int argc, char **argv);
+int sc_cli_workflow_archiver(int argc, char **argv);
 /* --role=frontend, started by the supervisor. */
 int sc_cli_frontend(void);
 
