@@ -15,6 +15,7 @@
 #include "cli/live.h"
 #include "cli/roles.h"
 #include "cli/serve_options.h"
+#include "gpu/agent.h"
 #include "worker/supervisor.h"
 
 #define PREDECESSOR_WAIT_MS 45000
@@ -102,6 +103,20 @@ static int settings_file(struct sc_span text)
     return fd;
 }
 
+/* number_of_gpu becomes how many there are to use. Why none can be used is said where there is a driver. */
+static int find_gpus(struct sc_settings *s, struct sc_msg *msg)
+{
+    if (s->number_of_gpu == 0)
+        return 0;
+    int n = sc_gpu_detect("/proc/self/exe", SC_GPU_COUNT_MS, msg);
+    if (n < 0)
+        return n;
+    if (*msg->text && access("/dev/nvidiactl", F_OK) == 0)
+        sc_log(SC_LOG_WARN, "%s", msg->text);
+    sc_settings_set_gpus(s, n);
+    return 0;
+}
+
 /* *text: the settings as the frontend reads them. */
 static int resolve(const struct sc_serve_options *o, struct sc_settings *s, struct sc_buf *text,
                    struct sc_msg *msg)
@@ -122,6 +137,8 @@ static int resolve(const struct sc_serve_options *o, struct sc_settings *s, stru
         rc = sc_settings_resolve(s, &from, msg);
     if (rc == 0)
         rc = check(o, s, msg);
+    if (rc == 0)
+        rc = find_gpus(s, msg);
     if (rc == 0)
         sc_settings_write(s, text);
     if (text->failed)
