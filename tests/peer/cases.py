@@ -332,13 +332,6 @@ LOADS = [step for file in ar.LOADS for step in (
     # TorchServe answers before it has cleared up.
     manage(f"{file}: describe", "GET", f"/models/{file.partition('.')[0]}", tries=60, until=404))]
 
-# ---- start-up forms (§1.2) ----
-
-STARTUP = [
-    manage("what all loads", "GET", "/models"),
-    manage("renamed", "GET", "/models"),
-]
-
 # ---- PyTorch models (§7) ----
 
 TENSORS = [
@@ -410,8 +403,79 @@ TOKENS = [
     manage("management with wrong token", "GET", "/models", headers={"Authorization": "Bearer wrong"}),
     manage("token without key", "GET", "/token?type=inference"),
     manage("token with wrong key", "GET", "/token?type=inference", headers={"Authorization": "Bearer wrong"}),
-    post("ping needs none", path="/ping", method="GET", body=b""),
+    post("ping without token", path="/ping", method="GET", body=b""),
+    post("ping with token", path="/ping", method="GET", body=b"", token="inference"),
+    post("right token", path="/predictions/good", token="inference", tries=60, until=200),
+    post("management's token for inference", path="/predictions/good", token="management"),
+    manage("right management token", "GET", "/models", token="management"),
+    manage("inference's token for management", "GET", "/models", token="inference"),
+    manage("the key itself for management", "GET", "/models", token="API"),
+    manage("token without type", "GET", "/token", token="API"),
+    manage("token of unknown type", "GET", "/token?type=other", token="API"),
+    manage("new inference token", "GET", "/token?type=inference", token="API"),
+    post("new token works", path="/predictions/good", token="inference"),
+    manage("register with token", "POST", "/models?url=good.mar&model_name=more", token="management"),
+    {"case": "token in the inference listener's path", "method": "GET", "path": "/token?type=inference", "token": "API"},
 ]
+
+# ---- requests of one batch (§4, §6): `batchPolicy: fill` makes Sconce wait as TorchServe does ----
+
+BATCHED = "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 3\nmaxBatchDelay: 2000\nbatchPolicy: fill\n"
+
+
+def batch(case, do, what=None):
+    """Three requests of one batch; the first says what is done."""
+    return {"case": case, "together": [post("", do=do, what=what), post("", body=b"second"), post("", body=b"third")]}
+
+
+BATCHES = [
+    batch("three", "python", "[f'{i + 1} of {len(self.data)}' for i in range(len(self.data))]"),
+    batch("bodies of three", "python", "[bytes(row['body']) for row in self.data]"),
+    batch("ids of three", "python", "[str(sorted(self.context.request_ids)) for _ in self.data]"),
+    batch("one too few", "python", "['a', 'b']"),
+    batch("exception", "raise", "ValueError('x')"),
+    batch("PredictionException", "prediction-exception", '["Bad input", 400]'),
+    batch("out of memory", "raise", "MemoryError()"),
+    batch("one that cannot be sent", "python", "['a', {1}, 'c']"),
+    batch("status of one", "python",
+          "(self.context.set_response_status(404, 'Not this one', 1), ['a', 'b', 'c'])[1]"),
+    batch("header of one", "python", "(self.context.set_response_header(2, 'x-third', 'yes'), ['a', 'b', 'c'])[1]"),
+    batch("different kinds", "python", "['text', b'bytes', {'a': 1}]"),
+]
+
+SNAPSHOTS = [
+    {"case": "at the start", "snapshot": "startup"},
+    manage("register", "POST", "/models?url=good.mar&model_name=mine&initial_workers=1&synchronous=true&batch_size=4"
+                               "&max_batch_delay=20&response_timeout=33&startup_timeout=44"),
+    {"sleep": 0.5},
+    {"case": "after registering", "snapshot": "snapshot"},
+    manage("scale", "PUT", "/models/mine?min_worker=2&synchronous=true"),
+    {"sleep": 0.5},
+    {"case": "after scaling", "snapshot": "snapshot"},
+    manage("another version", "POST", "/models?url=good2.mar&model_name=mine"),
+    manage("set default", "PUT", "/models/mine/2.0/set-default"),
+    {"sleep": 0.5},
+    {"case": "after set-default", "snapshot": "snapshot"},
+    {"restart": True},
+    manage("restored", "GET", "/models"),
+    manage("restored version", "GET", "/models/mine/1.0", tries=20, until=200),
+    manage("restored default", "GET", "/models/mine"),
+    {"ready": ["good"]},
+    post("predict", path="/predictions/good"),
+]
+
+MODELS_JSON = """{"good": {"1.0": {"defaultVersion": true, "marName": "good.mar", "minWorkers": 2, "maxWorkers": 3, \
+"batchSize": 5, "maxBatchDelay": "17", "responseTimeout": 21, "startupTimeout": 22}}, \
+"good_folder": {"1.0": {"minWorkers": "1", "maxWorkers": 1, "parallelLevel": 1}}}"""
+CONFIGURED = [manage("list", "GET", "/models"), manage("good", "GET", "/models/good"),
+              manage("good_folder", "GET", "/models/good_folder"),
+              {"case": "record of the configuration", "labels": True}]
+NAMED = [manage("list", "GET", "/models"), {"case": "what failed", "line": ("ts_log.log", "Failed to load model")},
+         {"case": "what was tried", "line": ("ts_log.log", "Loading initial models: .*absent")},
+         post("mine", path="/predictions/mine"), post("another", path="/predictions/another"),
+         post("folder", path="/predictions/good_folder")]
+LIMITED = [manage("good", "GET", "/models/good"), post("body in bounds", path="/predictions/good", body=b"x" * 999),
+           post("body too large", path="/predictions/good", body=b"x" * 1001)]
 NO_MODEL_API = [
     manage("register", "POST", "/models?url=good.mar"),
     manage("remove", "DELETE", "/models/good"),
@@ -442,9 +506,25 @@ SUITES = {
                                  "yaml_two.mar": ar.FILES["yaml_two.mar"]}, steps=MANAGEMENT),
     "archives": dict(archives=ar.FILES, steps=ARCHIVES),
     "loads": dict(archives=ar.LOADS, steps=LOADS),
+    "batches": dict(archives={"probe.mar": ar.probe(BATCHED)}, models="probe.mar", ready=["probe"], steps=BATCHES),
+    "snapshots": dict(archives={**GOOD, "good2.mar": ar.source(ar.GOOD, name="good", version="2.0")}, models="good.mar",
+                      ready=["good"], snapshots=True, named_config=False, steps=SNAPSHOTS,
+                      config={"default_workers_per_model": "1"}),
+    "models_json": dict(archives={**GOOD, "good_folder": ar.FILES["good_folder"]}, ready=["good", "good_folder"],
+                        config={"load_models": "all", "models": MODELS_JSON, "default_workers_per_model": "1"},
+                        steps=CONFIGURED),
+    "named": dict(archives={**GOOD, **{n: ar.FILES[n] for n in ("named.mar", "good_folder")}},
+                  models=["mine=good.mar", "absent.mar", "named.mar", "good_folder"],
+                  ready=["mine", "another", "good_folder"], config={"default_workers_per_model": "1"}, steps=NAMED),
+    "environment": dict(archives=GOOD, models="good.mar", ready=["good"], steps=LIMITED,
+                        config={"enable_envvars_config": "true", "default_response_timeout": "5"},
+                        env={"TS_DEFAULT_RESPONSE_TIMEOUT": "77", "TS_JOB_QUEUE_SIZE": "55",
+                             "TS_DEFAULT_WORKERS_PER_MODEL": "2", "TS_MAX_REQUEST_SIZE": "1000"}),
+    "environment_off": dict(archives=GOOD, models="good.mar", ready=["good"], steps=LIMITED[:1],
+                            config={"default_workers_per_model": "1"}, env={"TS_DEFAULT_RESPONSE_TIMEOUT": "77"}),
     "tensors": dict(models="all", ready=["eager", "scripted"], steps=TENSORS, torch=True),
     "cli": dict(steps=CLI),
     "starts": dict(starts=STARTS),
-    "tokens": dict(archives=GOOD, models="good.mar", tokens=True, steps=TOKENS),
+    "tokens": dict(archives=GOOD, models="good.mar", tokens=True, config={"default_workers_per_model": "1"}, steps=TOKENS),
     "no_model_api": dict(archives=GOOD, models="good.mar", ready=["good"], model_api=False, steps=NO_MODEL_API),
 }

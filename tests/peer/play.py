@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -59,6 +60,55 @@ def note_line(server, line):
     return line
 
 
+def with_token(server, step):
+    """The step's headers, with the key that the key file has for what `token` names."""
+    headers = dict(step.get("headers") or {})
+    if "token" in step:
+        keys = json.loads((server.folder / "key_file.json").read_text())
+        headers["Authorization"] = f"Bearer {keys[step['token']]['key']}"
+    return headers
+
+
+def together(server, step):
+    """Requests that are on their way at once, each a moment after the one before."""
+    notes = {}
+
+    def one(i, part):
+        time.sleep(0.04 * i)
+        notes[str(i + 1)] = ask(server, part)
+
+    threads = [threading.Thread(target=one, args=(i, part)) for i, part in enumerate(step["together"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return dict(sorted(notes.items()))
+
+
+def snapshot(server, kind):
+    """The models of the newest snapshot of a kind, and what it is called."""
+    found = sorted((server.folder / "logs" / "config").glob(f"*-{kind}.cfg"))
+    if not found:
+        return {"file": None}
+    line = re.search(r"^model_snapshot=(.*)$", found[-1].read_text(), re.M)[1]
+    models = json.loads(re.sub(r"\\(.)", lambda m: {"n": "\n"}.get(m[1], m[1]), line))
+    models.update(created="<ms>", name=re.sub(r"\d+", "<time>", models["name"]))
+    return {"file": re.sub(r"\d+", "<time>", found[-1].name), **models}
+
+
+def labels(server):
+    """The labels of the record of the configuration at the start, in order."""
+    text = server.text("output.txt")
+    at = text.find("Torchserve version:")
+    found = []
+    for line in text[at:].splitlines() if at >= 0 else ():
+        label = re.match(r"([A-Z][\w ]*):( |$)", line)
+        if not label:
+            break
+        found.append(label[1])
+    return {"labels": found}
+
+
 def ask(server, step):
     note = None
     for attempt in range(step.get("tries", 1)):
@@ -67,8 +117,8 @@ def ask(server, step):
         if "raw" in step:
             reply = server.send(step["raw"], step.get("api", "inference"))
         else:
-            reply = server.ask(step.get("method", "POST"), step["path"], step.get("body", b""), step.get("headers"),
-                               step.get("api", "inference"))
+            reply = server.ask(step.get("method", "POST"), step["path"], step.get("body", b""),
+                               with_token(server, step), step.get("api", "inference"))
         note = note_reply(server, reply)
         if note["status"] == step.get("until", note["status"]):
             break
@@ -83,8 +133,20 @@ def play(server, step):
     if "sleep" in step:
         time.sleep(step["sleep"])
         return None
+    if "restart" in step:
+        server.stop()
+        server.read.clear()
+        server.output.unlink()
+        server.start()
+        return None
     if "line" in step:
         note = {}
+    elif "together" in step:
+        note = together(server, step)
+    elif "snapshot" in step:
+        note = snapshot(server, step["snapshot"])
+    elif "labels" in step:
+        note = labels(server)
     elif "run" in step:
         status, out, err = server.run(*step["run"], env=step.get("env"))
         # Usage texts are as long as they are different; what is wrong stands in the last line.
@@ -108,8 +170,8 @@ def play_suite(program, suite, python, say=lambda text: None):
             notes[step["case"]] = play_start(program, step, python)
             say(step["case"])
         return notes
-    settings = {k: suite[k] for k in ("config", "models", "args", "env", "snapshots", "archives", "model_api", "tokens")
-                if k in suite}
+    settings = {k: suite[k] for k in ("config", "models", "args", "env", "snapshots", "archives", "model_api", "tokens",
+                                          "named_config") if k in suite}
     server = Peer(program, python=python, **settings)
     if suite.get("torch"):
         # Written by the interpreter that has torch, which the tests' own need not have.

@@ -26,7 +26,7 @@ class Peer:
     """`program` is a `torchserve` command. Settings go into config.properties; a value of None leaves a key out."""
 
     def __init__(self, program, *, config=None, models=None, args=(), env=None, snapshots=False, archives=None,
-                 python=None, model_api=True, tokens=False):
+                 python=None, model_api=True, tokens=False, named_config=True):
         self.folder = Path(tempfile.mkdtemp(prefix="peer-"))  # short: paths of sockets have 107 bytes at most
         self.store = self.folder / "store"
         self.tmp = self.folder / "tmp"
@@ -45,8 +45,9 @@ class Peer:
         self.config = self.folder / "config.properties"
         self.config.write_text("".join(f"{k}={v}\n" for k, v in settings.items() if v is not None))
         self.program = str(program)
-        self.command = [self.program, "--start", "--foreground", "--model-store", "store", "--ts-config",
-                        "config.properties"]
+        self.command = [self.program, "--start", "--foreground", "--model-store", "store"]
+        if named_config:  # else it is found in the working folder
+            self.command += ["--ts-config", "config.properties"]
         self.command += [] if snapshots else ["--ncs"]
         self.command += ["--enable-model-api"] if model_api else []
         self.command += [] if tokens else ["--disable-token-auth"]
@@ -194,6 +195,8 @@ VOLATILE = (
     (r"\b1\d{9}(\.\d+)?\b", "<s>"),
     ("hostname:" + re.escape(socket.gethostname()) + r"\b", "hostname:<host>"),
     (r"0x[0-9a-f]{8,16}", "<address>"),
+    (r'"key": ?"[\w-]{8}"', '"key": "<key>"'),
+    (r'"expiration time": ?"[^"]+"', '"expiration time": "<time>"'),
 )
 
 
