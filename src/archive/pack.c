@@ -139,7 +139,10 @@ static int by_name(const void *a, const void *b)
 
 static int find_name(const void *key, const void *file)
 {
-    return strcmp(key, ((const struct sc_pack_file *)file)->name);
+    const struct sc_span *k = key;
+    const char *name = ((const struct sc_pack_file *)file)->name;
+    int order = strncmp(k->p, name, k->n);
+    return order ? order : name[k->n] ? -1 : 0;
 }
 
 /* Sorted, of equal names the last, without a manifest of their own. */
@@ -159,13 +162,12 @@ static int settle(struct sc_pack_list *l, const char *manifest, struct sc_msg *m
     }
     l->n = kept;
     for (unsigned i = 0; i < l->n; i++) {
-        char *name = l->files[i].name;
-        for (char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
-            *slash = '\0';
-            bool both = bsearch(name, l->files, l->n, sizeof *l->files, find_name);
-            if (both)
-                return sc_fail(msg, SC_EINVAL, "%.300s is both a file and a folder", name);
-            *slash = '/';
+        const char *name = l->files[i].name;
+        for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
+            struct sc_span above = sc_span(name, (size_t)(slash - name));
+            if (bsearch(&above, l->files, l->n, sizeof *l->files, find_name))
+                return sc_fail(msg, SC_EINVAL, "%.*s is both a file and a folder",
+                               (int)SC_MIN(above.n, (size_t)300), name);
         }
     }
     return 0;
