@@ -368,6 +368,17 @@ def test_a_folder_without_snapshots_stays_so(ts):
     assert not list(server.folder.glob("logs/config/*"))
 
 
+def test_status_has_the_key_that_the_server_wrote(ts):
+    server = ts()
+    assert server.popen("--ts-config", server.config_file, "--ncs", "--models", "echo=identity").wait(30) == 0
+    pid = wait_for(lambda: p[0] if (p := server.pids("supervisor")) else None, 30, "the server")
+    done = wait_for(lambda: (d := subprocess.run([server.program, "status", "--pid", str(pid)], capture_output=True, text=True,
+                                                 env=server.env)).returncode == 0 and d, 60, "the model")
+    assert server.get("/models", api="management").status_code == 400  # a key is wanted
+    assert done.stdout.startswith(f"torchserve, pid {pid}, up ")
+    assert "\necho  " in done.stdout
+
+
 def test_a_setting_that_is_none_is_said_on_standard_output(ts):
     server = ts(config={"job_queue_size": "many"})
     code, out, _ = server.run("--ts-config", server.config_file, "--foreground", "--ncs")
