@@ -43,8 +43,8 @@ struct options {
 
 struct checking {
     const struct options *o;
-    struct sc_properties file; /* as written; `expanded` with $$NAME$$ replaced */
-    unsigned counts[SC_SETTING_OURS + 1], unknown, refused, elsewhere;
+    struct sc_properties file; /* as written */
+    unsigned counts[SC_SETTING_OURS + 1], unknown, refused;
 };
 
 static const char *const effects[] = {[SC_SETTING_USED] = "used",
@@ -65,6 +65,17 @@ static void SC_PRINTF(2, 3) say(const char *what, const char *fmt, ...)
 {
     va_list args;
     printf("  %-10s ", what);
+    va_start(args, fmt);
+    vprintf(fmt, args);
+    va_end(args);
+    putchar('\n');
+}
+
+/* The line below a setting. */
+static void SC_PRINTF(1, 2) explain(const char *fmt, ...)
+{
+    va_list args;
+    printf("%13s", "");
     va_start(args, fmt);
     vprintf(fmt, args);
     va_end(args);
@@ -110,28 +121,31 @@ static const char *similar(const char *name)
 static void shown(const struct sc_property *p, char room[80])
 {
     bool secret = strstr(p->key, "pass") != NULL;
-    snprintf(room, 80, "%.60s%s", secret ? "(not shown)" : p->value,
-             !secret && strlen(p->value) > 60 ? "..." : "");
+    struct sc_span v = secret ? SC_SPAN("(not shown)") : sc_span_trim(sc_span_str(p->value));
+    snprintf(room, 80, "%.*s%s", (int)SC_MIN(v.n, 60u), v.n ? v.p : "", v.n > 60 ? "..." : "");
     for (char *c = room; *c; c++)
         if ((unsigned char)*c < ' ')
             *c = ' ';
 }
 
-/* The setting by itself, as a server reads it. False: refused, and said so. */
-static bool accepted(const struct sc_property *p, struct sc_msg *why)
+/* The setting by itself, as a server reads it. */
+static bool accepted(const struct checking *c, const struct sc_property *p, struct sc_msg *why)
 {
     struct sc_properties one = {0};
     struct sc_settings s = {0};
-    struct sc_buf text;
-    sc_buf_init(&text, 4 * SC_SETTINGS_FILE_BYTES);
+    struct sc_settings_sources from = {.face = c->o->face, .command_line = &one, .gpus = -1};
     int rc = sc_properties_set(&one, p->key, p->value);
-    sc_properties_write(&one, &text);
     if (rc == 0)
-        rc = text.failed ? text.failed : sc_settings_read(&s, sc_buf_view(&text), "", why);
+        rc = sc_settings_resolve(&s, &from, why);
     sc_settings_free(&s);
     sc_properties_free(&one);
-    sc_buf_free(&text);
     return rc == 0;
+}
+
+static bool ends_blank(const char *text)
+{
+    size_t n = strlen(text);
+    return n && (text[n - 1] == ' ' || text[n - 1] == '\t');
 }
 
 static void check_one(struct checking *c, const struct sc_property *p)
@@ -142,18 +156,21 @@ static void check_one(struct checking *c, const struct sc_property *p)
     shown(p, value);
     if (!find(p->key, c->o->face, &k)) {
         const char *meant = similar(p->key);
-        say("unknown", "%s=%s: ignored, as by TorchServe%s%s%s", p->key, value,
-            meant ? "; did you mean " : "", meant ? meant : "", meant ? "?" : "");
+        say("unknown", "%s=%s", p->key, value);
+        explain("ignored, as by TorchServe%s%s%s", meant ? "; did you mean " : "", meant ? meant : "",
+                meant ? "?" : "");
         c->unknown++;
-        return;
-    }
-    if (!accepted(p, &why)) {
-        say("refused", "line %u: %s", p->line, why.text);
+    } else if (!accepted(c, p, &why)) {
+        say("refused", "%s=%s", p->key, value);
+        explain("line %u: %s", p->line, why.text);
         c->refused++;
-        return;
+    } else {
+        say(effects[k.effect], "%s=%s", p->key, value);
+        explain("%s", k.about);
+        if (ends_blank(p->value))
+            explain("the blank behind the value does not count; TorchServe keeps it");
+        c->counts[k.effect]++;
     }
-    say(effects[k.effect], "%s=%s: %s", p->key, value, k.about);
-    c->counts[k.effect]++;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------------------
@@ -212,9 +229,11 @@ static void tell_defaults(const struct checking *c)
     struct sc_setting_info k;
     puts("\nNot in the file:");
     for (size_t i = 0; sc_settings_info(i, c->o->face, &k); i++)
-        if (!sc_properties_find(&c->file, k.name) && k.effect != SC_SETTING_IGNORED)
-            say(effects[k.effect], "%s (%s%s): %s", k.name, k.fallback ? "default " : "no default",
-                k.fallback ? k.fallback : "", k.about);
+        if (!sc_properties_find(&c->file, k.name) && k.effect != SC_SETTING_IGNORED) {
+            say(effects[k.effect], "%s (%s%s)", k.name, k.fallback ? "default " : "no default",
+                k.fallback ? k.fallback : "");
+            explain("%s", k.about);
+        }
 }
 
 static void check_whole(struct checking *c, const char *file, struct sc_span text)
@@ -224,9 +243,10 @@ static void check_whole(struct checking *c, const char *file, struct sc_span tex
     struct sc_settings_sources from = {
         .face = c->o->face, .file = file, .text = text, .no_snapshots = !c->o->snapshots, .gpus = -1};
     if (sc_settings_resolve(&s, &from, &why) < 0) {
-        if (!c->refused)
+        if (!c->refused) { /* else it was said of the setting itself */
             say("refused", "%s", why.text);
-        c->refused++;
+            c->refused++;
+        }
     } else {
         check_folders(c, &s);
         tell_environment(c, &s);
