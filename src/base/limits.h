@@ -9,6 +9,7 @@
 #define SC_LOG_RING_BYTES (2u << 20)   /* lines waiting for the writer thread; more are dropped and counted */
 #define SC_LOG_LINE_MAX 8192           /* bytes of one line; the rest is cut */
 #define SC_LOG_FILE_BYTES (100u << 20) /* a log file is rolled over beyond this */
+#define SC_LOG_ROLLED_MAX 100          /* files of one name and day that are kept */
 
 /* --- proto --- */
 #define SC_HTTP_LINE_MAX 4095      /* request line, as TorchServe (docs/contract.md §2.2) */

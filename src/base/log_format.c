@@ -11,7 +11,7 @@ static const char *const loggers[] = {
 
 void sc_log_time_init(struct sc_log_time *t)
 {
-    *t = (struct sc_log_time){.second = INT64_MIN};
+    *t = (struct sc_log_time){.second = INT64_MIN, .ms = INT64_MIN};
 }
 
 static void second_of(struct sc_log_time *t, int64_t second)
@@ -22,7 +22,8 @@ static void second_of(struct sc_log_time *t, int64_t second)
     t->second = second;
     if (!localtime_r(&at, &t->tm))
         memset(&t->tm, 0, sizeof t->tm);
-    strftime(t->text, sizeof t->text, "%Y-%m-%dT%H:%M:%S", &t->tm);
+    if (strftime(t->text, sizeof t->text, "%Y-%m-%dT%H:%M:%S,000", &t->tm) != SC_LOG_TIME_BYTES)
+        memcpy(t->text, "0000-00-00T00:00:00,000", SC_LOG_TIME_BYTES + 1); /* of a year beyond 9999 */
     long minutes = t->tm.tm_gmtoff / 60;
     unsigned east = (unsigned)(minutes < 0 ? -minutes : minutes);
     snprintf(t->offset, sizeof t->offset, "%c%02u:%02u", minutes < 0 ? '-' : '+', east / 60 % 100, east % 60);
@@ -41,13 +42,16 @@ static char *put_str(char *o, const char *s)
 
 static char *put_time(char *o, struct sc_log_time *t, int64_t wall_ms, char separator)
 {
-    second_of(t, wall_ms / 1000);
-    unsigned ms = (unsigned)(wall_ms % 1000);
-    o = put(o, t->text, strlen(t->text));
-    *o++ = separator;
-    *o++ = (char)('0' + ms / 100);
-    *o++ = (char)('0' + ms / 10 % 10);
-    *o++ = (char)('0' + ms % 10);
+    if (t->ms != wall_ms) {
+        second_of(t, wall_ms / 1000);
+        unsigned ms = (unsigned)(wall_ms % 1000);
+        t->ms = wall_ms;
+        t->text[SC_LOG_TIME_BYTES - 3] = (char)('0' + ms / 100);
+        t->text[SC_LOG_TIME_BYTES - 2] = (char)('0' + ms / 10 % 10);
+        t->text[SC_LOG_TIME_BYTES - 1] = (char)('0' + ms % 10);
+    }
+    o = put(o, t->text, SC_LOG_TIME_BYTES);
+    o[-4] = separator;
     return o;
 }
 
@@ -132,5 +136,14 @@ size_t sc_log_format(char *out, const struct sc_log_record *r, bool full, bool j
         blank_out(text, (size_t)(o - text), '\r');
     }
     *o++ = '\n';
+    return (size_t)(o - out);
+}
+
+size_t sc_log_shorten(char *out, const char *full, size_t n, const struct sc_log_record *r)
+{
+    size_t text = r->text.n + 1;
+    char *o = put(out, full, SC_LOG_TIME_BYTES);
+    o = put(o, " - ", 3);
+    o = put(o, full + n - text, text);
     return (size_t)(o - out);
 }

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log_roll.h"
 
 #define STDOUT_PATIENCE_MS 200
 #define PENDING_BYTES ((size_t)SC_LOG_FORMATTED_MAX + 65536)
@@ -134,18 +135,19 @@ static bool moved(const struct sink_file *f, const char *path)
 
 static void roll_over(struct sc_log_sink *s, struct sink_file *f)
 {
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    char from[PATH_MAX + 8], to[PATH_MAX + 32];
+    char from[PATH_MAX + 8], to[PATH_MAX + 64];
     snprintf(from, sizeof from, "%s.log", f->path);
-    snprintf(to, sizeof to, "%s.%02d-%.3s.log", f->path, f->mday,
-             months + (f->mon >= 0 && f->mon < 12 ? 3 * f->mon : 0));
-    if (!moved(f, from) && rename(from, to) < 0 && errno != ENOENT) {
+    bool mine = !moved(f, from);
+    int rc = mine ? sc_log_roll(f->path, f->mday, f->mon, to) : 0;
+    if (rc == SC_ESYS) {
         snprintf(s->why, sizeof s->why, "roll-over of %.60s: %s", f->path, strerror(errno));
         return;
     }
     f->size = 0;
     if (open_file(f) < 0)
         snprintf(s->why, sizeof s->why, "roll-over of %.60s: %s", f->path, strerror(errno));
+    else if (mine && rc == 0)
+        sc_log_compress(to);
 }
 
 static void flush_file(struct sc_log_sink *s, struct sink_file *f)
@@ -211,7 +213,7 @@ void sc_log_sink_add(struct sc_log_sink *s, const struct sc_log_record *r)
         memcpy(own->pending + own->n, all->pending + all->n, n);
         own->n += n;
     } else if (own != all) {
-        own->n += sc_log_format(own->pending + own->n, r, false, false, &s->time);
+        own->n += sc_log_shorten(own->pending + own->n, all->pending + all->n, n, r);
     }
     all->n += n;
 }
@@ -292,6 +294,7 @@ void sc_log_sink_del(struct sc_log_sink *s)
     if (!s)
         return;
     sc_log_sink_flush(s);
+    sc_log_compress_end();
     for (unsigned i = 0; i < NFILES; i++)
         if (s->files[i].fd >= 0)
             close(s->files[i].fd);

@@ -5,8 +5,7 @@
  * with every flush. A stdout that nobody reads loses lines after STDOUT_PATIENCE_MS instead of holding up
  * the files.
  *
- * Roll-over as TorchServe: at 100 MB and at midnight, to <name>.<dd-MMM>.log, which replaces one of the same
- * day. Unlike there, the old file is not compressed.
+ * Roll-over as TorchServe: at 100 MB and at midnight (log_roll.h).
  */
 #ifndef SC_BASE_LOG_SINK_H
 #define SC_BASE_LOG_SINK_H
@@ -17,6 +16,7 @@
 #include "base/log.h"
 
 #define SC_LOG_THREAD_MAX 64 /* bytes of a thread's name in a line */
+#define SC_LOG_TIME_BYTES 23 /* of a time in a line */
 #define SC_LOG_WHY_BYTES 128
 #define SC_LOG_FORMATTED_MAX (6 * SC_LOG_LINE_MAX + 6 * SC_LOG_THREAD_MAX + 256) /* JSON escapes: 6 for 1 */
 
@@ -31,9 +31,10 @@ struct sc_log_record {
 /* The local time of a second, kept because most lines of a second share it. */
 struct sc_log_time {
     int64_t second; /* what the rest belongs to */
+    int64_t ms;     /* what the last digits of text belong to */
     struct tm tm;
-    char text[20];  /* 2024-05-30T21:46:03 */
-    char offset[7]; /* +02:00 */
+    char text[SC_LOG_TIME_BYTES + 1]; /* 2024-05-30T21:46:03,625 */
+    char offset[7];                   /* +02:00 */
 };
 
 void sc_log_time_init(struct sc_log_time *t);
@@ -44,6 +45,9 @@ void sc_log_time_init(struct sc_log_time *t);
  * fields of a metric line).
  */
 size_t sc_log_format(char *out, const struct sc_log_record *r, bool full, bool json, struct sc_log_time *t);
+
+/* Makes the short line of a full one (text, not JSON) of the same record. */
+size_t sc_log_shorten(char *out, const char *full, size_t n, const struct sc_log_record *r);
 
 struct sc_log_sink;
 
