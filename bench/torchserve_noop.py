@@ -75,7 +75,7 @@ def lone(servers, a, kept):
 
 
 def triton_part(servers, a, kept):
-    with Triton(sys.executable) as triton:
+    with Triton(os.environ.get("SCONCE_TRITON_PYTHON", sys.executable)) as triton:
         sends = {"Triton": ("-b", IDENTITY_BODY, "-H", "content-type: application/json")}
         contestants = [("Triton", triton), *((n, s) for n, s in servers.items() if n == "Sconce")]
         results = rounds(a.rounds, contestants, lambda s: load(

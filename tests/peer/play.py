@@ -6,6 +6,7 @@ import base64
 import fnmatch
 import hashlib
 import json
+import os
 import re
 import subprocess
 import threading
@@ -162,6 +163,17 @@ def play(server, step):
     return note
 
 
+def pack(suite, store, python):
+    """Archives that only an interpreter with torch can write, which the tests' own need not be."""
+    if suite.get("torch_models"):
+        subprocess.run([python, Path(__file__).parent / "archives.py", store], check=True)
+    for example in suite.get("examples", ()):
+        env = {**os.environ, "PYTHON": python, "PATH": f"{Path(python).parent}:{os.environ['PATH']}"}
+        script = Path(__file__).resolve().parents[2] / "examples" / example / "pack.sh"
+        done = subprocess.run(["sh", script, store], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, f"{script}\n{done.stdout}"
+
+
 def play_suite(program, suite, python, say=lambda text: None):
     """case -> note, in the order of the suite."""
     notes = {}
@@ -173,9 +185,7 @@ def play_suite(program, suite, python, say=lambda text: None):
     settings = {k: suite[k] for k in ("config", "models", "args", "env", "snapshots", "archives", "model_api", "tokens",
                                           "named_config") if k in suite}
     server = Peer(program, python=python, **settings)
-    if suite.get("torch"):
-        # Written by the interpreter that has torch, which the tests' own need not have.
-        subprocess.run([python, Path(__file__).parent / "archives.py", server.store], check=True)
+    pack(suite, server.store, python)
     with server:
         server.wait_ready(suite.get("ready", ()))
         for step in suite["steps"]:

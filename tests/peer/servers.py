@@ -206,8 +206,8 @@ def plain(text):
     return text
 
 
-def has_torch(python):
-    return subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0
+def can_import(python, modules):
+    return subprocess.run([python, "-c", f"import {modules}"], capture_output=True).returncode == 0
 
 
 def show(reply):
