@@ -1,0 +1,32 @@
+"""The worker's standard output: the one stream that logging and metric lines share.
+
+A worker calls `configure` once, before the handler is imported. From then on metric lines go straight to the stream
+that standard output was at that moment, so that a handler that replaces `sys.stdout` or the root logger's level does
+not lose them. Outside a worker (unit tests of handlers) they go through logging, where tests can catch them.
+"""
+import logging
+import sys
+
+_stream = None
+
+
+def configure():
+    """Sends the root logger to standard output, level INFO, bare messages. Does nothing the second time."""
+    global _stream
+    if _stream is not None:
+        return
+    _stream = sys.stdout
+    logging.basicConfig(stream=_stream, format="%(message)s", level=logging.INFO)
+
+
+def metric_line(text):
+    """Writes one line and flushes it. Never raises: a handler may have closed the stream."""
+    stream = _stream
+    if stream is None:
+        logging.getLogger("ts.metrics").info("%s", text)
+        return
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except Exception:
+        pass

@@ -1,0 +1,164 @@
+"""One model in one worker: calls the handler with a batch and turns what it returns, or raises, into the answers.
+
+The rules are TorchServe's (workers-and-handlers.md §3, §4 and §6 in the project's contract); here is the path that
+every batch takes, so nothing is done in it that nobody asked for.
+"""
+import logging
+import time
+
+from ts import log
+from ts.context import Context
+from ts.encoding import decode, encode, response_head
+from ts.metrics.metric_type_enum import MetricTypes
+from ts.utils.util import PredictionException
+from ts.version import __version__
+
+__all__ = ["PREDICTION_METRIC", "PredictionException", "Reply", "Service", "decode", "emit_metrics"]
+
+PREDICTION_METRIC = "PredictionTime"
+
+logger = logging.getLogger(__name__)
+
+_clock = time.perf_counter
+_now = time.time
+_PLAIN = (200, "", None, ())  # an answer for which the handler set nothing
+
+
+class Reply:
+    """What a batch came to.
+
+    `code` and `message` stand for the whole batch. With code 200 `items` holds one tuple for each request, in order:
+    (body, status, phrase, content type or None, [(header, value), …]); body is bytes, bytearray, memoryview, or a str
+    of ASCII alone. With any other code it is empty and the message is the error of every request.
+    `cuda_suspect`: the handler raised something that mentions CUDA and is no lack of memory; the device should be asked.
+    """
+
+    __slots__ = ("code", "message", "items", "cuda_suspect")
+
+    def __init__(self, code, message, items=(), cuda_suspect=False):
+        self.code = code
+        self.message = message
+        self.items = items
+        self.cuda_suspect = cuda_suspect
+
+
+class Service:
+    """Owns the context. `predict` is not to be called from two threads at once."""
+
+    def __init__(self, model_name, model_dir, manifest, entry_point, gpu, batch_size, limit_max_image_pixels=True,
+                 metrics_cache=None, model_yaml_config=None):
+        self._context = Context(
+            model_name, model_dir, manifest, batch_size, gpu, __version__, limit_max_image_pixels, metrics_cache,
+            {} if model_yaml_config is None else model_yaml_config,
+        )
+        self._entry_point = entry_point
+        self._metrics = metrics_cache
+        self._metric = None  # the object that the frame below was made of
+        self._before = self._between = ""
+        if metrics_cache is not None:
+            metrics_cache.model_name = model_name
+
+    @property
+    def context(self):
+        return self._context
+
+    def set_cl_socket(self, cl_socket):
+        """What send_intermediate_predict_response sends through."""
+        self._context.cl_socket = cl_socket
+
+    def predict(self, batch):
+        """Answers a batch: a list of (request id, headers, row). Returns a Reply, whatever the handler does; only
+        SystemExit and KeyboardInterrupt pass through."""
+        if len(batch) == 1:
+            request_id, headers, row = batch[0]
+            ids = (request_id,)
+            headers = (headers,)
+            rows = [row]
+        else:
+            ids, headers, rows = zip(*batch)
+            rows = list(rows)
+        context = self._context
+        context.begin(ids, headers)
+        metrics = self._metrics
+        if metrics is not None:
+            metrics.request_ids = context.request_ids
+        start = _clock()
+        try:
+            results = self._entry_point(rows, context)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            return _failure(error)
+        took = _clock() - start
+
+        if not isinstance(results, list):
+            logger.warning("model: %s, Invalid return type: %s.", context.model_name, type(results))
+            return Reply(503, "Invalid model predict output")
+        if len(results) != len(ids):
+            logger.warning("model: %s, number of batch response mismatched, expect: %s, got: %s.",
+                           context.model_name, len(ids), len(results))
+            return Reply(503, "number of batch response mismatched")
+        if metrics is not None:
+            self._report(took, ids)
+        return self._encoded(results)
+
+    def _encoded(self, results):
+        processors = self._context._processors
+        try:
+            if processors is None:
+                items = [(encode(result),) + _PLAIN for result in results]
+            else:
+                items = [(encode(result),) + response_head(processor) for result, processor in zip(results, processors)]
+        except MemoryError:
+            logger.exception("Out of memory while the answers were encoded.")
+            return Reply(507, "Out of resources")
+        except Exception:
+            logger.warning("Unable to serialize model output.", exc_info=True)
+            return Reply(503, "Unsupported model output data type.")
+        return Reply(200, "Prediction success", items)
+
+    def _report(self, seconds, ids):
+        """The line of PredictionTime. The metric's constant parts are put together once."""
+        metrics = self._metrics
+        metric = metrics.cache.get(MetricTypes.GAUGE, {}).get(PREDICTION_METRIC)
+        if metric is None or metric is not self._metric:
+            if metric is not None and metric.dimension_names != ["ModelName", "Level"]:
+                metrics.add_time(PREDICTION_METRIC, round(seconds * 1000, 2), None, "ms")
+                return
+            if metric is None:
+                metric = metrics.add_metric_to_cache(PREDICTION_METRIC, "ms", ["ModelName", "Level"], MetricTypes.GAUGE)
+            self._metric = metric
+            self._before, self._between = metric.frame("ModelName:%s,Level:Model" % self._context.model_name)
+        log.metric_line("%s%s%s%d,%s" % (self._before, round(seconds * 1000, 2), self._between, _now(), ",".join(ids)))
+
+
+def _failure(error):
+    """The reply to an exception of the handler, with its traceback in the log."""
+    try:
+        said = str(error)
+    except Exception:
+        said = type(error).__name__
+    if isinstance(error, PredictionException):
+        logger.exception("Prediction error")
+        return Reply(_status(error.error_code), str(error.message))
+    if isinstance(error, MemoryError):
+        logger.exception("System out of memory")
+        return Reply(507, "Out of resources")
+    if "CUDA" in said:
+        logger.exception("CUDA out of memory" if "out of memory" in said.lower() else "CUDA error")
+        return Reply(507, "Out of resources", cuda_suspect="out of memory" not in said.lower())
+    logger.exception("Invoking custom service failed.")
+    return Reply(503, "Prediction failed")
+
+
+def _status(code):
+    try:
+        return int(code)
+    except (TypeError, ValueError):
+        return 500
+
+
+def emit_metrics(metrics):
+    """Deprecated: prints the metrics of a MetricsStore."""
+    for metric in metrics or ():
+        log.metric_line("[METRICS]%s" % metric)

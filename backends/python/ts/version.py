@@ -1,0 +1,2 @@
+"""The release of TorchServe whose contract this package keeps; handlers read it."""
+__version__ = "0.12.0"
