@@ -81,7 +81,7 @@ class Worker:
         environ.update(env or {})
         self.log = open(self.folder / "log", "wb")
         self.spawned = time.monotonic()
-        self.process = subprocess.Popen([python or sys.executable, home / "ts" / "model_service_worker.py", "--model", "m",
+        self.process = subprocess.Popen([python or os.environ.get("SCONCE_TEST_PYTHON", sys.executable), home / "ts" / "model_service_worker.py", "--model", "m",
                                          "--model-version", "1.0"], cwd=self.folder, env=environ, stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
         self.number = 0

@@ -1,8 +1,8 @@
 """The worker's data path, the extension and its twin in plain Python alike: same requests in, same bytes out."""
 import json
 import os
+import re
 import signal
-import sys
 import time
 
 import pytest
@@ -302,7 +302,8 @@ def test_what_a_worker_prints(worker):
     one = worker(ECHO)
     one.call(b"x")
     lines = one.output().splitlines()
-    assert lines[:3] == [f"[PID]{one.process.pid}", "Torch worker started.", "Python runtime: %d.%d.%d" % sys.version_info[:3]]
+    assert lines[:2] == [f"[PID]{one.process.pid}", "Torch worker started."]
+    assert re.fullmatch(r"Python runtime: 3\.\d+\.\d+\S*", lines[2])
     assert lines[3].startswith("Backend received inference at: 1")
 
 

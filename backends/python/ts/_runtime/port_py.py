@@ -7,7 +7,6 @@ The one reordering that the processor does make, a load before an earlier store,
 against the ring. A lock taken and released in between is a locked instruction, which forbids it; and since
 that is the interpreter's doing and not its promise, no sleep here is longer than SLEEP_MS.
 """
-import mmap
 import os
 import platform
 import socket
