@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cli/places.h"
 #include "cli/roles.h"
 #include "cli/startup.h"
 #include "metrics/registry.h"
@@ -94,9 +95,12 @@ static void start_system_metrics(struct frontend *f)
 static void say_started(const struct frontend *f)
 {
     static const char line[] = "Model server started.\n";
-    if (f->settings.face != SC_FACE_TORCHSERVE)
+    if (f->settings.face != SC_FACE_TORCHSERVE) {
         sc_log(SC_LOG_INFO, "Model server started.");
-    else if (write(STDOUT_FILENO, line, sizeof line - 1) < 0)
+        return;
+    }
+    sc_log_sync(); /* behind what was said before it */
+    if (write(STDOUT_FILENO, line, sizeof line - 1) < 0)
         sc_log(SC_LOG_WARN, "standard output cannot be written: %s", strerror(errno));
 }
 
@@ -168,35 +172,6 @@ static int read_settings(struct frontend *f, struct sc_msg *msg)
     return rc;
 }
 
-/* Backends lie beside the program (a build folder) or in ../lib/sconce (an installation). */
-static void find_backends(struct frontend *f)
-{
-    char exe[PATH_MAX - 64], probe[PATH_MAX + 64];
-    if (f->settings.backend_dir) {
-        snprintf(f->backend_dir, sizeof f->backend_dir, "%s", f->settings.backend_dir);
-        return;
-    }
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    exe[n < 0 ? 0 : n] = '\0';
-    char *slash = strrchr(exe, '/');
-    if (slash)
-        *slash = '\0';
-    snprintf(f->backend_dir, sizeof f->backend_dir, "%s", exe);
-    snprintf(probe, sizeof probe, "%s/libsconce_identity.so", exe);
-    if (access(probe, R_OK) < 0)
-        snprintf(f->backend_dir, sizeof f->backend_dir, "%s/../lib/sconce", exe);
-}
-
-/* The folder of our `ts` package, in its shortest form: Python shows it to people. */
-static void find_home(struct frontend *f)
-{
-    char path[PATH_MAX + 16], *real;
-    snprintf(path, sizeof path, "%s/python", f->backend_dir);
-    real = realpath(path, NULL);
-    snprintf(f->home, sizeof f->home, "%s", real ? real : path);
-    free(real);
-}
-
 static void raise_descriptor_limit(void)
 {
     struct rlimit r;
@@ -230,8 +205,11 @@ int sc_cli_frontend(void)
     }
     sc_log_thread_name("main");
     raise_descriptor_limit();
-    find_backends(&f);
-    find_home(&f);
+    if (f.settings.backend_dir)
+        snprintf(f.backend_dir, sizeof f.backend_dir, "%s", f.settings.backend_dir);
+    else
+        sc_place_plugins(f.backend_dir, sizeof f.backend_dir);
+    sc_place_home(f.backend_dir, f.home, sizeof f.home);
     unsigned cpus = cpu_count();
     unsigned n = f.settings.loops > 0 ? (unsigned)f.settings.loops : SC_MIN(SC_MAX(cpus / 4, 1u), 4u);
     if (sc_loops_new(&f.loops, SC_MIN(n, (unsigned)SC_LOOPS_MAX), &msg) < 0) {

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cli/live.h"
+#include "cli/places.h"
 #include "cli/roles.h"
 #include "cli/serve_options.h"
 #include "gpu/agent.h"
@@ -122,6 +124,9 @@ static int resolve(const struct sc_serve_options *o, struct sc_settings *s, stru
                    struct sc_msg *msg)
 {
     struct sc_buf file;
+    char plugins[PATH_MAX], home[PATH_MAX];
+    sc_place_plugins(plugins, sizeof plugins);
+    sc_place_home(plugins, home, sizeof home);
     char *path = sc_settings_find_file(o->config, !o->no_snapshots);
     sc_buf_init(&file, SC_SETTINGS_FILE_BYTES);
     int rc = path ? sc_file_read(path, &file, msg) : 0;
@@ -131,6 +136,7 @@ static int resolve(const struct sc_serve_options *o, struct sc_settings *s, stru
         .text = sc_buf_view(&file),
         .command_line = &o->overrides,
         .no_snapshots = o->no_snapshots,
+        .home = home,
         .gpus = -1,
     };
     if (rc == 0)
