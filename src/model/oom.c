@@ -23,7 +23,7 @@ static uint64_t kills(void)
         text = sc_span_sub(text, sc_span_find(text, '\n') + 1, text.n);
     if (!text.n)
         return 0;
-    text = sc_span_sub(text, v2.n, sc_span_find(text, '\n'));
+    text = sc_span_sub(text, v2.n, sc_span_find(text, '\n') - v2.n);
     int len = snprintf(path, sizeof path, "/sys/fs/cgroup%.*s/memory.events", SC_FMT(text));
     sc_buf_clear(&b);
     if (len < 0 || (size_t)len >= sizeof path ||
@@ -31,7 +31,7 @@ static uint64_t kills(void)
         return 0;
     for (text = sc_buf_view(&b); text.n; text = sc_span_sub(text, sc_span_find(text, '\n') + 1, text.n))
         if (sc_span_starts(text, SC_SPAN("oom_kill ")))
-            (void)sc_span_u64(sc_span_sub(text, 9, sc_span_find(text, '\n')), UINT64_MAX, &n);
+            (void)sc_span_u64(sc_span_sub(text, 9, sc_span_find(text, '\n') - 9), UINT64_MAX, &n);
     return n;
 }
 

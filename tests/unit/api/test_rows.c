@@ -63,7 +63,7 @@ static void assert_part(unsigned i, const char *name, const char *type, struct s
     struct sc_span v = value_of(":part", i);
     assert_non_null(v.p);
     uint64_t off = uint_at(v, 0, 8), len = uint_at(v, 8, 8), nlen = uint_at(v, 16, 2);
-    assert_true(sc_span_eq(sc_span_sub(v, 18, 18 + nlen), sc_span_str(name)));
+    assert_true(sc_span_eq(sc_span_sub(v, 18, nlen), sc_span_str(name)));
     assert_true(sc_span_eq(sc_span_sub(v, 18 + nlen, v.n), sc_span_str(type)));
     assert_true(off + len <= x.body.len);
     assert_true(sc_span_eq(sc_span(x.body.p + off, len), data));
