@@ -208,6 +208,15 @@ static void on_readable(uv_poll_t *p, int status, int events)
         uv_timer_start(&o->timer, on_timer, SC_OUTPUT_PARTIAL_MS, 0);
 }
 
+/* Half a metric is none; text is shown as far as it goes. */
+static bool may_be_metric(struct sc_span s)
+{
+    const struct sc_span before = SC_SPAN("INFO > "), mark = SC_SPAN("[METRICS]");
+    if (sc_span_starts(s, before))
+        s = sc_span_sub(s, before.n, s.n);
+    return sc_span_starts(mark, sc_span_sub(s, 0, mark.n));
+}
+
 static void on_timer(uv_timer_t *t)
 {
     struct sc_output *o = t->data;
@@ -217,8 +226,7 @@ static void on_timer(uv_timer_t *t)
         uv_poll_start(&o->poll, UV_READABLE, on_readable);
         return;
     }
-    /* Half a metric is none; text is shown as far as it goes. */
-    if (o->line[0] != '[' && !sc_span_starts(sc_span(o->line, o->n), SC_SPAN("INFO > [")))
+    if (!may_be_metric(sc_span(o->line, o->n)))
         take_rest(o);
 }
 
