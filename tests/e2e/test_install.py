@@ -63,7 +63,7 @@ def test_a_python_handler_is_served_from_there(installed, tmp_path):
     model = server.store / "where"
     (model / "MAR-INF").mkdir(parents=True)
     (model / "MAR-INF/MANIFEST.json").write_text('{"model": {"modelName": "where", "modelVersion": "1.0", "handler": "h.py"}}')
-    (model / "h.py").write_text("import ts\n\ndef handle(data, context):\n    return [ts.__file__ for _ in data]\n")
+    (model / "h.py").write_text("import ts\n\ndef handle(data, context):\n    return data and [ts.__file__ for _ in data]\n")
     server.command += ["--models", "where"]
     try:
         server.start()
