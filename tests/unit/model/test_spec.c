@@ -88,6 +88,43 @@ static void assert_same(const struct sc_model_spec *a, const struct sc_model_spe
     assert_int_equal(a->fill, b->fill);
     assert_int_equal(a->replay, b->replay);
     assert_int_equal(a->at_startup, b->at_startup);
+    const char *const texts[][2] = {{a->handler, b->handler},
+                                    {a->archive, b->archive},
+                                    {a->remove, b->remove},
+                                    {a->downloaded, b->downloaded},
+                                    {a->requirements, b->requirements},
+                                    {a->config_file, b->config_file},
+                                    {a->runtime, b->runtime},
+                                    {a->parallel_type, b->parallel_type},
+                                    {a->torchrun.rdzv_backend, b->torchrun.rdzv_backend},
+                                    {a->torchrun.rdzv_endpoint, b->torchrun.rdzv_endpoint}};
+    for (size_t i = 0; i < SC_COUNT(texts); i++) {
+        assert_int_equal(texts[i][0] == NULL, texts[i][1] == NULL);
+        if (texts[i][0])
+            assert_string_equal(texts[i][0], texts[i][1]);
+    }
+    const int numbers[][2] = {{a->job_queue_size, b->job_queue_size},
+                              {a->client_timeout, b->client_timeout},
+                              {a->use_job_ticket, b->use_job_ticket},
+                              {a->use_venv, b->use_venv},
+                              {a->device, b->device},
+                              {(int)a->ndevices, (int)b->ndevices},
+                              {a->devices[0], b->devices[0]},
+                              {a->devices[1], b->devices[1]},
+                              {a->parallel_level, b->parallel_level},
+                              {a->sequence_batching, b->sequence_batching},
+                              {a->continuous_batching, b->continuous_batching},
+                              {a->async_communication, b->async_communication},
+                              {a->sequence_max_idle, b->sequence_max_idle},
+                              {a->sequence_timeout, b->sequence_timeout},
+                              {a->sequence_queue, b->sequence_queue},
+                              {a->sequences, b->sequences},
+                              {a->torchrun.given, b->torchrun.given},
+                              {a->torchrun.nnodes, b->torchrun.nnodes},
+                              {a->torchrun.nproc, b->torchrun.nproc},
+                              {a->torchrun.omp_threads, b->torchrun.omp_threads}};
+    for (size_t i = 0; i < SC_COUNT(numbers); i++)
+        assert_int_equal(numbers[i][0], numbers[i][1]);
     assert_int_equal(a->nextras, b->nextras);
     for (unsigned i = 0; i < a->nextras; i++) {
         assert_string_equal(a->extras[i].key, b->extras[i].key);
@@ -130,6 +167,59 @@ static void the_journals_form_reads_back(void **state)
     }
 }
 
+/* Every field with a value of its own: a field that the journal forgets would be lost with a frontend. */
+static void nothing_of_a_python_model_is_forgotten(void **state)
+{
+    struct sc_model_spec back, copy;
+    struct sc_buf b;
+    char **const texts[] = {&s.url,
+                            &s.dir,
+                            &s.handler,
+                            &s.archive,
+                            &s.remove,
+                            &s.downloaded,
+                            &s.requirements,
+                            &s.config_file,
+                            &s.torchrun.rdzv_backend,
+                            &s.torchrun.rdzv_endpoint};
+    int *const numbers[] = {&s.job_queue_size,      &s.client_timeout,   &s.parallel_level,
+                            &s.sequence_max_idle,   &s.sequence_timeout, &s.sequence_queue,
+                            &s.sequences,           &s.torchrun.nnodes,  &s.torchrun.nproc,
+                            &s.torchrun.omp_threads};
+    bool *const flags[] = {&s.use_job_ticket,      &s.use_venv,
+                           &s.sequence_batching,   &s.continuous_batching,
+                           &s.async_communication, &s.torchrun.given};
+    char text[16];
+    (void)state;
+    for (size_t on = 0; on < SC_COUNT(flags); on++) {
+        sc_spec_free(&s);
+        sc_spec_init(&s);
+        strcpy(s.name, "m");
+        strcpy(s.backend, "python");
+        strcpy(s.runtime, "python3");
+        strcpy(s.parallel_type, "custom");
+        s.device = SC_DEVICE_GPU;
+        s.ndevices = 2;
+        s.devices[0] = 3;
+        s.devices[1] = 1;
+        for (size_t i = 0; i < SC_COUNT(texts); i++) {
+            snprintf(text, sizeof text, "text %zu\n", i);
+            *texts[i] = sc_span_dup(sc_span_str(text));
+        }
+        for (size_t i = 0; i < SC_COUNT(numbers); i++)
+            *numbers[i] = 100 + (int)i;
+        *flags[on] = true;
+        sc_spec_copy(&copy, &s);
+        sc_buf_init(&b, 1 << 16);
+        sc_spec_write(&copy, &b);
+        assert_int_equal(sc_spec_read(&back, sc_buf_view(&b)), 0);
+        assert_same(&s, &back);
+        sc_spec_free(&back);
+        sc_spec_free(&copy);
+        sc_buf_free(&b);
+    }
+}
+
 static void what_was_not_written_is_not_read(void **state)
 {
     const char *const texts[] = {"",
@@ -140,6 +230,10 @@ static void what_was_not_written_is_not_read(void **state)
                                  "name=x\nmin\n",
                                  "name=x\nmin=y\n",
                                  "name=x\nmin=99999999999\n",
+                                 "name=x\nfill=2\n",
+                                 "name=x\ndevice=3\n",
+                                 "name=x\ngpu=x\n",
+                                 "name=x\nunknown=1\n",
                                  "name=x\n+=v\n"};
     struct sc_model_spec back;
     char text[600];
@@ -318,6 +412,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_journals_form_reads_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_of_a_python_model_is_forgotten, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_not_written_is_not_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_copy_is_deep, setup, teardown),
         cmocka_unit_test_setup_teardown(settings_are_bounded_and_plain, setup, teardown),
