@@ -7,7 +7,7 @@ newest=2.35
 failed=0
 
 [ -x "$dir/sconce" ] || { echo "there is no program $dir/sconce" >&2 && exit 1; }
-for file in "$dir"/sconce "$dir"/libsconce_*.so; do
+for file in "$dir"/sconce "$dir"/libsconce_*.so "$dir"/python/ts/*.so; do
     [ -e "$file" ] || continue
     case $file in *dnn*) continue ;; esac
     for library in $(readelf -d "$file" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do

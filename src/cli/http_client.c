@@ -201,9 +201,9 @@ int sc_http_get(struct sc_fetched *a, const char *address, uint16_t default_port
         sc_buf_printf(&out, "Authorization: Bearer %s\r\n", token);
     sc_buf_str(&out, "\r\n");
     int rc = out.failed ? failed(&c, SC_ELIMIT, "the request is too large") : open_address(&c, default_port);
-    if (rc == 0)
+    if (rc == 0 && c.fd >= 0)
         rc = send_all(&c, sc_buf_view(&out));
-    if (rc == 0)
+    if (rc == 0 && c.fd >= 0)
         rc = receive_all(&c, &in);
     if (rc == 0 && read_answer(a, sc_buf_view(&in)) < 0)
         rc = failed(&c, SC_EPROTO,

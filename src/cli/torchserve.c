@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,9 +119,9 @@ static int check(void)
     const char *log = args[TS_LOG_CONFIG].value, *cpp_log = args[TS_CPP_LOG_CONFIG].value;
     const char *workflows = args[TS_WORKFLOW_STORE].value;
     if (log && !is_kind(log, S_IFREG)) {
-        char *folder = *log == '/' ? NULL : getcwd(NULL, 0);
-        printf("--log-config file not found: %s%s%s\n", folder ? folder : "", folder ? "/" : "", log);
-        free(folder);
+        char here[PATH_MAX];
+        bool relative = *log != '/' && getcwd(here, sizeof here);
+        printf("--log-config file not found: %s%s%s\n", relative ? here : "", relative ? "/" : "", log);
         return 1;
     }
     if (temp && *temp && !is_kind(temp, S_IFDIR)) {
