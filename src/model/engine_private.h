@@ -161,6 +161,7 @@ struct sc_version {
     struct sc_shard *shards[SC_LOOPS_MAX];
     struct sc_waiter *waiters;
     char failure[256]; /* what those who wait are told once a failed registration is undone */
+    int failure_rc;
     bool unregistering;
     unsigned acks;
     sc_engine_done gone_done;

@@ -297,7 +297,7 @@ static void registration_undone(void *version, int rc, const char *text)
     struct sc_version *v = version;
     (void)rc;
     (void)text;
-    tell_waiters(v, SC_EINVAL, v->failure);
+    tell_waiters(v, v->failure_rc, v->failure);
 }
 
 static void retire(struct sc_version *v, sc_engine_done done, void *arg);
@@ -313,6 +313,7 @@ void sc_registry_workers_changed(struct sc_version *v, int rc, const char *text)
         /* A synchronous registration that failed leaves nothing behind when it is answered (docs/contract.md
          * §6.2). */
         snprintf(v->failure, sizeof v->failure, "%s", text);
+        v->failure_rc = rc;
         retire(v, registration_undone, v);
         return;
     }

@@ -15,7 +15,7 @@ ECHO = """
     def handle(data, context):
         if data is None:
             return None
-        return [bytes(row.get("body") or b"") for row in data]
+        return [row.get("body") for row in data]
 """
 
 TELL = """
