@@ -25,6 +25,11 @@ static void forked(void)
         close(control_fd);
 }
 
+bool sc_py_in_child(void)
+{
+    return in_child;
+}
+
 void sc_py_not_in_child(void)
 {
     if (!in_child)
@@ -68,7 +73,8 @@ static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     c->batch_size = batch_size;
     c->delay_ns = delay_ms * INT64_C(1000000);
     c->fill = fill;
-    c->lines = lines;
+    c->batch_line = lines;
+    sc_buf_init(&c->lines, 128u << 10);
     c->max_response = max_response;
     c->spin_ns = spin_time();
     if (decode != Py_None) {
@@ -111,6 +117,7 @@ static void channel_dealloc(PyObject *self)
     free(c->answers);
     free(c->ready);
     sc_buf_free(&c->meta);
+    sc_buf_free(&c->lines);
     sc_py_ahead_free(c);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
@@ -199,6 +206,16 @@ static PyObject *stop_method(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static PyObject *line_method(PyObject *self, PyObject *line)
+{
+    const char *text;
+    Py_ssize_t n;
+    if (!PyArg_Parse(line, "s#", &text, &n))
+        return NULL;
+    sc_py_line((struct sc_py_channel *)self, sc_span(text, (size_t)n));
+    Py_RETURN_NONE;
+}
+
 static PyObject *decode_ahead_method(PyObject *self, PyObject *unused)
 {
     (void)unused;
@@ -210,6 +227,8 @@ static PyObject *close_method(PyObject *self, PyObject *unused)
 {
     (void)unused;
     sc_py_ahead_close((struct sc_py_channel *)self);
+    if (!sc_py_in_child())
+        sc_py_lines_flush((struct sc_py_channel *)self);
     Py_RETURN_NONE;
 }
 
@@ -247,7 +266,8 @@ static PyMethodDef methods[] = {
     {"reply_all", reply_all_method, METH_VARARGS, "reply_all(status, message): one error for all of it."},
     {"stop", stop_method, METH_NOARGS, "Makes the next take() return None."},
     {"decode_ahead", decode_ahead_method, METH_NOARGS, "The life of the thread that decodes ahead."},
-    {"close", close_method, METH_NOARGS, "Ends that thread."},
+    {"line", line_method, METH_O, "A line for standard output that may wait some milliseconds for others."},
+    {"close", close_method, METH_NOARGS, "Ends that thread and writes the lines that waited."},
     {NULL, NULL, 0, NULL},
 };
 

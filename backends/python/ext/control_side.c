@@ -45,7 +45,6 @@ int sc_py_connect(struct sc_py_channel *c)
     }
     c->ctl_ino = st.st_ino;
     c->lines_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, FD_FIRST);
-    c->lines = c->lines && c->lines_fd >= 0;
     return 0;
 }
 

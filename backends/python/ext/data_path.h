@@ -45,7 +45,7 @@ struct sc_py_channel {
         uint32_t batch_size;
     int64_t delay_ns, spin_ns;
     uint64_t max_response;
-    bool fill, lines;
+    bool fill, batch_line;
     PyObject *decode, *loads; /* NULL: bodies stay bytes */
 
     /* control connection */
@@ -73,16 +73,17 @@ struct sc_py_channel {
     struct sc_py_ahead ahead;
     bool was_busy;
 
-    /* "Backend received inference at" lines not written yet */
-    unsigned pending_lines;
-    int lines_fd; /* standard output as it was at the start, whatever the handler makes of it */
-    int64_t line_due_ns;
+    /* Lines for the frontend that wait for company. */
+    struct sc_buf lines;
+    int lines_fd; /* standard output as it was at the start, whatever the handler makes of it; -1: none */
+    int64_t lines_due_ns;
 };
 
 /* channel.c: module state and the child of a fork. */
 extern PyTypeObject *sc_py_type;
 /* In a child that a handler forked, nothing of the worker's may be used: ends the process. */
 void sc_py_not_in_child(void);
+bool sc_py_in_child(void);
 
 /* convert.c: (id, headers, row) of a request; NULL with an exception set, of type MemoryError, or
  * RuntimeError if the frontend's metadata is malformed. Names used often are made once by init (0, or -1 with
@@ -96,6 +97,8 @@ PyObject *sc_py_take(struct sc_py_channel *c);
  * none, negative if the port is unusable. With the interpreter's lock; the caller has the rings to itself. */
 int sc_py_next(struct sc_py_channel *c, struct sc_py_request *out);
 void sc_py_drop_ready(struct sc_py_channel *c);
+/* A line, without its end, that may wait a few milliseconds for others; and all of them now. */
+void sc_py_line(struct sc_py_channel *c, struct sc_span text);
 void sc_py_lines_flush(struct sc_py_channel *c);
 
 /* control_side.c */

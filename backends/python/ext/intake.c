@@ -17,37 +17,52 @@
 #define CONTROL_LOOK_NS 20000000 /* how often a busy worker looks at the control connection */
 #define IDLE_LOOK_MS 1000        /* a signal that came between looking and sleeping is seen after this */
 #define LINES_NS 5000000         /* how long lines wait for company while batches follow each other */
-#define LINE_PREFIX "Backend received inference at: "
+#define LINES_HANDLER_NS 500000  /* unless the handler takes so long */
+#define LINES_BYTES (32u << 10)
 
-/* ---- the line of every batch ----------------------------------------------------------------- */
+/* ---- lines ------------------------------------------------------------------------------------ */
 
 void sc_py_lines_flush(struct sc_py_channel *c)
 {
-    char line[64], text[64 * 64];
-    int n = snprintf(line, sizeof line, LINE_PREFIX "%lld\n", (long long)time(NULL));
-    while (n > 0 && c->pending_lines > 0) {
-        size_t used = 0;
-        for (; c->pending_lines > 0 && used + (size_t)n <= sizeof text; c->pending_lines--, used += (size_t)n)
-            memcpy(text + used, line, (size_t)n);
+    struct sc_buf *b = &c->lines;
+    if (b->n == 0)
+        return;
+    bool ours = sc_py_fds_intact(c); /* else the number may be a file of the handler's */
+    for (size_t at = 0; ours && at < b->n;) {
         /* A reader that is late makes writers wait: let other threads go on. */
-        ssize_t rc;
+        ssize_t n;
         Py_BEGIN_ALLOW_THREADS;
-        rc = write(c->lines_fd, text, used);
+        n = write(c->lines_fd, b->p + at, b->n - at);
         Py_END_ALLOW_THREADS;
-        if (rc < 0)
-            c->pending_lines = 0;
+        if (n < 0 && errno != EINTR)
+            break;
+        at += n > 0 ? (size_t)n : 0;
     }
+    sc_buf_clear(b);
 }
 
+void sc_py_line(struct sc_py_channel *c, struct sc_span text)
+{
+    if (c->lines_fd < 0)
+        return;
+    if (c->lines.n + text.n >= LINES_BYTES)
+        sc_py_lines_flush(c);
+    sc_buf_span(&c->lines, text);
+    sc_buf_char(&c->lines, '\n');
+}
+
+/* Lines are there before a handler that takes its time; those of quick ones go out together. */
 static void note_batch(struct sc_py_channel *c, int64_t now)
 {
-    if (!c->lines)
-        return;
-    c->pending_lines++;
-    if (now < c->line_due_ns)
+    if (c->batch_line) {
+        char line[64];
+        int n = snprintf(line, sizeof line, "Backend received inference at: %lld", (long long)time(NULL));
+        sc_py_line(c, sc_span(line, (size_t)n));
+    }
+    if (now < c->lines_due_ns && c->handler_ns < LINES_HANDLER_NS)
         return;
     sc_py_lines_flush(c);
-    c->line_due_ns = now + LINES_NS;
+    c->lines_due_ns = now + LINES_NS;
 }
 
 /* ---- requests --------------------------------------------------------------------------------- */
@@ -113,8 +128,7 @@ static void put_back(struct sc_py_channel *c, const struct sc_py_request *r)
  * set by a signal's handler. */
 static int wait_for_work(struct sc_py_channel *c, int64_t deadline_ns)
 {
-    if (c->pending_lines)
-        sc_py_lines_flush(c);
+    sc_py_lines_flush(c);
     int64_t timeout = IDLE_LOOK_MS;
     if (deadline_ns) {
         int64_t left = deadline_ns - sc_clock_ns();
@@ -253,8 +267,7 @@ PyObject *sc_py_take(struct sc_py_channel *c)
         if (rc < 0)
             return NULL;
         if (rc == 0) {
-            if (c->pending_lines)
-                sc_py_lines_flush(c);
+            sc_py_lines_flush(c);
             Py_RETURN_NONE;
         }
         c->was_busy = true;

@@ -129,7 +129,7 @@ class Service:
                 metric = metrics.add_metric_to_cache(PREDICTION_METRIC, "ms", ["ModelName", "Level"], MetricTypes.GAUGE)
             self._metric = metric
             self._before, self._between = metric.frame("ModelName:%s,Level:Model" % self._context.model_name)
-        log.metric_line("%s%s%s%d,%s" % (self._before, round(seconds * 1000, 2), self._between, _now(), ",".join(ids)))
+        log.late_line("%s%s%s%d,%s" % (self._before, round(seconds * 1000, 2), self._between, _now(), ",".join(ids)))
 
 
 def _failure(error):

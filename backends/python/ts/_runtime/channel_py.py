@@ -14,6 +14,7 @@ from ts._runtime.port_py import META_BYTES, SLEEP_MS, BadAttachment, Port
 _ALONE = 1
 _LOOK_NS = 20_000_000
 _LINES_NS = 5_000_000
+_LINES_HANDLER_NS = 500_000
 _ERROR = request.block([(b":type", b"InternalServerException")])
 _NO_MEMORY = b"The worker has no memory for its answer."
 
@@ -46,10 +47,11 @@ class Channel:
         if batch_size < 1 or delay_ms < 0:
             raise ValueError("a batch size of %d, a delay of %d ms" % (batch_size, delay_ms))
         self._batch_size, self._delay_ns, self._fill = batch_size, delay_ms * 1_000_000, fill
-        self._max_response, self._decode, self._lines = max_response, decode, lines
+        self._max_response, self._decode, self._batch_line = max_response, decode, lines
         self._sock = self._port = None
-        self._looked_ns = self._line_due_ns = 0
-        self._pending_lines = 0
+        self._looked_ns = self._began_ns = self._handler_ns = self._lines_due_ns = 0
+        self._lines = []
+        self._lines_fd = -1
         self._held = None  # (work, row): must be alone, and there was a batch before it
         self._batch = []
         self.alone = False
@@ -69,7 +71,7 @@ class Channel:
         try:
             self._lines_fd = shared.copy_up(1)
         except OSError:
-            self._lines = False
+            pass
         self._inode = os.fstat(sock.fileno()).st_ino
 
     def status(self, loaded, text):
@@ -124,7 +126,9 @@ class Channel:
         self.over = "stopped"
 
     def close(self):
-        pass
+        """Writes the lines that waited."""
+        if not _in_child:
+            self._flush_lines()
 
     def decode_ahead(self):
         pass
@@ -233,20 +237,25 @@ class Channel:
         if port is not None and self._port is port and events.get(port.hup_fd):
             self._detach()
 
+    def line(self, text):
+        """A line for standard output that may wait some milliseconds for others."""
+        self._lines.append(text.encode("utf-8", "replace") + b"\n")
+
     def _note_batch(self):
-        if not self._lines:
-            return
-        self._pending_lines += 1
-        now = time.monotonic_ns()
-        if now >= self._line_due_ns:
+        if self._batch_line:
+            self._lines.append(b"Backend received inference at: %d\n" % time.time())
+        self._began_ns = now = time.monotonic_ns()
+        if now >= self._lines_due_ns or self._handler_ns >= _LINES_HANDLER_NS or len(self._lines) > 200:
             self._flush_lines()
-            self._line_due_ns = now + _LINES_NS
+            self._lines_due_ns = now + _LINES_NS
 
     def _flush_lines(self):
-        if self._pending_lines:
-            lines, self._pending_lines = self._pending_lines, 0
+        if self._lines:
+            lines = b"".join(self._lines)
+            self._lines = []
             try:
-                os.write(self._lines_fd, b"Backend received inference at: %d\n" % time.time() * lines)
+                while lines and self._lines_fd >= 0 and self._intact():
+                    lines = lines[os.write(self._lines_fd, lines):]
             except OSError:
                 pass
 
@@ -292,6 +301,7 @@ class Channel:
         return 500, _ERROR, said.encode()
 
     def _send(self, answers):
+        self._handler_ns += (time.monotonic_ns() - self._began_ns - self._handler_ns) // 8
         port = self._port
         if port is not None:
             intact = self._intact()

@@ -84,15 +84,21 @@ def _live(argv):
 
     service = _load(settings, metrics, channel)
     channel.status(True, json.dumps({"pid": os.getpid()}))
-    if settings.profile:
-        import cProfile
+    log.late_line = channel.line
+    try:
+        return _profiled(channel, service) if settings.profile else serve(channel, service)
+    finally:
+        channel.close()
 
-        profile = cProfile.Profile()
-        try:
-            return profile.runcall(serve, channel, service)
-        finally:
-            profile.dump_stats(PROFILE)
-    return serve(channel, service)
+
+def _profiled(channel, service):
+    import cProfile
+
+    profile = cProfile.Profile()
+    try:
+        return profile.runcall(serve, channel, service)
+    finally:
+        profile.dump_stats(PROFILE)
 
 
 def _prepare_streams():
@@ -149,7 +155,6 @@ def serve(channel, service):
     while True:
         batch = take()
         if batch is None:
-            channel.close()
             return 0
         answer = predict(batch)
         if answer.code == 200:
