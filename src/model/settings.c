@@ -104,6 +104,12 @@ static int take_address(const struct value *v, char **at)
 {
     struct sc_msg why = {""};
     bool https;
+    char place[1024];
+    if (v->text.n == 0 && v->s->face == SC_FACE_SCONCE) {
+        put_place(v, place, sizeof place, "", ": ");
+        return sc_fail(v->msg, SC_EINVAL, "%.300s%s is empty: leave it out for %s", place, v->k->name,
+                       v->k->fallback);
+    }
     char *text = sc_span_dup(v->text);
     int rc = text ? sc_settings_check_address(text, &https, &why) : SC_ENOMEM;
     *at = text;

@@ -228,12 +228,11 @@ def test_a_folder_that_is_no_model(bystander, tmp_path, files, named):
     assert bystander.get("/models/model", api="management").status_code == 404
 
 
-def test_a_file_is_no_folder(bystander, tmp_path):
+def test_an_archive_outside_the_store_is_not_found(bystander, tmp_path):
     file = tmp_path / "model.mar"
     file.write_bytes(b"PK")
     r = bystander.post("/models", api="management", params={"url": str(file)})
-    assert r.status_code == 400
-    assert str(file) in error(r)[2]
+    assert error(r) == (404, "ModelNotFoundException", f"Model not found at: {file}")
 
 
 def test_a_folder_named_so_that_no_model_can_have_its_name(bystander, tmp_path):

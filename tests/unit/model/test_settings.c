@@ -83,7 +83,7 @@ static void bad_values_are_named_with_file_line_and_range(void **state)
         {"job_queue_size=2147483648\n", "from 1 to 2147483647"},
         {"initial_worker_port=65536\n", "from 1 to 65535"},
         {"metric_time_interval=0\n", "metric_time_interval"},
-        {"inference_address=\n", "Invalid binding address:  (c.properties:1: inference_address)"},
+        {"inference_address=\n", "c.properties:1: inference_address is empty"},
         {"a=\\u12\n", "c.properties:1"},
         {"a=$$SCONCE_NO_SUCH_VARIABLE$$\n", "SCONCE_NO_SUCH_VARIABLE"},
     };
