@@ -55,8 +55,7 @@ static _Atomic bool running; /* lines go to the ring; else to stderr */
 static _Atomic bool stopping, reopening;
 static _Atomic uint32_t urgent;  /* callers of sync */
 static _Atomic uint64_t flushed; /* all before this position is in the files */
-static _Atomic uint32_t least = SC_LOG_DEBUG;
-static _Atomic bool access_lines = true;
+static _Atomic uint8_t least[SC_LOGGERS];
 static struct sc_log_sink *sink;
 static pthread_t writer;
 
@@ -235,8 +234,7 @@ static uint64_t reserve(uint32_t need)
 
 bool sc_log_enabled(enum sc_logger logger, enum sc_log_level level)
 {
-    return level >= atomic_load_explicit(&least, memory_order_relaxed) &&
-           (logger != SC_LOGGER_ACCESS || atomic_load_explicit(&access_lines, memory_order_relaxed));
+    return level >= atomic_load_explicit(&least[logger], memory_order_relaxed);
 }
 
 static struct sc_span own_name(void)
@@ -350,8 +348,10 @@ int sc_log_open(const struct sc_log_config *c, struct sc_msg *msg)
         sink = NULL;
         return sc_fail(msg, SC_ESYS, "Cannot start the log's writer thread: %s", strerror(rc));
     }
-    atomic_store(&least, (uint32_t)c->level);
-    atomic_store(&access_lines, c->access);
+    for (unsigned i = 0; i < SC_LOGGERS; i++)
+        atomic_store(&least[i], c->levels ? c->levels->of[i] : (uint8_t)c->level);
+    if (!c->access)
+        atomic_store(&least[SC_LOGGER_ACCESS], SC_LOG_OFF);
     atomic_store(&running, true);
     return 0;
 }

@@ -22,6 +22,7 @@
 #include "base/span.h"
 
 enum sc_log_level { SC_LOG_DEBUG, SC_LOG_INFO, SC_LOG_WARN, SC_LOG_ERROR };
+#define SC_LOG_OFF 4 /* above every level */
 
 /* Which logger writes; decides the file and the name in the line. */
 enum sc_logger {
@@ -30,13 +31,20 @@ enum sc_logger {
     SC_LOGGER_ACCESS,
     SC_LOGGER_METRICS,
     SC_LOGGER_MODEL_METRICS,
-    SC_LOGGER_WORKER /* what a server says of a worker's output; in ts_log.log */
+    SC_LOGGER_WORKER, /* what a server says of a worker's output; in ts_log.log */
+    SC_LOGGERS
+};
+
+/* The least level that is written, per logger (log_levels.h). */
+struct sc_log_levels {
+    uint8_t of[SC_LOGGERS];
 };
 
 struct sc_log_config {
-    const char *dir;         /* LOG_LOCATION; made if missing; NULL: no files */
-    const char *metrics_dir; /* METRICS_LOCATION; NULL: dir */
-    enum sc_log_level level; /* lines below are not written */
+    const char *dir;                    /* LOG_LOCATION; made if missing; NULL: no files */
+    const char *metrics_dir;            /* METRICS_LOCATION; NULL: dir */
+    enum sc_log_level level;            /* lines below are not written */
+    const struct sc_log_levels *levels; /* in place of level; NULL: that one for all */
     bool to_stdout;
     bool json;
     bool access; /* access lines at all */

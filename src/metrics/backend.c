@@ -145,7 +145,7 @@ void sc_metrics_backend_line(struct sc_metrics *m, struct sc_span whole, struct 
 {
     struct sc_metric_line l;
     double v;
-    if (m->name_lines)
+    if (m->name_lines && sc_log_enabled(SC_LOGGER_WORKER, SC_LOG_INFO))
         name_line(thread, whole);
     if (!sc_metric_line_parse(rest, &l)) {
         complain(thread, "Failed to parse metrics line: \"", whole, "\".");
@@ -160,8 +160,10 @@ void sc_metrics_backend_line(struct sc_metrics *m, struct sc_span whole, struct 
         complain(thread, "Failed to update backend metric ", l.name, "");
         return;
     }
-    if (m->to != SC_METRICS_TO_PROMETHEUS)
-        log_metric(d, &l, v, thread);
-    else if (!show_metric(d, &l, v))
+    if (m->to != SC_METRICS_TO_PROMETHEUS) {
+        if (sc_log_enabled(SC_LOGGER_MODEL_METRICS, SC_LOG_INFO))
+            log_metric(d, &l, v, thread);
+    } else if (!show_metric(d, &l, v)) {
         complain(thread, "Failed to update backend metric ", l.name, "");
+    }
 }
