@@ -46,12 +46,21 @@ int sc_log_roll(const char *path, int mday, int mon, char to[PATH_MAX + 64])
         /* Another process may be doing the same: only one of them gets a name. */
         if (renameat2(AT_FDCWD, from, AT_FDCWD, to, last ? 0 : RENAME_NOREPLACE) == 0)
             return 0;
-        if (errno == EINVAL && !is_there(to, "") && rename(from, to) == 0)
-            return 0; /* a file system without that flag */
-        if (errno == ENOENT)
+        int error = errno;
+        if (error == EINVAL) { /* a file system without that flag */
+            error = EEXIST;
+            if (!is_there(to, "")) {
+                if (rename(from, to) == 0)
+                    return 0;
+                error = errno;
+            }
+        }
+        if (error == ENOENT)
             return SC_ENOTFOUND;
-        if (errno != EEXIST && errno != EINVAL)
+        if (error != EEXIST) {
+            errno = error;
             return SC_ESYS;
+        }
     }
     return SC_ESYS;
 }
