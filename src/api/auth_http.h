@@ -1,5 +1,4 @@
-/* Token authorization in the application: which key a request needs, and the token API (docs/contract.md §10).
- */
+/* Token authorization in the application: which key a call needs, the token API (docs/contract.md §10). */
 #ifndef SC_API_AUTH_HTTP_H
 #define SC_API_AUTH_HTTP_H
 

@@ -26,16 +26,16 @@ static const struct symbol symbols[] = {
     {"nvmlDeviceGetMPSComputeRunningProcesses_v3", offsetof(struct sc_nvml, mps_processes), true},
 };
 
-static int find_symbols(struct sc_nvml *n, const char *path, struct sc_msg *msg)
+/* The name of a function that is missing, or NULL. */
+static const char *find_symbols(struct sc_nvml *n)
 {
     for (size_t i = 0; i < SC_COUNT(symbols); i++) {
         void *at = dlsym(n->library, symbols[i].name);
         if (!at && !symbols[i].optional)
-            return sc_fail(msg, SC_EUNSUPPORTED, "%s has no function %s: the NVIDIA driver is too old", path,
-                           symbols[i].name);
+            return symbols[i].name;
         *(void **)(void *)((char *)n + symbols[i].offset) = at;
     }
-    return 0;
+    return NULL;
 }
 
 int sc_nvml_open(struct sc_nvml *n, struct sc_msg *msg)
@@ -46,16 +46,15 @@ int sc_nvml_open(struct sc_nvml *n, struct sc_msg *msg)
     *n = (struct sc_nvml){.library = dlopen(path, RTLD_NOW | RTLD_LOCAL)};
     if (!n->library)
         return sc_fail(msg, SC_ENOTFOUND, "%s", dlerror());
-    int rc = find_symbols(n, path, msg);
-    if (rc == 0) {
-        nvmlReturn_t r = n->init();
-        if (r != NVML_SUCCESS)
-            rc = sc_fail(msg, SC_ESYS, "%s: %s", path, n->error(r));
-    }
-    if (rc < 0) {
-        dlclose(n->library);
-        *n = (struct sc_nvml){0};
-    }
+    const char *missing = find_symbols(n);
+    nvmlReturn_t r = missing ? NVML_SUCCESS : n->init();
+    if (!missing && r == NVML_SUCCESS)
+        return 0;
+    int rc = missing ? sc_fail(msg, SC_EUNSUPPORTED, "%s has no function %s: the NVIDIA driver is too old",
+                               path, missing)
+                     : sc_fail(msg, SC_ESYS, "%s: %s", path, n->error(r));
+    dlclose(n->library);
+    *n = (struct sc_nvml){0};
     return rc;
 }
 
