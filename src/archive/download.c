@@ -241,12 +241,15 @@ int sc_download(const char *url, const char *store, const char *name, bool sign,
     struct target t;
     struct stat st;
     int rc = open_target(&t, store, msg);
-    if (rc == 0 && fstatat(t.store, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+    if (rc < 0 || t.store < 0)
+        goto done;
+    if (fstatat(t.store, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         rc = sc_fail(msg, SC_EEXIST, "the model store has a file %.255s", name);
     if (rc == 0)
         rc = strncasecmp(url, "file:", 5) == 0 ? copy_file(&t, url) : transfer(&t, url, sign);
     if (rc == 0)
         rc = publish(&t, name);
+done:
     close_target(&t);
     return rc;
 }

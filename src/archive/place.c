@@ -121,11 +121,9 @@ static void lock_name(char out[LOCK_NAME], pid_t pid)
              digits, (long)pid, start);
 }
 
-static int claim(int models, pid_t pid, struct sc_msg *msg)
+static int claim(int models, const char *name, struct sc_msg *msg)
 {
-    char name[LOCK_NAME];
     struct stat st;
-    lock_name(name, pid);
     for (int i = 0; i < CLAIM_TRIES; i++) {
         int fd = openat(models, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
@@ -141,10 +139,12 @@ static int claim(int models, pid_t pid, struct sc_msg *msg)
 
 int sc_archive_claim(const char *temp, struct sc_msg *msg)
 {
+    char name[LOCK_NAME];
     int models = open_models(temp, true, msg);
     if (models < 0)
         return models;
-    int fd = claim(models, getpid(), msg);
+    lock_name(name, getpid());
+    int fd = claim(models, name, msg);
     close(models);
     return fd;
 }
@@ -160,7 +160,7 @@ static bool is_claimed(int models, const char *name)
     return held;
 }
 
-static int claim_for_self(int models, struct sc_msg *msg)
+static int claim_for_self(int models, const char *lock, struct sc_msg *msg)
 {
     struct stat st;
     int rc = 0;
@@ -171,7 +171,7 @@ static int claim_for_self(int models, struct sc_msg *msg)
     struct claim *c = claims;
     while (c && (c->device != st.st_dev || c->inode != st.st_ino || c->pid != pid))
         c = c->next;
-    if (!c && (rc = claim(models, pid, msg)) >= 0) {
+    if (!c && (rc = claim(models, lock, msg)) >= 0) {
         c = sc_alloc(sizeof *c);
         *c = (struct claim){.next = claims, .device = st.st_dev, .inode = st.st_ino, .pid = pid};
         claims = c;
@@ -217,7 +217,7 @@ int sc_place_open(struct sc_place *p, const char *temp, pid_t owner, struct sc_m
         return rc;
     lock_name(lock, owner ? owner : getpid());
     if (!owner)
-        rc = claim_for_self(p->models, msg);
+        rc = claim_for_self(p->models, lock, msg);
     else if (!is_claimed(p->models, lock))
         rc =
             sc_fail(msg, SC_ESYS, "process %ld has not claimed the folder for extracted models", (long)owner);

@@ -50,10 +50,10 @@ int sc_tree_check(struct sc_span path, struct sc_msg *msg)
 static int enter(int root, struct sc_span path, char name[COMPONENT_MAX + 1], struct sc_msg *msg)
 {
     struct sc_span rest = path;
+    name[0] = '\0';
     int dir = openat(root, ".", O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return sc_fail(msg, SC_ESYS, "cannot open the folder: %s", strerror(errno));
-    name[0] = '\0';
     for (struct sc_span part = component(&rest); part.n > 0; part = component(&rest)) {
         if (name[0]) {
             if (mkdirat(dir, name, 0755) < 0 && errno != EEXIST)
@@ -163,18 +163,19 @@ static void flatten(struct sweep *s, const char *name)
 {
     const struct dirent *e;
     DIR *d = open_folder(s->root, name, s->device);
-    if (!d)
+    int dir = d ? dirfd(d) : -1;
+    if (dir < 0)
         return;
     while ((e = readdir(d))) {
         char up[32];
-        if (is_dot(e->d_name) || remove_plain(dirfd(d), e->d_name))
+        if (is_dot(e->d_name) || remove_plain(dir, e->d_name))
             continue;
-        if (!make_writable(dirfd(d), e->d_name))
+        if (!make_writable(dir, e->d_name))
             continue;
         bool taken;
         do {
             snprintf(up, sizeof up, ".removed.%u", s->names++);
-            taken = renameat(dirfd(d), e->d_name, s->root, up) < 0;
+            taken = renameat(dir, e->d_name, s->root, up) < 0;
             s->moved += !taken;
         } while (taken && (errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR));
     }
@@ -192,9 +193,9 @@ int sc_tree_remove(int parent, const char *name)
     if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
         return SC_ESYS;
     DIR *d = open_folder(parent, name, st.st_dev);
-    if (!d)
+    s.root = d ? dirfd(d) : -1;
+    if (s.root < 0)
         return SC_ESYS;
-    s.root = dirfd(d);
     s.device = st.st_dev;
     for (unsigned before = 0;; before = s.moved) {
         rewinddir(d);

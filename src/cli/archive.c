@@ -256,7 +256,7 @@ static int prepare(struct run *r, const char *suffix, char **path)
     const char *kind = r->workflow ? "Workflow" : "Model", *name = value(r, A_NAME),
                *folder = value(r, A_EXPORT);
     struct stat st;
-    char *cwd = folder ? NULL : getcwd(NULL, 0);
+    char *cwd = folder ? NULL : get_current_dir_name();
     int rc = 0;
     if (!folder)
         folder = cwd ? cwd : ".";
