@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from archives import PYTHON, folder, mar
+from python_models import PYTHON, folder, mar
 from clients import Load
 from harness import send, wait_for
 
