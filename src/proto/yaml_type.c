@@ -98,6 +98,24 @@ static bool integer(struct sc_span s, struct sc_yaml_value *out)
 
 /* ---- reals ------------------------------------------------------------------------------------------ */
 
+/* 190:20:30.15: base 60, then a fraction. */
+static bool sexagesimal_real(struct sc_span s, bool sign, double *out)
+{
+    size_t point = sc_span_find(s, '.'), first = run_of(s, sign, "0123456789_");
+    struct sc_span whole = sc_span_sub(s, sign, point - sign);
+    uint64_t n = 0;
+    double scale = 1, fraction = 0;
+    bool big = false;
+    if (point == s.n || first == 0 || !is_digit(s.p[sign]) || first == whole.n ||
+        run_of(s, point + 1, "0123456789_") != s.n - point - 1 || !sexagesimal(whole, first, &n, &big))
+        return false;
+    for (size_t i = point + 1; i < s.n; i++)
+        if (s.p[i] != '_')
+            fraction += (s.p[i] - '0') * (scale /= 10);
+    *out = (sign && s.p[0] == '-' ? -1 : 1) * ((double)n + fraction);
+    return true;
+}
+
 /* 1.5, .5, 1., 1_0.5e+3: a point always, a sign in the exponent always. */
 static bool is_real(struct sc_span s, size_t at)
 {
@@ -135,6 +153,8 @@ static bool real(struct sc_span s, struct sc_yaml_value *out)
         out->real = NAN;
         return true;
     }
+    if (sexagesimal_real(s, sign, &out->real))
+        return true;
     if (!is_real(s, sign) || s.n >= sizeof text)
         return false;
     for (size_t i = 0; i < s.n; i++)

@@ -93,6 +93,7 @@ static void bad_values_are_named_with_file_line_and_range(void **state)
         if (!strstr(msg.text, cases[i].says))
             fail_msg("%s gave \"%s\"", cases[i].text, msg.text);
     }
+    sc_settings_free(&s);
     assert_int_equal(sc_settings_read(&s, SC_SPAN("job_queue_size=x\n"), "", &msg), SC_EINVAL);
     assert_int_equal(strncmp(msg.text, "job_queue_size is", 17), 0);
 }
