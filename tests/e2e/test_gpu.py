@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import harness
 import pytest
-from archives import PYTHON, folder
+from python_models import PYTHON, folder
 from harness import alive, send, wait_for
 
 # Each worker answers with what it was given.
