@@ -37,7 +37,7 @@ def main():
         if a.only == "torchserve":
             print(f"{name}: {len(theirs)} cases, {time.monotonic() - began:.0f} s", flush=True)
             continue
-        ours = play.play_suite(Path(a.sconce).resolve(), SUITES[name], sys.executable, say)
+        ours = play.play_suite(os.path.abspath(a.sconce), SUITES[name], sys.executable, say)
         wrong = {case: d for case in theirs if (d := play.differences(KNOWN, name, case, theirs[case], ours.get(case)))}
         for case, found in wrong.items():
             print(f"{name}: {case}")

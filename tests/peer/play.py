@@ -3,6 +3,7 @@
 What is noted is plain (no times, ids, ports, folders), so that two servers, or a server and a record, can be compared as
 they are. `differences` does so, less what differences.py says is meant."""
 import base64
+import difflib
 import fnmatch
 import hashlib
 import json
@@ -282,6 +283,19 @@ def differences(known, suite, case, theirs, ours):
     a, b = flat(theirs), flat(ours)
     found = []
     for field in [*a, *(f for f in b if f not in a)]:
-        if a.get(field) != b.get(field) and not meant(known, suite, case, field, a.get(field), b.get(field)):
-            found.append((field, a.get(field), b.get(field)))
+        if a.get(field) == b.get(field):
+            continue
+        pair = lines_apart(a.get(field), b.get(field))
+        if not meant(known, suite, case, field, *pair):
+            found.append((field, *pair))
     return found
+
+
+def lines_apart(a, b):
+    """Of two texts of several lines, those that are not the same."""
+    if not (isinstance(a, str) and isinstance(b, str) and a.count("\n") > 1 and b.count("\n") > 1):
+        return a, b
+    a, b = a.splitlines(), b.splitlines()
+    changed = [op for op in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes() if op[0] != "equal"]
+    return ("\n".join(line.strip() for op in changed for line in a[op[1]:op[2]]),
+            "\n".join(line.strip() for op in changed for line in b[op[3]:op[4]]))
