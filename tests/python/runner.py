@@ -7,6 +7,7 @@ Each scenario runs in a process of its own. TorchServe is driven as its frontend
 """
 import importlib.util
 import json
+import logging
 import os
 import re
 import struct
@@ -58,8 +59,6 @@ class Theirs:
     """TorchServe's package, through a pair of sockets."""
 
     def __init__(self, folder, scenario):
-        import logging
-
         from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
         from ts.model_loader import TsModelLoader
 
@@ -156,6 +155,7 @@ def run(scenario):
         sys.path.insert(0, model)
         os.chdir(model)
         sys.stdout = open(os.path.join(folder, "out"), "w+", encoding="utf-8")
+        logging.getLogger().handlers.clear()  # a test runner's
         result = {"name": scenario["name"], "replies": []}
         try:
             exec(scenario.get("prepare", ""), {"model": model})

@@ -8,14 +8,16 @@ import logging
 import sys
 
 _stream = None
+_flush = True  # not where every line is flushed by itself
 
 
 def configure():
     """Sends the root logger to standard output, level INFO, bare messages. Does nothing the second time."""
-    global _stream
+    global _stream, _flush
     if _stream is not None:
         return
     _stream = sys.stdout
+    _flush = not getattr(_stream, "line_buffering", False)
     logging.basicConfig(stream=_stream, format="%(message)s", level=logging.INFO)
 
 
@@ -27,7 +29,8 @@ def metric_line(text):
         return
     try:
         stream.write(text + "\n")
-        stream.flush()
+        if _flush:
+            stream.flush()
     except Exception:
         pass
 

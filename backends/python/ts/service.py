@@ -54,7 +54,8 @@ class Service:
         self._entry_point = entry_point
         self._metrics = metrics_cache
         self._metric = None  # the object that the frame below was made of
-        self._before = self._between = ""
+        self._before = self._between = self._tail = ""
+        self._second = 0  # for which the tail was made
         if metrics_cache is not None:
             metrics_cache.model_name = model_name
 
@@ -81,7 +82,7 @@ class Service:
         context.begin(ids, headers)
         metrics = self._metrics
         if metrics is not None:
-            metrics.request_ids = context.request_ids
+            metrics.begin(ids)
         start = _clock()
         try:
             results = self._entry_point(rows, context)
@@ -120,7 +121,8 @@ class Service:
     def _report(self, seconds, ids):
         """The line of PredictionTime. The metric's constant parts are put together once."""
         metrics = self._metrics
-        metric = metrics.cache.get(MetricTypes.GAUGE, {}).get(PREDICTION_METRIC)
+        gauges = metrics.cache.get(MetricTypes.GAUGE)
+        metric = gauges.get(PREDICTION_METRIC) if gauges else None
         if metric is None or metric is not self._metric:
             if metric is not None and metric.dimension_names != ["ModelName", "Level"]:
                 metrics.add_time(PREDICTION_METRIC, round(seconds * 1000, 2), None, "ms")
@@ -129,7 +131,12 @@ class Service:
                 metric = metrics.add_metric_to_cache(PREDICTION_METRIC, "ms", ["ModelName", "Level"], MetricTypes.GAUGE)
             self._metric = metric
             self._before, self._between = metric.frame("ModelName:%s,Level:Model" % self._context.model_name)
-        log.late_line("%s%s%s%d,%s" % (self._before, round(seconds * 1000, 2), self._between, _now(), ",".join(ids)))
+            self._second = 0
+        second = int(_now())
+        if second != self._second:
+            self._second = second
+            self._tail = "%s%d," % (self._between, second)
+        log.late_line(f"{self._before}{round(seconds * 1000, 2)}{self._tail}{ids[0] if len(ids) == 1 else ','.join(ids)}")
 
 
 def _failure(error):

@@ -23,13 +23,30 @@ class MetricCacheAbstract(ABC):
     def __init__(self, config_file_path):
         self.cache = {}
         self.store = []
-        self.request_ids = None
+        self._ids = None  # the ids of a batch in order, until someone asks for the dict
+        self._request_ids = None
         self.model_name = None
         self.config_file_path = config_file_path
 
-    def set_request_ids(self, request_ids):
+    @property
+    def request_ids(self):
         """`{index: id}` of the batch, one id, or None."""
+        if self._request_ids is None and self._ids is not None:
+            self._request_ids = dict(enumerate(self._ids))
+        return self._request_ids
+
+    @request_ids.setter
+    def request_ids(self, request_ids):
+        self._ids = None
+        self._request_ids = request_ids
+
+    def set_request_ids(self, request_ids):
         self.request_ids = request_ids
+
+    def begin(self, ids):
+        """A new batch: the ids in its order. For the service only."""
+        self._ids = ids
+        self._request_ids = None
 
     def _get_req(self, idx):
         """The text for one request of the batch, or for all if there is no such index."""

@@ -89,9 +89,9 @@ def map_class_to_label(probs, mapping=None, lbl_classes=None):
 
 def get_yaml_config(yaml_file_path):
     """The content of a YAML file. Needs PyYAML."""
-    import yaml
-
     with open(yaml_file_path, encoding="utf-8") as file:
+        import yaml
+
         return yaml.safe_load(file)
 
 
