@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cli/notify.h"
 #include "cli/places.h"
 #include "cli/roles.h"
 #include "cli/startup.h"
@@ -146,6 +147,7 @@ static void serve(void *ctx)
         start_system_metrics(f);
     sc_engine_started(f->app.engine);
     say_started(f);
+    sc_notify("READY=1");
 }
 
 /* The ports answer when the models that were named are known; those of an earlier life are known already. */

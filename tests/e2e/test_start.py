@@ -1,4 +1,5 @@
 """A server that cannot do what it was told says which thing is wrong and what to do, and ends with a status."""
+import os
 import socket
 
 import harness
@@ -100,3 +101,17 @@ def test_an_idle_server_is_small_and_starts_fast(serve):
     if "asan" not in str(server.program):
         assert server.rss("supervisor") + server.rss("frontend") < 20 << 20
         assert server.started_in < 0.5  # the goal is 0.05 on an idle machine; bench measures it
+
+
+@pytest.mark.parametrize("kind", ["file", "abstract"])
+def test_a_service_manager_is_told_when_the_ports_answer(serve, tmp_path, kind):
+    name = f"/tmp/sc-notify-{tmp_path.stat().st_ino}" if kind == "file" else f"@sc-notify-{tmp_path.stat().st_ino}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(name.replace("@", "\0"))
+        s.settimeout(30)
+        try:
+            serve(env={"NOTIFY_SOCKET": name})
+            assert s.recv(100) == b"READY=1"
+        finally:
+            if kind == "file":
+                os.unlink(name)

@@ -2,12 +2,13 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
 
 import pytest
-from harness import alive, send, wait_for
+from harness import alive, wait_for
 
 
 def command(server, *args, **more):
@@ -77,14 +78,16 @@ def test_a_server_without_models(serve):
     assert code == 0 and out.endswith("\nno models\n")
 
 
-def test_missing_workers_are_told_by_the_exit_code(echo_server):
-    executor = echo_server.pid("executor")
-    send(executor, signal.SIGSTOP)
-    echo_server.put("/models/echo?min_worker=3", params={})
-    code = status(echo_server)[0]
-    send(executor, signal.SIGCONT)
-    assert code in (0, 1)
-    wait_for(lambda: status(echo_server)[0] == 0, 30, "all workers to be ready")
+def test_missing_workers_are_told_by_the_exit_code(serve, tmp_path):
+    model = tmp_path / "broken"
+    (model / "MAR-INF").mkdir(parents=True)
+    (model / "MAR-INF/MANIFEST.json").write_text('{"model": {"modelName": "broken", "modelVersion": "1.0", "handler": "h.py"}}')
+    (model / "h.py").write_text("raise RuntimeError('no')\n")
+    server = serve(models={"broken": model}, config={"default_workers_per_model": 1})
+    code, out, _ = status(server)
+    assert code == 1
+    assert re.search(r"^broken +1\.0 \* +0/1 ", out, re.M)
+    assert json.loads(status(server, "--json")[1])["well"] is False
 
 
 def test_on_a_terminal_there_is_colour_unless_it_is_not_wanted(echo_server):
