@@ -10,6 +10,7 @@
 #include "proto/prometheus.h"
 
 #define SC_HISTOGRAM_BUCKETS 14
+#define SC_SERIES_BUCKETS 128
 #define SC_LINE_WORDS 8 /* 64-bit words of a cache line */
 
 /* The latest value that a loop saw. */
@@ -25,6 +26,8 @@ struct sc_host_cell {
 
 struct sc_series {
     struct sc_series *next;
+    struct sc_series *same_bucket;
+    uint32_t hash; /* of the values */
     struct sc_family *family;
     unsigned refs;
     bool seen; /* a gauge that was set, a counter whose series was made */
@@ -42,7 +45,8 @@ struct sc_family {
     char *name, *help;
     char *labels[SC_METRIC_LABELS_MAX];
     unsigned nlabels, nseries, stride;
-    struct sc_series *series;
+    struct sc_series *series, **end; /* in the order of their making; where the next one goes */
+    struct sc_series *buckets[SC_SERIES_BUCKETS];
 };
 
 /* The metrics that the server itself counts; the others are families. */

@@ -81,6 +81,7 @@ static struct sc_family *family(struct sc_metrics *m, enum sc_metric_type type, 
     char help[256];
     snprintf(help, sizeof help, "Torchserve prometheus %s metric with unit: %s", type_names[type], unit);
     f->metrics = m;
+    f->end = &f->series;
     f->type = type;
     f->name = sc_strdup(name);
     f->help = sc_strdup(help);
@@ -108,30 +109,49 @@ struct sc_family *sc_metrics_declared_family(struct sc_metrics *m, const struct 
     return family(m, d->type, d->name, d->unit, (const char *const *)d->dims, d->ndims);
 }
 
+/* FNV-1a over the values with their ends. */
+static uint32_t hash_of(const char *const *values, unsigned n)
+{
+    uint32_t h = 2166136261u;
+    for (unsigned i = 0; i < n; i++) {
+        const unsigned char *p = (const unsigned char *)values[i];
+        do
+            h = (h ^ *p) * 16777619u;
+        while (*p++);
+    }
+    return h;
+}
+
 struct sc_series *sc_family_series(struct sc_family *f, const char *const *values)
 {
     if (!f)
         return NULL;
-    struct sc_series **end = &f->series;
-    for (; *end; end = &(*end)->next) {
+    uint32_t hash = hash_of(values, f->nlabels - 1);
+    struct sc_series **bucket = &f->buckets[hash % SC_SERIES_BUCKETS];
+    for (struct sc_series *s = *bucket; s; s = s->same_bucket) {
         unsigned same = 0;
-        while (same < f->nlabels - 1 && strcmp((*end)->values[same], values[same]) == 0)
+        while (s->hash == hash && same < f->nlabels - 1 && strcmp(s->values[same], values[same]) == 0)
             same++;
-        if (same == f->nlabels - 1) {
-            (*end)->refs++;
-            return *end;
+        if (s->hash == hash && same == f->nlabels - 1) {
+            s->refs++;
+            return s;
         }
     }
     if (f->nseries == SC_METRIC_SERIES_MAX)
         return NULL;
-    struct sc_series *s = *end = sc_alloc(sizeof *s);
+    struct sc_series *s = sc_alloc(sizeof *s);
     s->family = f;
     s->refs = 1;
+    s->hash = hash;
     for (unsigned i = 0; i < f->nlabels - 1; i++)
         s->values[i] = sc_strdup(values[i]);
     s->values[f->nlabels - 1] = sc_strdup(f->metrics->host);
     if (f->type != SC_METRIC_GAUGE)
         s->cells = sc_metrics_lines((size_t)f->metrics->nloops * f->stride / SC_LINE_WORDS, &s->memory);
+    s->same_bucket = *bucket;
+    *bucket = s;
+    *f->end = s;
+    f->end = &s->next;
     f->nseries++;
     return s;
 }
@@ -140,11 +160,18 @@ void sc_series_release(struct sc_series *s)
 {
     if (!s || --s->refs > 0)
         return;
-    struct sc_series **p = &s->family->series;
+    struct sc_family *f = s->family;
+    struct sc_series **p = &f->series;
     while (*p != s)
         p = &(*p)->next;
     *p = s->next;
-    s->family->nseries--;
+    if (!s->next)
+        f->end = p;
+    p = &f->buckets[s->hash % SC_SERIES_BUCKETS];
+    while (*p != s)
+        p = &(*p)->same_bucket;
+    *p = s->same_bucket;
+    f->nseries--;
     free_series(s);
 }
 

@@ -182,6 +182,26 @@ static void series_are_bounded(void **state)
     assert_null(sc_family_series(NULL, many));
 }
 
+static void series_leave_and_come_in_order(void **state)
+{
+    (void)state;
+    static const char *const labels[] = {"x"};
+    static const char *const names[] = {"a", "b", "c", "d"};
+    struct sc_family *g = sc_metrics_family(m, SC_METRIC_GAUGE, "g", "Count", labels, 1);
+    struct sc_series *s[SC_COUNT(names)];
+    for (unsigned i = 0; i < SC_COUNT(names); i++) {
+        s[i] = sc_family_series(g, &names[i]);
+        sc_series_set(s[i], i);
+    }
+    sc_series_release(s[3]);
+    sc_series_release(s[1]);
+    sc_series_set(sc_family_series(g, &names[1]), 7);
+    assert_ptr_equal(sc_family_series(g, &names[2]), s[2]);
+    assert_non_null(strstr(render("g"), "g{x=\"a\",Hostname=\"vm\",} 0.0\ng{x=\"c\",Hostname=\"vm\",} 2.0\n"
+                                        "g{x=\"b\",Hostname=\"vm\",} 7.0\n"));
+    assert_null(strstr(render("g"), "x=\"d\""));
+}
+
 struct writer {
     struct sc_metrics_model *h;
     unsigned loop;
@@ -225,6 +245,7 @@ int main(void)
         WITH_M(load_times_leave_with_their_model),
         WITH_M(any_family_can_be_added),
         WITH_M(series_are_bounded),
+        WITH_M(series_leave_and_come_in_order),
         WITH_M(loops_do_not_disturb_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
