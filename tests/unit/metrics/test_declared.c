@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "metrics/declared.h"
 
 static struct sc_declarations d;
@@ -40,6 +41,35 @@ static void the_default_is_torchserves_table(void **state)
     assert_string_equal(m->dims[2], "Hostname");
     assert_null(sc_declared_find(d.model, SC_SPAN("QueueTime")));
     assert_int_equal(sc_declarations_check_prometheus(&d, &msg), 0);
+}
+
+static void same_lists(const struct sc_declared *a, const struct sc_declared *b)
+{
+    for (; a && b; a = a->next, b = b->next) {
+        assert_string_equal(a->name, b->name);
+        assert_string_equal(a->unit, b->unit);
+        assert_int_equal(a->type, b->type);
+        assert_int_equal(a->ndims, b->ndims);
+        for (unsigned i = 0; i < a->ndims; i++)
+            assert_string_equal(a->dims[i], b->dims[i]);
+    }
+    assert_true(!a && !b);
+}
+
+/* Workers read the file, the server has the same within it. */
+static void the_workers_file_says_the_same(void **state)
+{
+    (void)state;
+    struct sc_buf text;
+    struct sc_declarations file;
+    sc_buf_init(&text, SC_METRICS_FILE_BYTES);
+    assert_int_equal(sc_file_read(SC_SOURCE_DIR "/backends/python/ts/configs/metrics.yaml", &text, &msg), 0);
+    assert_int_equal(sc_declarations_read(&file, sc_buf_view(&text), "metrics.yaml", &msg), 0);
+    assert_int_equal(sc_declarations_read(&d, sc_declarations_default(), "default", &msg), 0);
+    same_lists(file.server, d.server);
+    same_lists(file.model, d.model);
+    sc_declarations_free(&file);
+    sc_buf_free(&text);
 }
 
 static void anchors_are_followed(void **state)
@@ -134,6 +164,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(the_default_is_torchserves_table, forget),
+        cmocka_unit_test_teardown(the_workers_file_says_the_same, forget),
         cmocka_unit_test_teardown(anchors_are_followed, forget),
         cmocka_unit_test_teardown(the_schema_is_strict, forget),
         cmocka_unit_test_teardown(sizes_are_bounded, forget),
