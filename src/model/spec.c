@@ -32,6 +32,7 @@ static const size_t strings[] = {
     offsetof(struct sc_model_spec, downloaded),
     offsetof(struct sc_model_spec, requirements),
     offsetof(struct sc_model_spec, config_file),
+    offsetof(struct sc_model_spec, config_json),
     offsetof(struct sc_model_spec, torchrun.rdzv_backend),
     offsetof(struct sc_model_spec, torchrun.rdzv_endpoint),
 };

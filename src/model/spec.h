@@ -54,6 +54,7 @@ struct sc_model_spec {
     int sequence_max_idle, sequence_timeout; /* ms */
     int sequence_queue, sequences;           /* maxSequenceJobQueueSize, maxNumSequence */
     char *config_file; /* of the manifest, or model-config.yaml if it is there: relative to dir */
+    char *config_json; /* path of the same as JSON, for the worker; NULL: it reads the file itself */
     struct {
         bool given;
         int nnodes, nproc, omp_threads; /* nproc-per-node; OMP_NUMBER_THREADS */

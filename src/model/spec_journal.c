@@ -33,6 +33,7 @@ static const struct field fields[] = {
     A_TEXT("downloaded", downloaded),
     A_TEXT("requirements", requirements),
     A_TEXT("config", config_file),
+    A_TEXT("config_json", config_json),
     A_TEXT("rdzv_backend", torchrun.rdzv_backend),
     A_TEXT("rdzv_endpoint", torchrun.rdzv_endpoint),
     AN_INT("min", min_workers),

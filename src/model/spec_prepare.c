@@ -1,5 +1,5 @@
 /* From a registration to a spec: where the model is, who serves it, what it is called. */
-#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "model/spec_parts.h"
+#include "proto/yaml.h"
 
 #define INVALID 400, "InvalidModelException"
 
@@ -238,6 +239,25 @@ static const char *read_config(const struct sc_archive *a, struct sc_buf *b)
     return NULL;
 }
 
+/* The configuration as JSON beside the model, where what was extracted goes away with it: the worker need not
+ * import PyYAML then, which is not everywhere and takes its time. */
+static void write_json(struct sc_model_spec *s, struct sc_span yaml)
+{
+    char path[PATH_MAX];
+    struct sc_buf json;
+    sc_buf_init(&json, 4 * SC_SETTINGS_FILE_BYTES);
+    if (s->remove && sc_yaml_to_json(yaml, &json) == 0 &&
+        snprintf(path, sizeof path, "%s/.model-config.json", s->remove) < (int)sizeof path) {
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+        bool good = fd >= 0 && write(fd, json.p, json.n) == (ssize_t)json.n;
+        if (fd >= 0)
+            close(fd);
+        if (good)
+            s->config_json = sc_strdup(path);
+    }
+    sc_buf_free(&json);
+}
+
 static bool is_native(const char *backend)
 {
     return strcmp(backend, "encoder") == 0 || strcmp(backend, "identity") == 0;
@@ -274,6 +294,8 @@ static int finish_python(const struct preparing *p, const struct sc_archive *a, 
     if (file && sc_spec_yaml_read(s, &y, sc_buf_view(yaml), file, p->settings->number_of_gpu, log_note,
                                   (void *)(uintptr_t)p, &why) < 0)
         sc_log(SC_LOG_ERROR, "Failed to parse model config file %s: %s", file, why.text);
+    if (y.present)
+        write_json(s, sc_buf_view(yaml));
     int rc = sc_spec_settle(s, &y, p->settings, p->want, log_note, (void *)(uintptr_t)p, p->err);
     if (rc == 0 && strcmp(s->runtime, "LSP") == 0)
         rc = sc_archive_refuse(p->err, SC_EUNSUPPORTED, INVALID,

@@ -191,6 +191,8 @@ static void python_strings(const struct sc_worker *w, struct sc_ctl_start *start
     add_string(b, &start->envc, SC_ENV_BATCH_POLICY "=%s", s->fill ? "fill" : "eager");
     add_string(b, &start->envc, SC_ENV_MAX_RESPONSE "=%llu", (unsigned long long)set->max_response_size);
     add_string(b, &start->envc, SC_ENV_LIMIT_PIXELS "=%s", bool_text(set->limit_max_image_pixels));
+    if (s->config_json)
+        add_string(b, &start->envc, SC_ENV_MODEL_CONFIG "=%s", s->config_json);
     char devices[SC_DEVICES_MAX * 4];
     if (sc_gpus_block(w->version, w->gpu_id, devices, sizeof devices))
         add_string(b, &start->envc, "CUDA_VISIBLE_DEVICES=%s", devices);

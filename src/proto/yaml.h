@@ -3,6 +3,7 @@
 #define SC_PROTO_YAML_H
 
 #include "base/array.h"
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/span.h"
 
@@ -58,5 +59,13 @@ struct sc_yaml_value {
     double real; /* may be infinite or no number */
 };
 enum sc_yaml_type sc_yaml_type(struct sc_span plain, struct sc_yaml_value *out);
+
+/*
+ * Appends the document as compact JSON that json.load reads as PyYAML's safe_load reads the text; {} for an
+ * empty text. SC_EUNSUPPORTED if JSON cannot say it, or might not say the same (timestamps, keys that are no
+ * text, aliases, tags, several documents, not a mapping), or the text is no YAML; SC_ELIMIT. `out` holds
+ * rubbish then.
+ */
+int sc_yaml_to_json(struct sc_span text, struct sc_buf *out) SC_MUST_USE;
 
 #endif

@@ -35,6 +35,7 @@
 #define SC_ENV_ENVELOPE "SCONCE_ENVELOPE"
 #define SC_ENV_GPU_ID "SCONCE_GPU_ID"
 #define SC_ENV_LIMIT_PIXELS "SCONCE_LIMIT_MAX_IMAGE_PIXELS"
+#define SC_ENV_MODEL_CONFIG "SCONCE_MODEL_CONFIG" /* JSON file; absent: the worker reads the YAML */
 
 /* Runs an executor until it is told to end; returns the process's exit code. */
 int sc_executor_main(void);

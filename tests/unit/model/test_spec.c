@@ -94,6 +94,7 @@ static void assert_same(const struct sc_model_spec *a, const struct sc_model_spe
                                     {a->downloaded, b->downloaded},
                                     {a->requirements, b->requirements},
                                     {a->config_file, b->config_file},
+                                    {a->config_json, b->config_json},
                                     {a->runtime, b->runtime},
                                     {a->parallel_type, b->parallel_type},
                                     {a->torchrun.rdzv_backend, b->torchrun.rdzv_backend},
@@ -180,6 +181,7 @@ static void nothing_of_a_python_model_is_forgotten(void **state)
                             &s.downloaded,
                             &s.requirements,
                             &s.config_file,
+                            &s.config_json,
                             &s.torchrun.rdzv_backend,
                             &s.torchrun.rdzv_endpoint};
     int *const numbers[] = {&s.job_queue_size,      &s.client_timeout,   &s.parallel_level,

@@ -137,6 +137,12 @@ static void a_manifest_says_it_all(void **state)
     assert_false(s.at_startup);
     assert_non_null(s.remove);
     assert_int_equal(access(s.dir, F_OK), 0);
+    assert_non_null(s.config_json);
+    assert_int_equal(access(s.config_json, R_OK), 0);
+    put("m/mc.yaml", "batchSize: 4\nwhen: 2024-05-30\n"); /* JSON knows no dates */
+    assert_int_equal(api("m"), 0);
+    assert_null(s.config_json);
+    assert_int_equal(s.batch_size, 4);
 }
 
 static void a_call_beats_the_manifest(void **state)

@@ -146,6 +146,66 @@ static void a_visitor_sees_everything_once(void **state)
     sc_buf_free(&seen);
 }
 
+/* ---- JSON
+ * -------------------------------------------------------------------------------------------------- */
+
+static void json(void **state)
+{
+    static const struct {
+        const char *yaml, *json; /* NULL: not said in JSON */
+    } cases[] = {
+        {"", "{}"},
+        {"# nothing\n", "{}"},
+        {"a: 1\nb: two\n", "{\"a\":1,\"b\":\"two\"}"},
+        {"a: [1, '2', 3.50, ~, yes, 0x1F, 1e3]\n", "{\"a\":[1,\"2\",3.5,null,true,31,\"1e3\"]}"},
+        {"a:\n  b: {}\n  c: []\n  d: |\n    x\n    y\n",
+         "{\"a\":{\"b\":{},\"c\":[],\"d\":\"x\\ny\\n\"}}"},
+        {"a:\n- b: 1\n  c:\n- - 2\n", "{\"a\":[{\"b\":1,\"c\":null},[2]]}"},
+        {"\"1\": x\n", "{\"1\":\"x\"}"},
+        {"a: &x 1\n", "{\"a\":1}"},
+        {"--- {a: 1}\n...\n", "{\"a\":1}"},
+        {"a: 1\na: 2\n", "{\"a\":1,\"a\":2}"},
+        {"\xc3\xa9: \"\\u00e9\\0\"\n", "{\"\xc3\xa9\":\"\xc3\xa9\\u0000\"}"},
+        {"1: x\n", NULL},
+        {"yes: x\n", NULL},
+        {"~: x\n", NULL},
+        {"[a]: x\n", NULL},
+        {"a: &x 1\nb: *x\n", NULL},
+        {"<<: {a: 1}\n", NULL},
+        {"a: 2024-05-30\n", NULL},
+        {"a: .inf\n", NULL},
+        {"a: 1:30.5\n", NULL},
+        {"a: 99999999999999999999\n", NULL},
+        {"a: !!str 1\n", NULL},
+        {"a: !!set {b}\n", NULL},
+        {"a: =\n", NULL},
+        {"- a\n", NULL},
+        {"words\n", NULL},
+        {"a: 1\n---\nb: 2\n", NULL},
+        {"a: [\n", NULL},
+        {"a: \xff\n", NULL},
+        {"\xef\xbb\xbf"
+         "a: 1\n",
+         NULL},
+    };
+    struct sc_buf b;
+    (void)state;
+    sc_buf_init(&b, 1 << 16);
+    for (size_t i = 0; i < SC_COUNT(cases); i++) {
+        sc_buf_clear(&b);
+        int rc = sc_yaml_to_json(sc_span_str(cases[i].yaml), &b);
+        if ((rc == 0) != (cases[i].json != NULL) ||
+            (rc == 0 && !sc_span_eq(sc_buf_view(&b), sc_span_str(cases[i].json))))
+            fail_msg("%s: %d %.*s", cases[i].yaml, rc, (int)b.n, b.n ? b.p : "");
+    }
+    char deep[400] = "a: ";
+    memset(deep + 3, '[', 100);
+    memset(deep + 103, ']', 100);
+    sc_buf_clear(&b);
+    assert_true(sc_yaml_to_json(sc_span_str(deep), &b) < 0);
+    sc_buf_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +213,7 @@ int main(void)
         cmocka_unit_test(integers),
         cmocka_unit_test(reals_and_truth),
         cmocka_unit_test(a_visitor_sees_everything_once),
+        cmocka_unit_test(json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
