@@ -134,6 +134,7 @@ def plain(text):
     text = re.sub(r"#hostname:[^,\n]*,\d+", "#hostname:H,T", text)
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID", text)
     text = re.sub(r"0x[0-9a-f]+", "0x", text)
+    text = re.sub(r"(Self CPU time total: ).*", r"\1N", text)
     return "\n".join(line for line in text.split("\n") if not line.startswith("  "))
 
 

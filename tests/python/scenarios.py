@@ -289,6 +289,8 @@ def with_torch():
     bare = "class H:\n    def initialize(self, c):\n        pass\n    def handle(self, data, context):\n        return %s\n"
     profiled = "handler: {profile: true}\n"
     timed = HANDLER.replace("    def pre", "    from ts.handler_utils.timer import timed\n    @timed\n    def pre")
+    profiler = "    def __init__(self):\n        super().__init__()\n        self.profiler_args = {'on_trace_ready': self.ready}\n" \
+               "    def ready(self, prof):\n        print('ready', 'activities' in self.profiler_args)\n"
     return [
         case("eager", eager, more=files),
         case("eager-weights", saved, more=files, prepare=weights),
@@ -322,5 +324,8 @@ def with_torch():
         case("numpy", {}, handler="import numpy\n" + bare % "[numpy.float32(1), 2]"),
         dict(case("base-handler", eager, more=files, handler="x = 1\n", envelope="body"), handler="base_handler"),
         case("no-super-init", eager, more=files, handler=HANDLER + "    def __init__(self):\n        pass\n"),
+        case("profiler", eager, more=files, handler=HANDLER + profiler, env={"ENABLE_TORCH_PROFILER": "true"}),
+        case("profiler-describe", eager, [request("a", {"describe": "True"}, body=("application/json", b"[1, 2]"))], more=files,
+             handler=HANDLER + profiler, env={"ENABLE_TORCH_PROFILER": "true"}),
         case("raises", eager, [request("a", body=b"")], more=files),
     ]

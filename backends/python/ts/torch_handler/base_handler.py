@@ -237,8 +237,9 @@ class BaseHandler(ABC):
         arguments = getattr(self, "profiler_args", None)
         if arguments is None:
             arguments = self.profiler_args = {}
-        arguments.setdefault("activities", [ProfilerActivity.CPU, ProfilerActivity.CUDA])
-        arguments.setdefault("record_shapes", True)
+        if not arguments:
+            arguments["activities"] = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
+            arguments["record_shapes"] = True
         if "on_trace_ready" not in arguments:
             folder = os.path.join(os.sep + "tmp", "pytorch_profiler", self.manifest["model"]["modelName"])
             arguments["on_trace_ready"] = torch.profiler.tensorboard_trace_handler(folder)
