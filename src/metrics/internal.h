@@ -118,9 +118,6 @@ static inline void sc_frame_free(struct sc_frame *f)
 /* Logs it with a number and the time; nothing if there is no text. Any thread. */
 void sc_frame_log(const struct sc_frame *f, int64_t v, unsigned decimals);
 void sc_frame_log_double(const struct sc_frame *f, double v);
-/* A gauge of the host: to the log, to /metrics, or nowhere. values: of all dimensions but the last. */
-void sc_metrics_gauge(struct sc_metrics *m, const char *name, const char *const *values, unsigned n,
-                      double v);
 void sc_metrics_setup(struct sc_metrics *m);
 void sc_metrics_teardown(struct sc_metrics *m);
 

@@ -130,6 +130,11 @@ void sc_metrics_response(struct sc_metrics *m, int status);
 void sc_metrics_queue_time(struct sc_metrics *m, unsigned loop, int64_t now_ns, int64_t ms);
 void sc_metrics_worker_thread_time(struct sc_metrics *m, unsigned loop, int64_t now_ns, int64_t ms);
 
+/* Any other metric of the host that is declared (GPUMemoryUsed: Host, "0"): to the log, to /metrics, or, if
+ * it is not, nowhere. values: of its dimensions but the last, the host. Loop 0. */
+void sc_metrics_gauge(struct sc_metrics *m, const char *name, const char *const *values, unsigned n,
+                      double v);
+
 /* --- any other family -------------------------------------------------------------------------------- */
 
 enum sc_metric_type { SC_METRIC_COUNTER, SC_METRIC_GAUGE, SC_METRIC_HISTOGRAM };
