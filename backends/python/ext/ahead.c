@@ -3,9 +3,9 @@
  * that come meanwhile.
  *
  * It pays only where handlers leave the interpreter to others (torch does) and where there is something to
- * decode, so it runs only after both have been seen, and stops when they are no longer. It looks at the rings
- * at intervals, without announcing sleep: nobody has to wake it, and a handler of milliseconds is not kept
- * waiting.
+ * decode. So it begins when handlers are seen to be slow and decoding to cost; and where this thread has to
+ * wait for the interpreter, the handler keeps it for itself, and decoding ahead is left alone for a while. It
+ * looks at the rings at intervals, without announcing sleep: nobody has to wake it.
  *
  * Locks: `lock` is taken without the interpreter's lock or with it, but whoever holds `lock` never asks for
  * the interpreter's; `busy` keeps the other thread from the rings and from `ready` in between.
@@ -20,6 +20,9 @@
 #define HANDLER_OFF_NS 1000000
 #define DECODE_ON_NS 100000
 #define DECODE_OFF_NS 50000
+#define WAIT_OFF_NS 500000
+#define OFF_MIN_NS (INT64_C(10) * 1000000000)
+#define OFF_MAX_NS (INT64_C(300) * 1000000000)
 #define LOOK_MIN_NS 1000000
 #define LOOK_MAX_NS 20000000
 
@@ -47,7 +50,22 @@ bool sc_py_ahead_wanted(const struct sc_py_channel *c)
 
 static bool pays(const struct sc_py_channel *c)
 {
-    return c->handler_ns > HANDLER_OFF_NS && c->decode_ns > DECODE_OFF_NS;
+    return c->handler_ns > HANDLER_OFF_NS && c->decode_ns > DECODE_OFF_NS &&
+           c->began_ns >= c->ahead.off_until_ns;
+}
+
+/* Takes the interpreter's lock, and notes how willingly it was given. */
+static void take_interpreter(struct sc_py_ahead *a, PyThreadState *state)
+{
+    int64_t from = sc_clock_ns();
+    PyEval_RestoreThread(state);
+    int64_t now = sc_clock_ns();
+    a->waited_ns += (now - from - a->waited_ns) / 4;
+    if (a->waited_ns < WAIT_OFF_NS)
+        return;
+    a->off_for_ns = SC_MAX(OFF_MIN_NS, SC_MIN(OFF_MAX_NS, 2 * a->off_for_ns));
+    a->off_until_ns = now + a->off_for_ns;
+    a->waited_ns = 0;
 }
 
 static void look_later(struct sc_py_ahead *a)
@@ -87,8 +105,8 @@ void sc_py_ahead_run(struct sc_py_channel *c)
         while (a->computing && !a->closing) {
             a->busy = true;
             pthread_mutex_unlock(&a->lock);
-            PyEval_RestoreThread(state);
-            bool more = decode_one(c);
+            take_interpreter(a, state);
+            bool more = decode_one(c) && a->off_until_ns <= c->began_ns;
             state = PyEval_SaveThread();
             pthread_mutex_lock(&a->lock);
             a->busy = false;

@@ -35,8 +35,11 @@ struct sc_py_ahead {
     pthread_cond_t wake;
     bool computing, busy, closing;
     bool started;        /* main thread only */
-    int64_t spent_ns;    /* decoding since the last batch; with the interpreter's lock */
-    int64_t interval_ns; /* between two looks at the rings */
+    int64_t interval_ns; /* between two looks at the rings; of the batch being computed */
+    /* With the interpreter's lock: */
+    int64_t spent_ns;  /* decoding since the last batch */
+    int64_t waited_ns; /* for that lock: running average */
+    int64_t off_until_ns, off_for_ns;
 };
 
 struct sc_py_channel {

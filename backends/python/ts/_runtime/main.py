@@ -86,17 +86,17 @@ def _live(argv):
     channel.status(True, json.dumps({"pid": os.getpid()}))
     log.late_line = channel.line
     try:
-        return _profiled(channel, service) if settings.profile else serve(channel, service)
+        return (_profiled if settings.profile else serve)(channel, service, settings.decode_ahead)
     finally:
         channel.close()
 
 
-def _profiled(channel, service):
+def _profiled(channel, service, decode_ahead):
     import cProfile
 
     profile = cProfile.Profile()
     try:
-        return profile.runcall(serve, channel, service)
+        return profile.runcall(serve, channel, service, decode_ahead)
     finally:
         profile.dump_stats(PROFILE)
 
@@ -149,7 +149,7 @@ def _load(settings, metrics, channel):
         leave(_exit_code(error) or 1 if isinstance(error, SystemExit) else 1)
 
 
-def serve(channel, service):
+def serve(channel, service, decode_ahead=True):
     """Batches until the channel has no more. Returns the exit code."""
     take, reply, predict = channel.take, channel.reply, service.predict
     while True:
@@ -165,7 +165,7 @@ def serve(channel, service):
                 channel.reply_all(503, "Unsupported model output data type.")
         else:
             _failed(channel, answer, len(batch))
-        if channel.wants_thread:
+        if channel.wants_thread and decode_ahead:
             threading.Thread(target=channel.decode_ahead, name="sconce-decode", daemon=True).start()
 
 

@@ -21,6 +21,7 @@ class Settings:
         self.model_config = environ.get("SCONCE_MODEL_CONFIG") or None
         self.metrics_json = environ.get("SCONCE_METRICS_JSON") or None
         self.pure_python = environ.get("SCONCE_PURE_PYTHON", "") not in ("", "0")
+        self.decode_ahead = environ.get("SCONCE_DECODE_AHEAD", "1") != "0"
         self.decode = environ.get("TS_DECODE_INPUT_REQUEST", "true") == "true"
         self.profile = environ.get("TS_BENCHMARK") in ("True", "true", "TRUE")
 
