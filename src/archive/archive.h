@@ -1,6 +1,6 @@
 /*
  * From a url of a registration to a model folder: the model store, folders, file:// and http(s) URLs,
- * extraction of .mar and .tar.gz (docs/contract.md, archives).
+ * extraction of .mar and .tar.gz (docs/contract.md §12).
  *
  * Everything here blocks; it runs on a pool thread, never on a loop. Several calls may run at once, also for
  * the same url.

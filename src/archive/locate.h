@@ -1,5 +1,5 @@
 /*
- * Where a url's model is (docs/contract.md, archives): in the order of TorchServe the download, the store's
+ * Where a url's model is (docs/contract.md §12): in the order of TorchServe the download, the store's
  * file, the folder. Blocks; any thread.
  */
 #ifndef SC_ARCHIVE_LOCATE_H

@@ -1,5 +1,5 @@
 /*
- * MAR-INF/MANIFEST.json (docs/contract.md, archives). Plain data; unknown fields are ignored, numbers and
+ * MAR-INF/MANIFEST.json (docs/contract.md §12). Plain data; unknown fields are ignored, numbers and
  * booleans count as text (as in TorchServe), other types are an error, a missing manifest is an empty one.
  */
 #ifndef SC_ARCHIVE_MANIFEST_H

@@ -1,6 +1,6 @@
 /*
- * What goes into an archive, and the archive made of it: torch-model-archiver's formats (docs/contract.md,
- * archives). Blocks; not thread-safe.
+ * What goes into an archive, and the archive made of it: torch-model-archiver's formats (docs/contract.md
+ * §12.4). Blocks; not thread-safe.
  */
 #ifndef SC_ARCHIVE_PACK_H
 #define SC_ARCHIVE_PACK_H
