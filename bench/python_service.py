@@ -5,7 +5,8 @@ usage: python_service.py [SECONDS]
 
 Processor time of the calling thread, so that other work on the machine does not count. The metric line of every batch
 is made; `written` is with a write to a pipe for each, where a worker writes the lines of several quick batches at once.
-The floors (for what is not `written`): 6 us for a batch of one request, 2.5 us per request in a batch of 32. Exits 1 if one is missed.
+The floors (for what is not `written`): 6 us for a batch of one request, 2.5 us per request in a batch of 32.
+Exits 1 if one is missed.
 """
 import os
 import subprocess

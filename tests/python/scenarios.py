@@ -128,10 +128,14 @@ def decoding():
     """Values by content type."""
     show = "return [repr(sorted(row.items())) for row in data]"
     values = {
-        "json": ("application/json", b'{"a": [1, 2]}'), "json-bad": ("application/json", b"{"), "json-empty": ("application/json", b""),
-        "json-case": ("Application/JSON", b"{}"), "json-number": ("application/json", b"3"), "json-null": ("application/json", b"null"),
-        "text": ("text/plain", "gr\u00fc\u00df".encode()), "text-bad": ("text/plain", b"\xff\xfe"), "text-csv": ("text/csv", b"a,b"),
-        "none": ("", b"\x00\x01"), "octets": ("application/octet-stream", b"{}"), "json-utf16": ("application/json", '"\u4e16"'.encode("utf-16")),
+        "json": ("application/json", b'{"a": [1, 2]}'), "json-bad": ("application/json", b"{"),
+        "json-empty": ("application/json", b""),
+        "json-case": ("Application/JSON", b"{}"), "json-number": ("application/json", b"3"),
+        "json-null": ("application/json", b"null"),
+        "text": ("text/plain", "gr\u00fc\u00df".encode()), "text-bad": ("text/plain", b"\xff\xfe"),
+        "text-csv": ("text/csv", b"a,b"),
+        "none": ("", b"\x00\x01"), "octets": ("application/octet-stream", b"{}"),
+        "json-utf16": ("application/json", '"\u4e16"'.encode("utf-16")),
     }
     scenarios = [function("decode-" + name, show, [request(body=value)]) for name, value in values.items()]
     off = {"TS_DECODE_INPUT_REQUEST": "false"}
@@ -142,7 +146,8 @@ def decoding():
 
 def classes():
     """The ways to name an entry point."""
-    good = "class H:\n    def initialize(self, context):\n        self.n = context.model_name\n    def handle(self, data, context):\n        return [self.n] * len(data)\n"
+    good = "class H:\n    def initialize(self, context):\n        self.n = context.model_name\n" \
+           "    def handle(self, data, context):\n        return [self.n] * len(data)\n"
     plain = [[request(body=b"x")]]
 
     def case(name, code, handler="handler.py", more=None, **settings):
@@ -165,18 +170,25 @@ def classes():
         case("no-handle", "class H:\n    def initialize(self, c):\n        pass\n"),
         case("no-initialize", "class H:\n    def handle(self, d, c):\n        return ['a']\n"),
         case("init-arguments", "class H:\n    def __init__(self, x):\n        pass\n" + good.split("\n", 1)[1]),
-        case("init-replaces-handle", good.replace("class H:\n", "class H:\n    def __init__(self):\n        self.handle = lambda d, c: ['replaced']\n")),
-        case("initialize-replaces-handle", good.replace("self.n = context.model_name", "self.handle = lambda d, c: ['late']; self.n = 'early'")),
+        case("init-replaces-handle", good.replace(
+            "class H:\n", "class H:\n    def __init__(self):\n        self.handle = lambda d, c: ['replaced']\n")),
+        case("initialize-replaces-handle", good.replace(
+            "self.n = context.model_name", "self.handle = lambda d, c: ['late']; self.n = 'early'")),
         case("syntax-error", "def handle(:\n"),
-        case("raises-runtime", "class H:\n    def initialize(self, c):\n        raise RuntimeError('x')\n    handle = initialize\n"),
+        case("raises-runtime", "class H:\n    def initialize(self, c):\n"
+             "        raise RuntimeError('x')\n    handle = initialize\n"),
         case("raises-import", "raise ImportError('mine')\n"),
-        case("sibling", "import sibling\ndef handle(d, c):\n    return [sibling.X] * len(d or [])\n", more={"sibling.py": "X = 's'\n"}),
-        case("load-context", "seen = []\ndef handle(d, c):\n    if d is None:\n        seen.append(repr((c.request_ids, c.request_processor, "
+        case("sibling", "import sibling\ndef handle(d, c):\n    return [sibling.X] * len(d or [])\n",
+             more={"sibling.py": "X = 's'\n"}),
+        case("load-context", "seen = []\ndef handle(d, c):\n    if d is None:\n"
+             "        seen.append(repr((c.request_ids, c.request_processor, "
              "c.get_request_id(), len(c.metrics.request_ids))))\n    return seen\n"),
         case("load-metric", "def handle(d, c):\n    c.metrics.add_counter('L', 1, None, [])\n    return ['a'] * len(d or [])\n"),
-        case("manifest", "def handle(d, c):\n    return [c.manifest] * len(d or [])\n", more={"MAR-INF/MANIFEST.json": MANIFEST % ""}),
+        case("manifest", "def handle(d, c):\n    return [c.manifest] * len(d or [])\n",
+             more={"MAR-INF/MANIFEST.json": MANIFEST % ""}),
         case("config", "def handle(d, c):\n    return [c.model_yaml_config] * len(d or [])\n", gpu=2, batch_size=4,
-             more={"MAR-INF/MANIFEST.json": MANIFEST % ', "configFile": "c.yaml"', "c.yaml": "minWorkers: 1\nhandler: {a: [1, x], b: null}\n"}),
+             more={"MAR-INF/MANIFEST.json": MANIFEST % ', "configFile": "c.yaml"',
+                   "c.yaml": "minWorkers: 1\nhandler: {a: [1, x], b: null}\n"}),
         case("config-missing", good, more={"MAR-INF/MANIFEST.json": MANIFEST % ', "configFile": "c.yaml"'}),
         case("manifest-bad", good, more={"MAR-INF/MANIFEST.json": "{"}),
     ]
@@ -209,9 +221,11 @@ def envelopes():
         ("kserve-two", "kserve", same, [body(b'{"instances": [1]}', "a"), body(b'{"instances": [2]}', "b")], {}),
         ("kserve-wrong", "kserve", same, [body(b'{"inst": [1]}')], {}),
         ("kservev2", "kservev2", "return [data[0]['data'] * 2, data[1]['data']]", [body(v2)], manifest),
-        ("kservev2-float", "kservev2", "return [[0.5, 1.5]]", [body(b'{"inputs": [{"name": "i", "shape": [2], "datatype": "FP32", "data": [1, 2]}]}')], manifest),
+        ("kservev2-float", "kservev2", "return [[0.5, 1.5]]", [body(
+            b'{"inputs": [{"name": "i", "shape": [2], "datatype": "FP32", "data": [1, 2]}]}')], manifest),
         ("kservev2-echo", "kservev2", "print(data)\nreturn [x['data'] for x in data]", [request(body=v2)], manifest),
-        ("kservev2-array", "kservev2", "import numpy\nreturn [numpy.array([[1, 2], [3, 4]], 'int32'), numpy.array(['a', 'b'])]", [body(v2)], manifest),
+        ("kservev2-array", "kservev2", "import numpy\nreturn [numpy.array([[1, 2], [3, 4]], 'int32'), numpy.array(['a', 'b'])]",
+         [body(v2)], manifest),
         ("kservev2-scalar", "kservev2", "return [3, {'a': 1}]", [body(v2)], manifest),
         ("kservev2-mixed", "kservev2", "return [[1, 'a'], [True, False]]", [body(v2)], manifest),
         ("kservev2-few", "kservev2", "return [[1]]", [body(v2)], manifest),
@@ -220,9 +234,12 @@ def envelopes():
         ("kservev2-wrong", "kservev2", "return [[1], [2]]", [body(b'{"x": 1}')], manifest),
         ("kservev2-types", "kservev2", "return [x['data'] for x in data]", [body(
             b'{"inputs": [{"name": "a", "shape": [2], "datatype": "BOOL", "data": [true, false]},'
-            b'{"name": "b", "shape": [1], "datatype": "UINT8", "data": [7]}, {"name": "c", "shape": [2], "datatype": "FP16", "data": [0.5, 1]}]}')], manifest),
-        ("kservev2-shape", "kservev2", "return [[1]]", [body(b'{"inputs": [{"name": "a", "shape": [3], "datatype": "FP32", "data": [1, 2]}]}')], manifest),
-        ("kservev2-type", "kservev2", "return [[1]]", [body(b'{"inputs": [{"name": "a", "shape": [1], "datatype": "FP8", "data": [1]}]}')], manifest),
+            b'{"name": "b", "shape": [1], "datatype": "UINT8", "data": [7]},'
+            b'{"name": "c", "shape": [2], "datatype": "FP16", "data": [0.5, 1]}]}')], manifest),
+        ("kservev2-shape", "kservev2", "return [[1]]", [body(
+            b'{"inputs": [{"name": "a", "shape": [3], "datatype": "FP32", "data": [1, 2]}]}')], manifest),
+        ("kservev2-type", "kservev2", "return [[1]]", [body(
+            b'{"inputs": [{"name": "a", "shape": [1], "datatype": "FP8", "data": [1]}]}')], manifest),
         ("unknown", "nosuch", same, [body(b"{}")], {}),
     ]
     scenarios = []
@@ -289,7 +306,8 @@ def with_torch():
     bare = "class H:\n    def initialize(self, c):\n        pass\n    def handle(self, data, context):\n        return %s\n"
     profiled = "handler: {profile: true}\n"
     timed = HANDLER.replace("    def pre", "    from ts.handler_utils.timer import timed\n    @timed\n    def pre")
-    profiler = "    def __init__(self):\n        super().__init__()\n        self.profiler_args = {'on_trace_ready': self.ready}\n" \
+    profiler = "    def __init__(self):\n        super().__init__()\n" \
+               "        self.profiler_args = {'on_trace_ready': self.ready}\n" \
                "    def ready(self, prof):\n        print('ready', 'activities' in self.profiler_args)\n"
     return [
         case("eager", eager, more=files),
@@ -300,7 +318,8 @@ def with_torch():
         case("pth", {"serializedFile": "w.pth"}),
         case("model-file-missing", eager),
         case("model-file-two", eager, more={"model.py": MODEL + "class Other:\n    pass\n"}),
-        case("labels", eager, more=dict(files, **{"index_to_name.json": '{"0": "no", "1": ["n1", "yes"]}'}), handler=HANDLER + labels),
+        case("labels", eager, more=dict(files, **{"index_to_name.json": '{"0": "no", "1": ["n1", "yes"]}'}),
+             handler=HANDLER + labels),
         case("labels-bad", eager, more=dict(files, **{"index_to_name.json": '["no"]'})),
         case("state", eager, more=files, handler=HANDLER + state, config="a: 1\n"),
         case("state-gpu", eager, more=files, handler=HANDLER + state, gpu=0),

@@ -111,7 +111,8 @@ def circle():
     return value
 
 
-@pytest.mark.parametrize("result", ["\ud800", deep(), circle(), {1, 2}, b"".join], ids=["surrogate", "deep", "circle", "set", "method"])
+@pytest.mark.parametrize("result", ["\ud800", deep(), circle(), {1, 2}, b"".join],
+                         ids=["surrogate", "deep", "circle", "set", "method"])
 def test_what_has_no_bytes_is_an_error_of_the_batch(result):
     reply = service_of(lambda data, context: [result]).predict(batch(b""))
     assert (reply.code, reply.message, reply.items) == (503, "Unsupported model output data type.", ())
@@ -132,6 +133,15 @@ def test_text_is_left_to_be_copied_once_and_is_always_valid():
     assert encode("\u00fc") == b"\xc3\xbc"
     data = bytearray(b"x")
     assert encode(data) is data
+
+
+@pytest.mark.parametrize("value", [
+    {"a": 0.1, "b, c": "d,\n  e", "\u00fc\"": None, 1: True, None: 2, 0.5: -1}, [1.5, float("nan"), "x, y", None, True, 10**30],
+    [], {}, [[1, 2], [3]], {"a": [1], "b": {}}, [1e400, -0.0], "x" * 3, 5, [()], [type("F", (float,), {})(2.5)], [""], {"": ""},
+], ids=repr)
+def test_json_is_what_the_library_writes_with_an_indent_of_two(value):
+    expected = value if isinstance(value, str) else json.dumps(value, indent=2)
+    assert encode(value) == expected
 
 
 def test_deep_json_in_a_request_stays_bytes():
@@ -158,7 +168,8 @@ def test_the_rows_are_forgotten_with_the_batch():
 def test_metric_lines_are_written_whatever_becomes_of_standard_output(tmp_path):
     (tmp_path / "handler.py").write_text(
         "import io, logging, sys\ndef handle(data, context):\n    sys.stdout = io.StringIO()\n"
-        "    logging.getLogger().setLevel(logging.CRITICAL)\n    context.metrics.add_counter('Own', 1)\n    return ['a'] * len(data or [])\n")
+        "    logging.getLogger().setLevel(logging.CRITICAL)\n"
+        "    context.metrics.add_counter('Own', 1)\n    return ['a'] * len(data or [])\n")
     out = run_child(tmp_path, "service.predict([('r', {}, {})])\nservice.predict([('s', {}, {}), ('t', {}, {})])")
     lines = [line for line in out.splitlines() if line.startswith("[METRICS]")]
     assert [line.split(".")[0] for line in lines[1:]] == ["[METRICS]Own", "[METRICS]PredictionTime"] * 2
@@ -166,15 +177,17 @@ def test_metric_lines_are_written_whatever_becomes_of_standard_output(tmp_path):
 
 
 def test_a_closed_standard_output_costs_the_lines_only(tmp_path):
-    (tmp_path / "handler.py").write_text("import sys\ndef handle(data, context):\n    sys.stdout.close()\n    return ['a'] * len(data or [])\n")
+    (tmp_path / "handler.py").write_text(
+        "import sys\ndef handle(data, context):\n    sys.stdout.close()\n    return ['a'] * len(data or [])\n")
     out = run_child(tmp_path, "assert service.predict([('r', {}, {})]).code == 200\nimport os\nos.write(1, b'end')")
     assert out.endswith("end")
 
 
 def test_no_heavy_module_is_imported_for_a_plain_handler(tmp_path):
     (tmp_path / "handler.py").write_text("def handle(data, context):\n    return [{}] * len(data or [])\n")
-    out = run_child(tmp_path, "service.predict([('r', {}, {})])\nprint([m for m in ('torch', 'numpy', 'yaml', 'inspect', 'socket', "
-                    "'uuid', 'typing', 'asyncio', 'subprocess') if m in sys.modules])")
+    out = run_child(tmp_path, "service.predict([('r', {}, {})])\n"
+                    "print([m for m in ('torch', 'numpy', 'yaml', 'inspect', 'socket', 'uuid',"
+                    " 'typing', 'asyncio', 'subprocess') if m in sys.modules])")
     assert out.splitlines()[-1] == "[]"
 
 
@@ -239,7 +252,8 @@ def test_no_handler_is_said_to_be_none(handler, tmp_path):
 
 
 def test_the_configuration_comes_as_json_where_the_server_wrote_it(tmp_path, monkeypatch):
-    folder = write_model(tmp_path, monkeypatch, "shows_config", "def handle(d, c):\n    return [c.model_yaml_config] * len(d or [])\n")
+    folder = write_model(tmp_path, monkeypatch, "shows_config",
+                         "def handle(d, c):\n    return [c.model_yaml_config] * len(d or [])\n")
     (tmp_path / "config.json").write_text('{"handler": {"a": 1}}')
     monkeypatch.setenv("SCONCE_MODEL_CONFIG", str(tmp_path / "config.json"))
     service = model_loader.load("m", folder, "shows_config", None, 1)

@@ -75,8 +75,8 @@ class TransformersSeqClassifierHandler(BaseHandler):
         return [self.mapping[row.argmax().item()] for row in logits]
 '''
 CONFIG = "minWorkers: 1\nhandler: {model_name: bert, mode: sequence_classification, max_length: '48', captum_explanation: %s}\n"
-MANIFEST = {"model": {"modelName": "langid", "modelVersion": "1.0", "handler": "seq_handler.py", "configFile": "model-config.yaml",
-                      "serializedFile": "model.safetensors"}}
+MANIFEST = {"model": {"modelName": "langid", "modelVersion": "1.0", "handler": "seq_handler.py",
+                      "configFile": "model-config.yaml", "serializedFile": "model.safetensors"}}
 
 
 def sentences():
@@ -158,6 +158,30 @@ def test_a_base_handler_model_is_compiled_by_inductor(tmp_path, monkeypatch, cap
     assert "Compiled model with backend inductor, mode reduce-overhead" in caplog.text
     reply = service.predict([("id", {}, {"body": [1.0, 2.0]})])
     assert json.loads(reply.items[0][0]) == [5.0, 11.0]
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_streamers_pieces_join_to_the_whole_text(skip):
+    from transformers import AutoTokenizer
+
+    from ts.handler_utils.hf_batch_streamer import TextIteratorStreamerBatch
+
+    tokenizer = AutoTokenizer.from_pretrained(str(DEMO))
+    texts = ["hello world , this is streaming text", "another sentence that is long enough"]
+    rows = [tokenizer(text).input_ids for text in texts]
+    length = min(len(row) for row in rows)
+    ids = torch.tensor([row[:length] for row in rows])
+    streamer = TextIteratorStreamerBatch(tokenizer, 2, skip_prompt=skip, timeout=5, skip_special_tokens=True)
+    streamer.put(ids[:, :3])
+    for place in range(3, length):
+        streamer.put(ids[:, place])
+    streamer.end()
+    pieces = list(streamer)
+    for index in range(2):
+        text = "".join(piece[index]["text"] for piece in pieces)
+        assert text == tokenizer.decode(ids[index, 3 if skip else 0:], skip_special_tokens=True)
+    with pytest.raises(ValueError):
+        TextIteratorStreamerBatch(tokenizer, 3).put(ids)
 
 
 def test_the_package_is_ours():
