@@ -379,6 +379,31 @@ def test_a_new_frontend_is_served_and_the_old_ones_requests_are_forgotten(worker
     assert one.call(b"again").status == 200
 
 
+def test_a_new_frontend_while_a_batch_fills(worker):
+    one = worker(MIRROR, batch_size=4, delay_ms=700, policy="fill")
+    one.submit(b"old")
+    time.sleep(0.1)
+    one.ask("attach 1")
+    time.sleep(0.1)
+    number = one.submit(b"new")
+    answer = one.answer()
+    assert answer.id == number and seen(answer)["n"] == 1
+    assert one.answer(100) is None
+    one.submit(b"lost")
+    time.sleep(0.1)
+    one.ask("detach")
+    time.sleep(1)
+    one.ask("attach 1")
+    assert one.call(b"x").status == 200
+
+
+def test_sigterm_does_not_wait_for_a_load(worker):
+    one = worker("import time\ntime.sleep(30)\n", load=False)
+    time.sleep(0.7)
+    one.process.send_signal(signal.SIGTERM)
+    assert one.wait(3) == 0
+
+
 def test_attachments_before_loading_has_ended_are_taken_up(worker):
     one = worker("import time\ntime.sleep(0.5)\n" + ECHO, attach=False, load=False)
     for _ in range(3):

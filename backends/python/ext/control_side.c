@@ -56,6 +56,8 @@ bool sc_py_fds_intact(const struct sc_py_channel *c)
 
 void sc_py_detach(struct sc_py_channel *c)
 {
+    sc_py_batch_over(
+        c); /* one that is being filled: what is computed is answered before anything is attached */
     sc_py_drop_ready(c);
     sc_port_del(c->port);
     c->port = NULL;

@@ -201,6 +201,8 @@ static int fill_batch(struct sc_py_channel *c, int64_t deadline_ns)
         int64_t from = sc_clock_ns();
         if (wait_for_work(c, deadline_ns) < 0)
             return -1;
+        if (c->n == 0) /* its frontend has gone */
+            return 0;
         c->decode_sum_ns -= sc_clock_ns() - from;
     }
     return 0;
@@ -274,8 +276,6 @@ PyObject *sc_py_take(struct sc_py_channel *c)
         add(c, &r);
         if (fill_batch(c, r.work.arrival_ns + c->delay_ns) < 0)
             return NULL;
-        if (!c->port) /* the frontend went while the batch filled: nobody waits for it */
-            sc_py_batch_over(c);
     }
     return hand_over(c);
 }

@@ -116,6 +116,7 @@ class Channel:
         self._port = port
 
     def _detach(self):
+        self._batch_over()  # one that is being filled
         self._held = None
         if self._port is not None:
             self._port.close()
@@ -149,8 +150,7 @@ class Channel:
                 return None
             self._add(first, rows)
             self._fill_up(rows, first[0].arrival_ns + self._delay_ns)
-            if self._port is None:
-                self._batch_over()
+            if not self._batch:  # its frontend has gone
                 rows = []
         self._port.begin([work.id for work in self._batch])
         self._note_batch()
@@ -214,6 +214,8 @@ class Channel:
                 return
             else:
                 self._wait(deadline_ns)
+                if not self._batch:
+                    return
 
     def _wait(self, deadline_ns):
         self._flush_lines()

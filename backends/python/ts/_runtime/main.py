@@ -43,6 +43,11 @@ def leave(code):
     os._exit(code)
 
 
+def _leave_at_once(number, frame):
+    """A load is not waited for."""
+    leave(0)
+
+
 def _exit_code(end):
     if end.code is None:
         return 0
@@ -74,7 +79,7 @@ def _live(argv):
     channel.connect()
     settings.hide(os.environ)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal is the server's
-    signal.signal(signal.SIGTERM, lambda number, frame: channel.stop())
+    signal.signal(signal.SIGTERM, _leave_at_once)
 
     metrics_file = _metrics_argument(argv)
     metrics = _load_metrics(metrics_file, settings)
@@ -83,6 +88,8 @@ def _live(argv):
     print("Python runtime: %s" % sys.version.split()[0], flush=True)
 
     service = _load(settings, metrics, channel)
+    if signal.getsignal(signal.SIGTERM) is _leave_at_once:  # else the handler has its own ideas
+        signal.signal(signal.SIGTERM, lambda number, frame: channel.stop())
     channel.status(True, json.dumps({"pid": os.getpid()}))
     log.late_line = channel.line
     try:
