@@ -151,10 +151,10 @@ class BaseHandler(ABC):
             self.model.eval()
         elif path and path.endswith(".onnx") and ONNX_AVAILABLE:
             self.model = setup_ort_session(path, self.map_location)
-            logger.info("Succesfully setup ort session")
+            logger.info("Loaded the model with ONNX Runtime")
         elif path and path.endswith(".so") and self._use_torch_export_aot_compile():
             self.model = self._load_torch_export_aot_compile(path)
-            logger.warning("torch._export is an experimental feature! Succesfully loaded torch exported model.")
+            logger.info("Loaded the ahead-of-time compiled model")
         else:
             raise RuntimeError("No model weights could be loaded")
 
@@ -219,8 +219,7 @@ class BaseHandler(ABC):
             if PROFILER_AVAILABLE:
                 results, _ = self._infer_with_profiler(data=data)
             else:
-                raise RuntimeError("Profiler is enabled but current version of torch does not support."
-                                   "Install torch>=1.8.1 to use profiler.")
+                raise RuntimeError("ENABLE_TORCH_PROFILER is set, but this torch has no torch.profiler")
         elif self._is_describe():
             results = [self.describe_handle()]
         else:
