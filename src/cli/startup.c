@@ -191,6 +191,9 @@ static bool read_snapshot(struct startup *u)
         sc_log(SC_LOG_ERROR, "Error while registering model. Details: %s", msg.text);
         return true;
     }
+    /* The supervisor has validated it: else there would be no server. */
+    sc_log(SC_LOG_INFO, "Validating snapshot %s", u->snapshot.name);
+    sc_log(SC_LOG_INFO, "Snapshot %s validated successfully", u->snapshot.name);
     if (u->snapshot.count <= 0)
         sc_log(SC_LOG_WARN, "Model snapshot is empty. Starting TorchServe without initial models.");
     return true;

@@ -204,6 +204,19 @@ static int check_temp(const struct resolving *r)
     return 0;
 }
 
+/* A server that cannot restore what it served before does not start with less. */
+static int check_snapshot(const struct resolving *r)
+{
+    struct sc_snapshot snapshot;
+    const char *json = r->s->model_snapshot;
+    int rc = json ? sc_snapshot_read(&snapshot, sc_span_str(json), r->msg) : 0;
+    if (!json || rc < 0)
+        return rc;
+    rc = sc_snapshot_validate(&snapshot, r->s->model_store, r->msg);
+    sc_snapshot_free(&snapshot);
+    return rc;
+}
+
 int sc_settings_resolve(struct sc_settings *s, const struct sc_settings_sources *from, struct sc_msg *msg)
 {
     struct resolving r = {.s = s,
@@ -222,6 +235,8 @@ int sc_settings_resolve(struct sc_settings *s, const struct sc_settings_sources 
         rc = refuse_https(&r);
     if (rc == 0)
         rc = check_temp(&r);
+    if (rc == 0)
+        rc = check_snapshot(&r);
     if (rc < 0)
         return rc;
     sc_settings_folders(s, r.lookup, from->ctx);

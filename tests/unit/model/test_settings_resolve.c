@@ -248,6 +248,19 @@ static void a_files_own_marks_are_refused(void **state)
     assert_non_null(strstr(msg.text, "sconce.home"));
 }
 
+static void what_a_snapshot_restores_must_be_there(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        resolve("model_store=/tmp\nmodel_snapshot={\"modelCount\": 1, \"models\": {\"m\": {\"1.0\": "
+                "{\"defaultVersion\": true, \"marName\": \"no-such.mar\", \"minWorkers\": 1, "
+                "\"maxWorkers\": 1, \"batchSize\": 1, \"maxBatchDelay\": 1}}}}\n"),
+        SC_ENOTFOUND);
+    assert_string_equal(msg.text, "Model archive file for model :m, version :1.0 not found in model store");
+    assert_int_equal(resolve("model_snapshot={\n"), SC_EINVAL);
+    assert_int_equal(resolve("model_snapshot={\"modelCount\": 0}\n"), 0);
+}
+
 static void gpus(void **state)
 {
     static const char *const env[] = {"TS_NUMBER_OF_GPU", "5", NULL};
@@ -515,6 +528,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(https_is_refused_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(addresses, setup, teardown),
         cmocka_unit_test_setup_teardown(a_files_own_marks_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_snapshot_restores_must_be_there, setup, teardown),
         cmocka_unit_test_setup_teardown(gpus, setup, teardown),
         cmocka_unit_test_setup_teardown(the_interpreter_that_a_shell_would_find, setup, teardown),
         cmocka_unit_test_setup_teardown(the_journey_keeps_what_was_found, setup, teardown),
