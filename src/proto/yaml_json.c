@@ -14,20 +14,20 @@ struct converting {
     unsigned documents;
 };
 
-static bool in_map(const struct converting *c)
+/* The bit of the innermost open collection; none is open: 0. */
+static uint64_t innermost(const struct converting *c)
 {
-    return c->depth > 0 && !(c->sequences >> (c->depth - 1) & 1);
+    return c->depth > 0 ? UINT64_C(1) << (c->depth - 1) : 0;
 }
 
 static bool wants_key(const struct converting *c)
 {
-    return in_map(c) && !(c->keyed >> (c->depth - 1) & 1);
+    return c->depth > 0 && !((c->sequences | c->keyed) & innermost(c));
 }
 
 static void value_done(struct converting *c)
 {
-    if (in_map(c))
-        c->keyed &= ~(UINT64_C(1) << (c->depth - 1));
+    c->keyed &= ~innermost(c);
 }
 
 /* Keys of another type than text are no JSON. */
@@ -37,7 +37,7 @@ static bool key(struct converting *c, struct sc_span text, bool plain)
     if (plain && sc_yaml_type(text, &v) != SC_YAML_STRING)
         return false;
     sc_json_key_span(&c->w, text);
-    c->keyed |= UINT64_C(1) << (c->depth - 1);
+    c->keyed |= innermost(c);
     return true;
 }
 
