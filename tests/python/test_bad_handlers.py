@@ -151,6 +151,14 @@ def test_results_that_are_none(worker, result, status, says):
     assert one.call(b"x").body == b"done"
 
 
+@pytest.mark.parametrize("code, status", [("599", 599), ("0", 500), ("-3", 500), ("10 ** 12", 500), ("'404'", 404), ("None", 500)])
+def test_an_error_of_any_code_and_text(worker, code, status):
+    one = worker(f"from ts.utils.util import PredictionException\nraise PredictionException('\\udc80 text', {code})")
+    answer = one.call(b"do")
+    assert (answer.status, answer.body) == (status, b"? text")
+    assert one.call(b"x").body == b"done"
+
+
 CUDA = """
 class FakeCuda:
     @staticmethod

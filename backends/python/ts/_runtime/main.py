@@ -150,10 +150,15 @@ def _load(settings, metrics, channel):
         code, message = load_failure(error) or (500, "Worker died.")
         reason = "%s: %s" % (type(error).__name__, error) if str(error) else type(error).__name__
         try:
-            channel.status(False, "%d %s\n%s" % (code, message, reason))
+            channel.status(False, _clean("%d %s\n%s" % (code, message, reason)))
         except Exception:
             traceback.print_exc()
         leave(_exit_code(error) or 1 if isinstance(error, SystemExit) else 1)
+
+
+def _clean(text):
+    """The text as UTF-8 can carry it: half a surrogate pair is no character."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def serve(channel, service, decode_ahead=True):
@@ -187,4 +192,4 @@ def _failed(channel, answer, size):
             if channel.alone or size == 1:
                 channel.reply_all(507, answer.message)
             leave(EXIT_CONTEXT_DEAD)
-    channel.reply_all(answer.code, answer.message)
+    channel.reply_all(answer.code if 100 <= answer.code <= 999 else 500, _clean(answer.message))
