@@ -45,11 +45,6 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
         sc_respond_status(c->x, 500, SC_SPAN(""));
         return;
     }
-    int64_t now = sc_clock_ns();
-    sc_metrics_answered(sc_shard_metrics(c->shard), x->loop->index, c->versioned, a->queue_ns,
-                        now - x->start_ns);
-    sc_metrics_queue_time(c->app->metrics, x->loop->index, now, a->queue_ns / 1000000);
-    sc_metrics_worker_thread_time(c->app->metrics, x->loop->index, now, a->worker_ns / 1000000);
     struct sc_span type = a->type.p ? a->type : sc_meta_get(a->meta, SC_SPAN(":type"));
     if (type.p) {
         char name[64];
@@ -57,6 +52,11 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
         sc_respond_error(c->x, a->status < 400 ? 500 : a->status, name, a->body);
         return;
     }
+    /* Not of batches that failed as a whole, as in TorchServe. */
+    int64_t now = sc_clock_ns();
+    sc_metrics_answered(sc_shard_metrics(c->shard), x->loop->index, c->versioned, a->queue_ns,
+                        now - x->start_ns);
+    sc_metrics_queue_time(c->app->metrics, x->loop->index, now, a->queue_ns / 1000000);
     char reason[256];
     snprintf(reason, sizeof reason, "%.*s", SC_FMT(sc_meta_get(a->meta, SC_SPAN(":reason"))));
     struct sc_http_header headers[SC_HTTP_HEADERS_MAX];

@@ -23,8 +23,7 @@ static void render(struct sc_call *c)
     } else {
         sc_http_server_counters(c->app->server, &n);
         sc_metrics_responses(c->app->metrics, n.responses_2xx, n.responses_4xx, n.responses_5xx);
-        if (c->app->settings->prometheus)
-            sc_metrics_render(c->app->metrics, names, count, &c->out);
+        sc_metrics_render(c->app->metrics, names, count, &c->out);
         c->raw = true;
         c->media = SC_SPAN("text/plain; version=0.0.4; charset=utf-8");
         c->status = 200;

@@ -13,10 +13,13 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/log_levels.h"
 #include "cli/notify.h"
 #include "cli/places.h"
 #include "cli/roles.h"
+#include "cli/serve_options.h"
 #include "cli/startup.h"
+#include "metrics/collector.h"
 #include "metrics/registry.h"
 #include "metrics/system.h"
 #include "worker/supervisor.h"
@@ -29,7 +32,8 @@ struct frontend {
     int listeners[SC_LISTENERS_MAX];
     unsigned nlisteners;
     uv_timer_t system_timer;
-    bool ending;
+    struct sc_collector *collector; /* NULL: none */
+    bool sampling, ending;
 };
 
 static unsigned cpu_count(void)
@@ -54,8 +58,10 @@ static void end(void *arg)
     f->ending = true;
     if (f->app.server)
         sc_http_server_close(f->app.server);
-    if (f->settings.system_metrics)
+    if (f->sampling)
         uv_close((uv_handle_t *)&f->system_timer, NULL);
+    if (f->collector)
+        sc_collector_stop(f->collector);
     sc_engine_close(f->app.engine);
     sc_loops_stop(f->loops);
 }
@@ -84,12 +90,46 @@ static void on_listeners(void *ctx, const int *fds, unsigned n)
     memcpy(f->listeners, fds, f->nlisteners * sizeof *fds);
 }
 
+/* ---- metrics of the machine: ours, or those of somebody's program ------------------------------------- */
+
+static void worker_pids(void *ctx, struct sc_buf *out)
+{
+    struct frontend *f = ctx;
+    sc_engine_pids(f->app.engine, out);
+}
+
+static void worker_memory(void *ctx, int pid, int64_t bytes)
+{
+    struct frontend *f = ctx;
+    sc_engine_memory(f->app.engine, pid, bytes);
+}
+
+static void start_collector(struct frontend *f)
+{
+    struct sc_collector_config c = {
+        .python = f->settings.python && *f->settings.python ? f->settings.python : "python3",
+        .command = f->settings.system_metrics_cmd,
+        .home = f->settings.home ? f->settings.home : f->home,
+        .interval_s = (unsigned)f->settings.metric_interval,
+        .metrics = f->app.metrics,
+        .pids = worker_pids,
+        .memory = worker_memory,
+        .ctx = f,
+    };
+    f->collector = sc_collector_start(sc_loops_at(f->loops, 0), &c);
+}
+
 static void start_system_metrics(struct frontend *f)
 {
+    if (f->settings.system_metrics_cmd && *f->settings.system_metrics_cmd) {
+        start_collector(f);
+        return;
+    }
     uint64_t ms = (uint64_t)f->settings.metric_interval * 1000;
     uv_timer_init(&sc_loops_at(f->loops, 0)->uv, &f->system_timer);
     f->system_timer.data = f;
     uv_timer_start(&f->system_timer, sample_system, 0, ms);
+    f->sampling = true;
 }
 
 /* Tools wait for this line on standard output, as TorchServe prints it: at once, with nothing before it. */
@@ -103,6 +143,12 @@ static void say_started(const struct frontend *f)
     sc_log_sync(); /* behind what was said before it */
     if (write(STDOUT_FILENO, line, sizeof line - 1) < 0)
         sc_log(SC_LOG_WARN, "standard output cannot be written: %s", strerror(errno));
+}
+
+static void answered(void *ctx, int status)
+{
+    struct frontend *f = ctx;
+    sc_metrics_response(f->app.metrics, status);
 }
 
 static void serve(void *ctx)
@@ -129,6 +175,8 @@ static void serve(void *ctx)
         .cors_methods = f->settings.cors_methods,
         .cors_headers = f->settings.cors_headers,
         .access_log = f->settings.access_log,
+        .answered = answered,
+        .answered_ctx = f,
     };
     struct sc_http_app http;
     sc_app_init(&f->app, &http);
@@ -184,6 +232,18 @@ static void raise_descriptor_limit(void)
     }
 }
 
+static int configure_metrics(struct frontend *f, struct sc_msg *msg)
+{
+    static const enum sc_metrics_to to[] = {[SC_METRICS_LOG] = SC_METRICS_TO_LOG,
+                                            [SC_METRICS_PROMETHEUS] = SC_METRICS_TO_PROMETHEUS,
+                                            [SC_METRICS_LEGACY] = SC_METRICS_TO_LEGACY};
+    struct sc_metrics_config c = {.to = to[f->settings.metrics_mode],
+                                  .file = f->settings.metrics_config,
+                                  .auto_detect = f->settings.model_metrics_auto_detect,
+                                  .name_lines = f->settings.face == SC_FACE_TORCHSERVE};
+    return sc_metrics_configure(f->app.metrics, &c, msg);
+}
+
 int sc_cli_frontend(void)
 {
     static struct frontend f;
@@ -201,6 +261,9 @@ int sc_cli_frontend(void)
         .json = f.settings.log_json,
         .access = f.settings.access_log,
     };
+    struct sc_log_levels levels;
+    sc_serve_log_levels(&f.settings, &levels, false);
+    log.levels = &levels;
     if (sc_log_open(&log, &msg) < 0) {
         fprintf(stderr, "sconce: %s\n", msg.text);
         return SC_EXIT_FATAL;
@@ -224,6 +287,11 @@ int sc_cli_frontend(void)
     char host[256] = "localhost";
     gethostname(host, sizeof host - 1);
     f.app.metrics = sc_metrics_new(sc_loops_count(f.loops), host);
+    if (configure_metrics(&f, &msg) < 0) {
+        sc_log(SC_LOG_ERROR, "%s", msg.text);
+        sc_log_close();
+        return SC_EXIT_FATAL;
+    }
     struct sc_engine_spec spec = {
         .loops = f.loops,
         .settings = &f.settings,

@@ -26,4 +26,10 @@ struct sc_serve_options {
  */
 int sc_serve_run(const struct sc_serve_options *o);
 
+struct sc_settings;
+struct sc_log_levels;
+/* The levels of the log: the face's, then those of log_config. `tell`: say on standard error why that is
+ * ignored. */
+void sc_serve_log_levels(const struct sc_settings *s, struct sc_log_levels *levels, bool tell);
+
 #endif

@@ -11,8 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "archive/archive.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/log_levels.h"
 #include "cli/live.h"
 #include "cli/places.h"
 #include "cli/roles.h"
@@ -208,6 +210,32 @@ static void announce(const struct sc_serve_options *o, const struct sc_settings 
     }
 }
 
+void sc_serve_log_levels(const struct sc_settings *s, struct sc_log_levels *levels, bool tell)
+{
+    static const char option[] = "-Dlog4j.configurationFile=";
+    char from_vmargs[PATH_MAX];
+    const char *file = s->log_config, *vmargs = sc_properties_get(&s->all, "vmargs");
+    struct sc_buf text;
+    struct sc_msg msg = {""};
+    sc_log_levels_init(levels, s->face == SC_FACE_TORCHSERVE ? SC_LOG_DEBUG : SC_LOG_INFO);
+    const char *at = vmargs && !file ? strstr(vmargs, option) : NULL;
+    if (at) {
+        at += sizeof option - 1;
+        at += strncmp(at, "file://", 7) == 0 ? 7 : 0;
+        snprintf(from_vmargs, sizeof from_vmargs, "%.*s", (int)strcspn(at, " \t"), at);
+        file = from_vmargs;
+    }
+    if (!file)
+        return;
+    sc_buf_init(&text, SC_SETTINGS_FILE_BYTES);
+    int rc = sc_file_read(file, &text, &msg);
+    if (rc == 0 && sc_log_levels_read(levels, sc_buf_view(&text)) < 0)
+        rc = sc_fail(&msg, SC_EUNSUPPORTED, "%s is no log4j configuration in XML", file);
+    if (rc < 0 && tell)
+        fprintf(stderr, "%s: it is ignored, lines are written as without it\n", msg.text);
+    sc_buf_free(&text);
+}
+
 static int run_supervisor(const struct sc_serve_options *o, const struct sc_settings *s,
                           const struct sc_listen_plan *plan, const int *listeners, struct sc_span text,
                           struct sc_msg *msg)
@@ -220,10 +248,20 @@ static int run_supervisor(const struct sc_serve_options *o, const struct sc_sett
                                 .level = SC_LOG_INFO,
                                 .to_stdout = s->log_to_stdout,
                                 .json = s->log_json};
+    struct sc_log_levels levels;
+    sc_serve_log_levels(s, &levels, true);
+    log.levels = &levels;
     int rc = sc_log_open(&log, msg);
     if (rc < 0)
         return rc;
     sc_log_thread_name("supervisor");
+    /* Held to the end: extracted models are this process's, whatever becomes of the frontend. */
+    rc = sc_archive_claim(s->temp, msg);
+    if (rc < 0) {
+        sc_log_close();
+        return rc;
+    }
+    sc_archive_sweep(s->temp);
     announce(o, s, plan);
     static char frontend_title[] = "sconce: frontend", frontend_role[] = "--role=frontend";
     char *argv[] = {frontend_title, frontend_role, NULL};

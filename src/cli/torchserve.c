@@ -142,8 +142,6 @@ static int check(void)
     }
     if (workflows && !is_kind(workflows, S_IFDIR))
         return missing("workflow-store directory", workflows);
-    if (log)
-        fputs("torchserve: --log-config is for log4j and has no effect here\n", stderr);
     return 0;
 }
 
@@ -199,6 +197,7 @@ static void make_command(struct command *c, const char *pidfile)
     set(c, "model_store=", args[TS_MODEL_STORE].value);
     set(c, "workflow_store=", args[TS_WORKFLOW_STORE].value);
     set_models(c);
+    set(c, "log_config=", args[TS_LOG_CONFIG].value);
     set(c, "cpp_log_config=", args[TS_CPP_LOG_CONFIG].value);
     set(c, "plugins_path=", args[TS_PLUGINS].value);
     if (args[TS_DISABLE_TOKEN].given)

@@ -12,6 +12,7 @@
 /* Requests of one tick (50 ms), divided: what a process computes in two milliseconds. */
 #define SPEED_SHARE 25
 #define SPEED_MORE 256
+#define LINES_MAX 20000 /* of one tick: a worker's count of its batches is its own word */
 
 static void attachment_free(struct sc_attachment *att)
 {
@@ -151,6 +152,9 @@ void sc_attachment_count(struct sc_attachment *att)
     /* A worker's count is only ever seen to grow: it is not trusted to do anything else. */
     if (batches < att->batches || requests < att->requests)
         return;
+    /* No thread of the server's is bound to a worker: beside the backend's own time a batch takes none. */
+    for (uint64_t i = att->batches; i < batches && i < att->batches + LINES_MAX; i++)
+        sc_metrics_worker_thread_time(att->version->engine->spec.metrics, 0, sc_clock_ns(), 0);
     follow_speed(att, requests - att->requests);
     sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHES, (int64_t)(batches - att->batches));
     sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHED, (int64_t)(requests - att->requests));

@@ -148,6 +148,10 @@ struct sc_version_view {
     uint64_t pending;    /* requests waiting */
     uint64_t queue_free; /* remaining capacity, in requests */
 };
+/* Appends the process ids of all workers, joined by commas; notes what memory one of them has, in place of
+ * looking at it. */
+void sc_engine_pids(struct sc_engine *e, struct sc_buf *out);
+void sc_engine_memory(struct sc_engine *e, int pid, int64_t bytes);
 /* Calls fn for the versions of a model (NULL name pointer: of all models) sorted by name, then version. */
 void sc_engine_each(struct sc_engine *e, struct sc_span name,
                     void (*fn)(void *arg, const struct sc_version_view *v), void *arg);

@@ -6,13 +6,15 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "gpu/assign.h"
-#include "metrics/system.h"
 #include "model/output.h"
 
 #define LINE_MAX_BYTES (256 << 10) /* a report: SC_GPUS_MAX GPUs, SC_GPU_PROCESSES_MAX processes */
 #define TURN_BYTES (64 << 10)
+
+#define SILENT_NS (30 * INT64_C(1000000000)) /* without a report the agent hangs */
 
 struct sc_gpus {
     bool running; /* its slot is occupied */
@@ -23,6 +25,8 @@ struct sc_gpus {
     struct sc_buf line;
     bool skipping; /* the rest of a line that is too long */
     bool known;
+    uint64_t life;
+    int64_t heard_ns, record_ns; /* the last report; when metrics are due */
     struct sc_gpu_report report;
 };
 
@@ -65,6 +69,30 @@ const struct sc_gpu_report *sc_gpus_report(const struct sc_engine *e)
     return e->gpus && e->gpus->known ? &e->gpus->report : NULL;
 }
 
+static void gauge(struct sc_engine *e, const char *name, unsigned gpu, double v)
+{
+    char index[16];
+    snprintf(index, sizeof index, "%u", gpu);
+    const char *values[] = {"Host", index};
+    if (v >= 0)
+        sc_metrics_gauge(e->spec.metrics, name, values, 2, v);
+}
+
+/* Every metric_time_interval, while reports come more often. */
+static void record(struct sc_engine *e)
+{
+    struct sc_gpus *g = e->gpus;
+    if (!g->known || !e->spec.settings->system_metrics || g->heard_ns < g->record_ns)
+        return;
+    g->record_ns = g->heard_ns + (int64_t)e->spec.settings->metric_interval * 1000000000;
+    for (unsigned i = 0; i < g->report.ngpus; i++) {
+        const struct sc_gpu_info *gpu = &g->report.gpus[i];
+        gauge(e, "GPUUtilization", gpu->index, gpu->utilization);
+        gauge(e, "GPUMemoryUtilization", gpu->index, sc_gpu_memory_percent(gpu));
+        gauge(e, "GPUMemoryUsed", gpu->index, gpu->memory_used < 0 ? -1 : (double)(gpu->memory_used >> 20));
+    }
+}
+
 static void take_line(struct sc_engine *e, struct sc_span line)
 {
     struct sc_gpus *g = e->gpus;
@@ -74,6 +102,8 @@ static void take_line(struct sc_engine *e, struct sc_span line)
         return;
     }
     g->known = g->report.error[0] == '\0';
+    g->heard_ns = sc_clock_ns();
+    record(e);
     if (!g->known)
         sc_log(SC_LOG_WARN, "the gpu agent: %s", g->report.error);
 }
@@ -145,7 +175,7 @@ void sc_gpus_start(struct sc_engine *e)
         return;
     g->running = true;
     char interval[32];
-    snprintf(interval, sizeof interval, "--interval=%d", e->spec.settings->metric_interval * 1000);
+    snprintf(interval, sizeof interval, "--interval=%d", SC_GPU_INTERVAL_MS);
     const char *argv[] = {e->spec.exe, "sconce: gpu agent", "--role=gpu-agent", interval, NULL};
     struct sc_ctl_start start = {.slot = g->slot, .flags = SC_START_OUTPUT, .retry_window_ms = -1};
     struct sc_buf b;
@@ -164,12 +194,26 @@ void sc_gpus_state(struct sc_engine *e, const struct sc_ctl_slot *s, int *fds, u
     }
     if (nfds == SC_OUTPUT_FDS && g->fd < 0)
         read_from(e, fds);
+    g->life = s->life;
+    g->heard_ns = sc_clock_ns();
     if (s->state == SC_SLOT_EXITED) {
         g->known = false;
         if (s->delay_ms < 0)
             sc_log(SC_LOG_WARN,
                    "the gpu agent has ended and is not started again: GPUs are used, not watched");
     }
+}
+
+void sc_gpus_tick(struct sc_engine *e, int64_t now)
+{
+    struct sc_gpus *g = e->gpus;
+    if (!g || !g->running || !g->life || now - g->heard_ns < SILENT_NS)
+        return;
+    sc_log(SC_LOG_WARN, "the gpu agent has been silent for %d s: the driver hangs? It is started again",
+           (int)(SILENT_NS / 1000000000));
+    g->known = false;
+    g->heard_ns = now;
+    sc_worker_order(e, SC_CTL_SLOT_KILL, g->slot, g->life);
 }
 
 static void closed(uv_handle_t *h)

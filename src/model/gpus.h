@@ -22,6 +22,8 @@ void sc_gpus_start(struct sc_engine *e);
 /* A state of a slot with the agent's tag. */
 void sc_gpus_state(struct sc_engine *e, const struct sc_ctl_slot *s, int *fds, unsigned nfds);
 #define SC_GPUS_TAG "\tgpu-agent"
+/* Ends an agent that hangs. */
+void sc_gpus_tick(struct sc_engine *e, int64_t now);
 void sc_gpus_close(struct sc_engine *e);
 void sc_gpus_free(struct sc_engine *e);
 /* The latest report; NULL: none yet. */

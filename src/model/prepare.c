@@ -3,6 +3,7 @@
  * them. On pool threads of loop 0, so that no loop waits for a disk or a download.
  */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -53,6 +54,8 @@ static void prepared(uv_work_t *work, int status)
 {
     struct preparation *p = work->data;
     (void)status;
+    if (p->rc < 0 && p->err.cause.text[0])
+        sc_log(SC_LOG_WARN, "%s (%s)", p->err.msg.text, p->err.cause.text);
     p->done(p->arg, p->rc, p->rc == 0 ? &p->spec : NULL, &p->err);
     want_free(&p->want);
     free(p);
@@ -67,6 +70,7 @@ void sc_engine_prepare(struct sc_engine *e, const struct sc_spec_want *want, sc_
     p->arg = arg;
     p->work.data = p;
     want_copy(&p->want, want);
+    p->want.owner = getppid(); /* the supervisor: models outlive this process */
     uv_queue_work(&sc_engine_loop(e, 0)->uv, &p->work, prepare, prepared);
 }
 

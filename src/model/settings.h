@@ -87,6 +87,7 @@ struct sc_settings {
     /* logs and metrics */
     char *log_dir, *metrics_dir; /* LOG_LOCATION, METRICS_LOCATION; default "logs" */
     bool log_to_stdout, log_json, access_log, async_logging;
+    char *log_config; /* log4j 2 configuration; NULL: none */
     enum sc_metrics_mode metrics_mode;
     bool prometheus;      /* /metrics has content: mode prometheus or legacy */
     char *metrics_config; /* NULL: home's ts/configs/metrics.yaml */

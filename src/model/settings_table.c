@@ -214,7 +214,9 @@ static const struct sc_setting_key keys[] = {
            SAYS("log settings of the C++ worker")),
 
     /* ---- of the Java virtual machine ---- */
-    SWITCH("vmargs", IGNORED, NULL, NO_ENV, SAYS("options of the Java virtual machine: there is none")),
+    SWITCH("vmargs", DIFFERS, NULL, NO_ENV,
+           SAYS("options of the Java virtual machine: only -Dlog4j.configurationFile= is looked at, as "
+                "log_config")),
     SWITCH("plugins_path", IGNORED, NULL, NO_ENV, SAYS("Java plug-ins: there is no Java")),
     INT("number_of_netty_threads", DIFFERS, loops, 0, INT_MAX, "0",
         SAYS("event loops of the frontend; 0: chosen from the CPUs")),
@@ -236,6 +238,8 @@ static const struct sc_setting_key keys[] = {
          SAYS("folder of the logs; unset: LOG_LOCATION, or logs")),
     TEXT("metrics_location", OURS, metrics_dir, NULL, NO_ENV,
          SAYS("folder of the metrics' logs; unset: METRICS_LOCATION, or that of the logs")),
+    PATH("log_config", OURS, log_config, NO_ENV,
+         SAYS("log4j 2 configuration in XML: its levels are obeyed, the rest of it is not")),
     BOOL("log_to_stdout", OURS, log_to_stdout, "true", NO_ENV, SAYS("false: logs go to their files alone")),
     BOOL("log_json", OURS, log_json, "false", NO_ENV, SAYS("true: log lines are JSON objects")),
     BOOL("access_log", OURS, access_log, "true", NO_ENV, SAYS("false: no line per request")),

@@ -45,7 +45,7 @@ static void view_version(struct sc_version *v, bool is_default,
         struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
         if (w->quarantine || w->stopping || w->draining)
             continue;
-        int64_t rss = rss_of(w->pid);
+        int64_t rss = w->told_rss ? w->told_rss : rss_of(w->pid);
         const char *usage = gpu_usage(v->engine, w->gpu_id, view.nworkers);
         for (unsigned i = 0; i < w->lanes && view.nworkers < SC_COUNT(workers); i++)
             workers[view.nworkers++] = (struct sc_worker_view){.id = w->first_id + i,
@@ -73,6 +73,40 @@ static void view_version(struct sc_version *v, bool is_default,
     uint64_t bytes = atomic_load_explicit(&v->bytes, memory_order_relaxed);
     view.queue_free = bytes < SC_QUEUE_BYTES ? (SC_QUEUE_BYTES - bytes) / 4096 : 0;
     fn(arg, &view);
+}
+
+/* The next worker behind `at` (NULL: the first), of all models. */
+static struct sc_worker *next_worker(struct sc_engine *e, struct sc_worker *at)
+{
+    bool found = at == NULL;
+    for (unsigned i = 0; i < e->nmodels; i++)
+        for (unsigned k = 0; k < e->models[i]->nversions; k++) {
+            struct sc_version *v = e->models[i]->versions[k];
+            for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
+                struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
+                if (found)
+                    return w;
+                found = w == at;
+            }
+        }
+    return NULL;
+}
+
+void sc_engine_pids(struct sc_engine *e, struct sc_buf *out)
+{
+    const char *comma = "";
+    for (struct sc_worker *w = next_worker(e, NULL); w; w = next_worker(e, w))
+        if (w->pid > 0) {
+            sc_buf_printf(out, "%s%d", comma, w->pid);
+            comma = ",";
+        }
+}
+
+void sc_engine_memory(struct sc_engine *e, int pid, int64_t bytes)
+{
+    for (struct sc_worker *w = next_worker(e, NULL); w; w = next_worker(e, w))
+        if (w->pid == pid)
+            w->told_rss = bytes;
 }
 
 void sc_engine_each(struct sc_engine *e, struct sc_span name,

@@ -5,7 +5,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "model/engine_private.h"
+#include "model/gpus.h"
 
 /* How long a quarantine worker without suspects is kept. */
 #define QUARANTINE_IDLE_NS (10 * INT64_C(1000000000))
@@ -85,6 +85,7 @@ static void look_at_quarantine(struct sc_version *v, int64_t now)
 void sc_workers_tick(struct sc_engine *e)
 {
     int64_t now = sc_clock_ns();
+    sc_gpus_tick(e, now);
     for (unsigned i = 0; i < e->nmodels; i++)
         for (unsigned k = 0; k < e->models[i]->nversions; k++) {
             struct sc_version *v = e->models[i]->versions[k];

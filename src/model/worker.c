@@ -239,6 +239,7 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
     read_output(w);
     w->load_deadline_ns = 0;
     w->pid = -1;
+    w->told_rss = 0;
     if (w->draining && !w->stopping) {
         w->draining = false;
         sc_worker_stop(w, false);
