@@ -161,7 +161,7 @@ class Peer:
                 continue
         return ""
 
-    def line(self, name, pattern, seconds=15, from_start=False):
+    def line(self, name, pattern, seconds=6, from_start=False):
         """The first line of a log file, behind those seen so, that matches; None if none comes."""
         end = time.monotonic() + seconds
         while True:
