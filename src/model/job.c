@@ -296,7 +296,9 @@ static bool queue_is_full(struct sc_version *v)
     if (!sc_version_is_python(v))
         return false;
     long long room = atomic_load_explicit(&v->capacity, memory_order_relaxed);
-    if (!v->spec.use_job_ticket)
+    if (v->spec.use_job_ticket) /* one per worker that has nothing to do */
+        room /= SC_MAX(v->spec.batch_size, 1);
+    else
         room +=
             v->spec.job_queue_size > 0 ? v->spec.job_queue_size : v->engine->spec.settings->job_queue_size;
     return atomic_load_explicit(&v->open, memory_order_relaxed) >= room;

@@ -20,7 +20,7 @@
 #define HANDLER_OFF_NS 1000000
 #define DECODE_ON_NS 100000
 #define DECODE_OFF_NS 50000
-#define WAIT_OFF_NS 500000
+#define WAIT_OFF_NS 1000000
 #define OFF_MIN_NS (INT64_C(10) * 1000000000)
 #define OFF_MAX_NS (INT64_C(300) * 1000000000)
 #define LOOK_MIN_NS 1000000
@@ -60,7 +60,7 @@ static void take_interpreter(struct sc_py_ahead *a, PyThreadState *state)
     int64_t from = sc_clock_ns();
     PyEval_RestoreThread(state);
     int64_t now = sc_clock_ns();
-    a->waited_ns += (now - from - a->waited_ns) / 4;
+    a->waited_ns += (now - from - a->waited_ns) / 16; /* being preempted once is no reason */
     if (a->waited_ns < WAIT_OFF_NS)
         return;
     a->off_for_ns = SC_MAX(OFF_MIN_NS, SC_MIN(OFF_MAX_NS, 2 * a->off_for_ns));
