@@ -138,6 +138,7 @@ struct sc_worker {
     unsigned first_id;        /* ids of its lanes as reported: first_id, first_id + 1, ... */
     unsigned drained;         /* loops */
     int gpu_id;               /* -1: none */
+    int64_t recovering_ms;    /* wall clock of the first death that no load has followed; 0: none */
     int64_t told_rss;         /* by system_metrics_cmd; 0: nothing */
     char failure[256];        /* what it said when it failed to load */
     char last_end[512];       /* how its last life ended; "" if well, or never */

@@ -239,6 +239,11 @@ void sc_output_drain(struct sc_output *o)
     o->in_pieces = o->after_return = false;
 }
 
+void sc_output_forget(struct sc_output *o)
+{
+    o->tail_n = 0;
+}
+
 struct sc_span sc_output_tail(const struct sc_output *o)
 {
     struct sc_span s = sc_span(o->tail, o->tail_n);

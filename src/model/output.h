@@ -40,6 +40,8 @@ void sc_output_drain(struct sc_output *o);
 /* The latest text, up to SC_OUTPUT_TAIL_BYTES, from the beginning of a line; lines end with a newline. Valid
  * until the loop's next turn. */
 struct sc_span sc_output_tail(const struct sc_output *o);
+/* The tail begins anew: its worker's next life is another story. */
+void sc_output_forget(struct sc_output *o);
 /* Closes the pipe; what is in it is not read. Nothing is called any more. */
 void sc_output_close(struct sc_output *o);
 

@@ -44,7 +44,8 @@ static void look_for_hang(struct sc_worker *w, int64_t now)
                    w->version->spec.name);
         else
             sc_log(SC_LOG_ERROR,
-                   "model %s: a worker did not respond in %d s (responseTimeout) and is replaced",
+                   "Backend worker did not respond in given time: model %s: a worker did not respond in %d s "
+                   "(responseTimeout) and is replaced",
                    w->version->spec.name, w->version->spec.response_timeout);
         atomic_store(&w->att->kill_asked, true);
         for (unsigned i = 0; i < e->nloops; i++) {

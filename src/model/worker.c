@@ -158,6 +158,9 @@ static void loaded(struct sc_worker *w, struct sc_span text)
         return;
     }
     count_capacity(v);
+    if (w->recovering_ms)
+        sc_log(SC_LOG_INFO, "Auto recovery succeeded, reset recoveryStartTS");
+    w->recovering_ms = 0;
     sc_log(SC_LOG_INFO, "model %s version %s: %u worker%s ready, pid %d", v->spec.name, v->spec.version,
            w->lanes, w->lanes == 1 ? "" : "s", w->pid);
     /* An executor takes over: what is older finishes. */
@@ -211,6 +214,8 @@ static void note_end(struct sc_worker *w, int wait_status)
     for (; *out; out++)
         if ((unsigned char)*out < ' ')
             *out = ' ';
+    if (w->output[1])
+        sc_output_forget(w->output[1]);
 }
 
 void sc_worker_close_output(struct sc_worker *w)
@@ -227,6 +232,27 @@ static void read_output(struct sc_worker *w)
     for (int i = 0; i < SC_OUTPUT_FDS; i++)
         if (w->output[i])
             sc_output_drain(w->output[i]);
+}
+
+/* What became of a worker, and TorchServe's words about it, which operators look for. */
+static void tell_end(struct sc_worker *w, bool was_loaded, int64_t delay_ms)
+{
+    const char *model = w->version->spec.name;
+    if (w->quarantine) {
+        sc_log(SC_LOG_WARN, "model %s: its quarantine worker %s", model, w->last_end);
+        return;
+    }
+    sc_log(SC_LOG_INFO, "%u Worker disconnected. %s", w->first_id,
+           was_loaded ? "WORKER_MODEL_LOADED" : "WORKER_STARTED");
+    sc_log(w->given_up ? SC_LOG_ERROR : SC_LOG_WARN, "model %s: its worker %u %s%s", model, w->first_id,
+           w->last_end, w->given_up ? "; it is not started again: scale the model to try once more" : "");
+    if (!w->recovering_ms)
+        sc_log(SC_LOG_INFO, "Auto recovery start timestamp: %lld",
+               (long long)(w->recovering_ms = sc_wall_ms()));
+    else
+        sc_log(SC_LOG_WARN, "Auto recovery failed again");
+    if (!w->given_up)
+        sc_log(SC_LOG_INFO, "Retry worker: %u in %lld seconds.", w->first_id, (long long)(delay_ms / 1000));
 }
 
 static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
@@ -249,13 +275,7 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
     sc_metrics_add(v->metrics, 0, SC_MM_RESTARTS, 1);
     note_end(w, s->wait_status);
     w->given_up = s->delay_ms < 0;
-    if (w->given_up)
-        sc_log(SC_LOG_ERROR,
-               "model %s: its worker %s and is not started again; scale the model to try once more",
-               v->spec.name, w->last_end);
-    else
-        sc_log(SC_LOG_WARN, "model %s: its worker %s. Retry worker: %u in %lld ms.", v->spec.name,
-               w->last_end, w->first_id, (long long)s->delay_ms);
+    tell_end(w, was_loaded, s->delay_ms);
     if (w->quarantine && w->given_up) {
         for (unsigned i = 0; i < v->engine->nloops; i++)
             sc_engine_call(sc_engine_loop(v->engine, i), no_quarantine, v->shards[i], NULL);
