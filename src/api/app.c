@@ -64,8 +64,7 @@ static void on_request(struct sc_http_exchange *x, void *ctx)
         return;
     }
     if (((serves & SC_SERVES_INFERENCE) && sc_inference_claim(c)) ||
-        ((serves & SC_SERVES_MANAGEMENT) &&
-         ((app->auth && sc_token_claim(c)) || sc_management_claim(c))) ||
+        ((serves & SC_SERVES_MANAGEMENT) && ((app->auth && sc_token_claim(c)) || sc_management_claim(c))) ||
         ((serves & SC_SERVES_METRICS) && sc_metrics_claim(c)))
         return;
     if (c->path.n == 0)
