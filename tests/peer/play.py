@@ -268,9 +268,8 @@ def applies(entry, suite, case, field):
 
 
 def covers(entry, suite, case, note):
-    """True if an entry of the table speaks of something in what TorchServe said."""
-    fields = {**flat(note), entry["field"]: flat(note).get(entry["field"])}
-    return any(applies(entry, suite, case, field) and says(entry, "torchserve", value) for field, value in fields.items())
+    """True if an entry of the table speaks of something that was recorded."""
+    return any(applies(entry, suite, case, field) for field in [*flat(note), entry["field"]])
 
 
 def meant(known, suite, case, field, theirs, ours):
