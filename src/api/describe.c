@@ -135,8 +135,9 @@ static void put_version(struct sc_json_writer *w, const struct sc_version_view *
     sc_json_put_bool(w, "stateful", s->sequence_batching);
     sc_json_put_int(w, "sequenceMaxIdleMSec", s->sequence_max_idle);
     sc_json_put_int(w, "sequenceTimeoutMSec", s->sequence_timeout);
-    sc_json_put_int(w, "maxNumSequence", s->sequences);
-    sc_json_put_int(w, "maxSequenceJobQueueSize", s->sequence_queue);
+    bool sequences = s->sequence_max_idle > 0; /* it switches them on */
+    sc_json_put_int(w, "maxNumSequence", sequences ? s->sequences : 0);
+    sc_json_put_int(w, "maxSequenceJobQueueSize", sequences ? s->sequence_queue : 0);
     sc_json_put_bool(w, "loadedAtStartup", s->at_startup);
     sc_json_key(w, "workers");
     sc_json_begin_array(w);

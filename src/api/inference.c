@@ -48,8 +48,11 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
     struct sc_span type = a->type.p ? a->type : sc_meta_get(a->meta, SC_SPAN(":type"));
     if (type.p) {
         char name[64];
+        int status = a->status < 400 ? 500 : a->status;
+        if (status == 413 && !sc_spec_is_native(sc_shard_spec(c->shard)))
+            status = 507; /* a handler's 413 means that it ran out of something (docs/contract.md §4) */
         snprintf(name, sizeof name, "%.*s", SC_FMT(type));
-        sc_respond_error(c->x, a->status < 400 ? 500 : a->status, name, a->body);
+        sc_respond_error(c->x, status, name, a->body.p ? a->body : SC_SPAN(""));
         return;
     }
     /* Not of batches that failed as a whole, as in TorchServe. */

@@ -20,20 +20,23 @@ bool sc_row_is_plain(const struct sc_http_exchange *x)
            !sc_media_is(type, urlencoded);
 }
 
-/* Headers as sent; the length is always there, and true. */
+/* Headers as sent; the length is always there. */
 static void add_headers(const struct sc_http_exchange *x, const struct sc_row_route *route, size_t length,
                         struct sc_meta_writer *w)
 {
     char digits[24];
+    bool told = false;
     for (unsigned i = 0; i < x->req.nheaders; i++) {
         const struct sc_http_header *h = &x->req.headers[i];
         bool ours = h->name.n && h->name.p[0] == ':';
-        if (!ours && !sc_span_eq_nocase(h->name, SC_SPAN("content-length")) &&
-            !sc_span_eq_nocase(h->name, SC_SPAN("transfer-encoding")))
-            sc_meta_add(w, h->name, h->value);
+        if (ours || sc_span_eq_nocase(h->name, SC_SPAN("transfer-encoding")))
+            continue;
+        told |= sc_span_eq_nocase(h->name, SC_SPAN("content-length"));
+        sc_meta_add(w, h->name, h->value);
     }
     int n = snprintf(digits, sizeof digits, "%zu", length);
-    sc_meta_add(w, SC_SPAN("content-length"), sc_span(digits, (size_t)n));
+    if (!told)
+        sc_meta_add(w, SC_SPAN("content-length"), sc_span(digits, (size_t)n));
     sc_meta_add(w, SC_SPAN("url_path"), route->url_path);
     sc_meta_add(w, SC_SPAN("explain"), route->explain ? SC_SPAN("True") : SC_SPAN("False"));
 }

@@ -60,8 +60,8 @@
 /* --- worker --- */
 #define SC_RING_ENTRIES 1024             /* of one ring; a power of two */
 #define SC_ARENA_BLOCK_MIN 256           /* smallest block, and the grain in which blocks are checked */
-#define SC_ARENA_BLOCK_MAX (256u << 10)  /* larger bodies travel in a memfd of their own */
-#define SC_ARENA_BYTES (16u << 20)       /* address space of one arena; pages come when touched */
+#define SC_ARENA_BLOCK_MAX (2u << 20)    /* larger bodies travel in a memfd of their own */
+#define SC_ARENA_BYTES (64u << 20)       /* address space of one arena; pages come when touched */
 #define SC_ANSWER_META_BYTES (16u << 10) /* metadata of one answer */
 #define SC_CHAN_HELD_MAX 4096    /* answers of one channel sent and not yet released; a power of two */
 #define SC_CHAN_LARGE_MAX 256    /* of them, those in a memfd of their own */

@@ -163,7 +163,6 @@ static void restored(void *arg, int rc, struct sc_model_spec *spec, const struct
     const struct sc_snapshot_model *m = &u->snapshot.models[u->at];
     const char *why = rc < 0 ? err->msg.text : NULL;
     if (rc == 0) {
-        spec->at_startup = true;
         rc = sc_engine_register(u->engine, spec, NULL, NULL);
         if (rc < 0) {
             why = sc_strerror(rc);

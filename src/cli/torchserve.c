@@ -112,18 +112,23 @@ static bool look_into(const char *file)
     return store;
 }
 
+/* TorchServe makes some paths absolute before it looks. */
+static int missing_absolute(const char *what, const char *path)
+{
+    char here[PATH_MAX], whole[2 * PATH_MAX];
+    bool relative = *path != '/' && getcwd(here, sizeof here);
+    snprintf(whole, sizeof whole, "%s%s%s", relative ? here : "", relative ? "/" : "", path);
+    return missing(what, whole);
+}
+
 /* 0, or the exit code after a message. */
 static int check(void)
 {
     const char *temp = getenv("TEMP"), *config = named_config(), *store = args[TS_MODEL_STORE].value;
     const char *log = args[TS_LOG_CONFIG].value, *cpp_log = args[TS_CPP_LOG_CONFIG].value;
     const char *workflows = args[TS_WORKFLOW_STORE].value;
-    if (log && !is_kind(log, S_IFREG)) {
-        char here[PATH_MAX];
-        bool relative = *log != '/' && getcwd(here, sizeof here);
-        printf("--log-config file not found: %s%s%s\n", relative ? here : "", relative ? "/" : "", log);
-        return 1;
-    }
+    if (log && !is_kind(log, S_IFREG))
+        return missing_absolute("log-config file", log);
     if (temp && *temp && !is_kind(temp, S_IFDIR)) {
         printf("Invalid temp directory: %s, please check TEMP environment variable.\n", temp);
         return 1;
@@ -133,7 +138,7 @@ static int check(void)
     /* TorchServe does not look into a config.properties that was not named, which only its operators know. */
     bool has_store = look_into(config ? config : "config.properties");
     if (cpp_log && !is_kind(cpp_log, S_IFREG))
-        return missing("cpp-log-config file", cpp_log);
+        return missing_absolute("cpp-log-config file", cpp_log);
     if (store && !is_kind(store, S_IFDIR))
         return missing("model-store directory", store);
     if (!store && !has_store) {

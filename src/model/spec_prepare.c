@@ -374,7 +374,7 @@ int sc_spec_prepare(struct sc_model_spec *s, const struct sc_settings *settings,
     *err = (struct sc_archive_error){0};
     sc_spec_init(s);
     s->url = sc_strdup(want->url ? want->url : "");
-    s->at_startup = want->mode != SC_SPEC_API;
+    s->at_startup = want->mode == SC_SPEC_STARTUP; /* not of a snapshot, as TorchServe */
     if (want->url && strcmp(want->url, "identity") == 0)
         rc = identity(&p);
     else if (want->url && lies_in_place(&p, real))

@@ -153,7 +153,7 @@ static void python_strings(const struct sc_worker *w, struct sc_ctl_start *start
     const struct sc_model_spec *s = &w->version->spec;
     char room[PATH_MAX];
     const char *python = python_of(set, s, room);
-    start->flags |= SC_START_OUTPUT | SC_START_DIR;
+    start->flags |= SC_START_OUTPUT | SC_START_DIR | SC_START_STUBBORN;
     add_string(b, &start->argc, "%s", python);
     add_string(b, &start->argc, "%s", python); /* by it the interpreter finds its own folders */
     add_string(b, &start->argc, "%s/ts/model_service_worker.py", e->spec.home);

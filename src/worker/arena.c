@@ -17,7 +17,7 @@
  * so that a quiet arena keeps using the same few pages. Above each map lies a summary, one bit
  * per non-zero word, and above those one word with a bit per order that has anything free.
  */
-#define ORDERS 11
+#define ORDERS 14
 
 _Static_assert((uint64_t)SC_ARENA_BLOCK_MIN << (ORDERS - 1) == SC_ARENA_BLOCK_MAX, "orders span the sizes");
 

@@ -102,12 +102,13 @@ struct sc_ctl_start {
 enum {
     SC_START_ONCE = 1, /* no restart when it ends */
     SC_START_DIR = 2,  /* the working folder follows the environment */
-    SC_START_OUTPUT =
-        4, /* standard output and error are pipes: their reading ends (non-blocking) come with the
-              slot's first state STARTING, and with its state after WELCOME. The supervisor holds
-              both ends as long as the slot is occupied, so that a pipe outlives its reader */
+    /* Standard output and error are pipes: their reading ends (non-blocking) come with the slot's first state
+     * STARTING, and with its state after WELCOME. The supervisor holds both ends as long as the slot is
+     * occupied, so that a pipe outlives its reader. */
+    SC_START_OUTPUT = 4,
+    SC_START_STUBBORN = 8, /* SC_EXIT_FATAL is an exit code like others: the program is not ours */
 };
-#define SC_START_FLAGS 7u
+#define SC_START_FLAGS 15u
 #define SC_OUTPUT_FDS 2 /* stdout, stderr */
 
 struct sc_ctl_attach {

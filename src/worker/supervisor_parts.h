@@ -97,7 +97,7 @@ struct sc_slot {
     pid_t pid; /* 0 while no process lives */
     int wait_status;
     int64_t delay_ms;
-    bool once;
+    bool once, stubborn;
     bool stopping; /* ends with GONE */
     bool attached;
     bool captures; /* has the pipes below: both ends of standard output and of standard error */

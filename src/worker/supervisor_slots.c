@@ -127,6 +127,7 @@ static struct sc_slot *slot_new(struct sc_super *s, struct sc_span payload)
 
     slot->number = start.slot;
     slot->once = start.flags & SC_START_ONCE;
+    slot->stubborn = start.flags & SC_START_STUBBORN;
     slot->connect_by = slot->kill_at = slot->restart_at = SC_NEVER;
     sc_backoff_init(&slot->backoff, start.retry_window_ms);
     return slot;
@@ -236,7 +237,7 @@ static void life_ended(struct sc_super *s, struct sc_slot *slot, int wait_status
         return;
     }
     bool exited = WIFEXITED(wait_status);
-    if (slot->once || (exited && WEXITSTATUS(wait_status) == SC_EXIT_FATAL))
+    if (slot->once || (!slot->stubborn && exited && WEXITSTATUS(wait_status) == SC_EXIT_FATAL))
         slot->delay_ms = -1;
     else
         slot->delay_ms = sc_backoff_failed(&slot->backoff, now);

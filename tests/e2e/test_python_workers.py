@@ -47,6 +47,8 @@ ORDERS = """
                 os._exit(3)
             if word == "sysexit":
                 sys.exit(4)
+            if word == "sysexit2":
+                sys.exit(2)
             if word == "sleep":
                 time.sleep(float(rest))
             if word == "raise":
@@ -160,7 +162,7 @@ def test_rows_are_what_the_contract_says(serve, store):
     assert told["row"] == {"body": ["bytearray", "abc"]}
     assert told["id"] == r.headers["x-request-id"]
     assert told["headers"]["explain"] == "False" and told["headers"]["url_path"] == ""
-    assert told["headers"]["content-length"] == "3"
+    assert told["headers"]["Content-Length"] == "3"
     assert tell(json={"a": 1}).json()["row"] == {"body": ["dict", {"a": 1}]}
     assert tell(data="[1, 2", headers={"Content-Type": "application/json"}).json()["row"] == {"body": ["bytearray", "[1, 2"]}
     assert tell(data="ü".encode(), headers={"Content-Type": "text/plain; charset=utf-8"}).json()["row"] == {"body": ["str", "ü"]}
@@ -194,6 +196,7 @@ def test_answers_and_errors_are_what_the_contract_says(serve, store):
     error("raise RuntimeError('CUDA out of memory')", 507, "Out of resources")
     r = ask("predict 599")
     assert (r.status_code, r.json()["message"]) == (599, "not today")
+    assert ask("predict 413").status_code == 507
     error("none", 503, "Invalid model predict output")
     error("tuple", 503, "Invalid model predict output")
     error("short", 503, "number of batch response mismatched")
@@ -295,7 +298,7 @@ def test_killed_workers_are_not_noticed(serve, store):
     assert load.failures == []
 
 
-@pytest.mark.parametrize("order", ["kill", "segv", "exit", "sysexit"])
+@pytest.mark.parametrize("order", ["kill", "segv", "exit", "sysexit", "sysexit2"])
 def test_the_culprit_alone_gets_the_error(serve, store, order):
     folder(store, "o", ORDERS, config={"batchSize": 4, "minWorkers": 2, "maxWorkers": 2})
     server = start(serve, store, ["o"])
@@ -314,6 +317,7 @@ def test_the_culprit_alone_gets_the_error(serve, store, order):
     assert {i for i, a in answers.items() if a[0] != 200} == {5}, answers
     assert answers[5][0] == 500 and json.loads(answers[5][1])["message"] == "Worker died."
     assert all(answers[i][1] == orders[i] for i in orders if i != 5)
+    assert server.post("/predictions/o", data=b"again", timeout=60).content == b"again"
 
 
 def test_a_time_out_is_answered_at_once(serve, store):

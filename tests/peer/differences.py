@@ -30,6 +30,14 @@ KNOWN = [
     {"suite": "starts", "case": "number that is none", "field": "*", "why": "a bad number is refused at the start"},
     # a text that is no Unicode kills TorchServe's worker
     {"suite": "results", "case": "surrogate", "field": "*", "why": "what cannot be sent costs an answer, not the worker"},
+    # the call's time limits, then the file's
+    {"suite": "management", "case": "describe yaml", "field": "body", "torchserve": r'^"responseTimeout": 11,$',
+     "sconce": r'^"responseTimeout": 99,$', "why": "a registration's own time limits beat model-config.yaml"},
+    # workers that TorchServe loses
+    {"suite": "deaths", "case": "SIGTERM", "field": "*", "why": "SIGTERM ends a worker in order: its batch is answered first"},
+    {"suite": "deaths", "case": "header that is no text", "field": "*", "why": "header values are made text"},
+    # settings that the command line overrides are not looked at
+    {"suite": "starts", "case": "unset variable", "field": "*", "why": "the command line overrides it before it is expanded"},
     # numbers of workers
     {"suite": "snapshots", "case": "restored *", "field": "body", "torchserve": WORKER_IDS, "sconce": WORKER_IDS,
      "why": "models start in order, not in that of a hash table"},

@@ -9,6 +9,8 @@ static struct sc_http_header headers[8];
 static struct sc_buf meta;
 static const struct sc_row_route route = {.url_path = {"v1/x", 4}, .explain = true};
 
+static bool length; /* the client tells it */
+
 static void request(const char *type, struct sc_span body)
 {
     x = (struct sc_http_exchange){.id = "1234"};
@@ -22,7 +24,8 @@ static void request(const char *type, struct sc_span body)
     headers[n++] = (struct sc_http_header){SC_SPAN("Host"), SC_SPAN("h")};
     if (type)
         headers[n++] = (struct sc_http_header){SC_SPAN("Content-Type"), sc_span_str(type)};
-    headers[n++] = (struct sc_http_header){SC_SPAN("Content-Length"), SC_SPAN("999")};
+    if (length)
+        headers[n++] = (struct sc_http_header){SC_SPAN("Content-Length"), SC_SPAN("999")};
     headers[n++] = (struct sc_http_header){SC_SPAN("Transfer-Encoding"), SC_SPAN("chunked")};
     headers[n++] = (struct sc_http_header){SC_SPAN("explain"), SC_SPAN("no")};
     x.req.headers = headers;
@@ -86,6 +89,17 @@ static void a_body_is_one_parameter(void **state)
     assert_true(sc_span_eq(value_of("explain", 0), SC_SPAN("no")));
     assert_true(sc_span_eq(value_of("explain", 1), SC_SPAN("True")));
     assert_null(value_of(":form", 0).p);
+}
+
+static void the_clients_length_stays_as_it_is(void **state)
+{
+    (void)state;
+    length = true;
+    request(NULL, SC_SPAN("x"));
+    length = false;
+    sc_row_plain(&x, &route, &meta);
+    assert_true(sc_span_eq(value_of("Content-Length", 0), SC_SPAN("999")));
+    assert_null(value_of("content-length", 0).p);
 }
 
 static void a_header_cannot_be_one_of_ours(void **state)
@@ -177,6 +191,7 @@ int main(void)
 #define ROW(f) cmocka_unit_test_teardown(f, tear_down)
     const struct CMUnitTest tests[] = {
         ROW(a_body_is_one_parameter),
+        ROW(the_clients_length_stays_as_it_is),
         ROW(a_header_cannot_be_one_of_ours),
         ROW(a_body_of_unknown_length_waits),
         ROW(an_urlencoded_body_is_decoded_where_it_lies),

@@ -9,7 +9,7 @@
 #include "base/limits.h"
 #include "worker/arena.h"
 
-#define BYTES (1u << 20)
+#define BYTES (4 * SC_ARENA_BLOCK_MAX)
 
 static uint64_t random_state = 88172645463325252u;
 static uint32_t random_below(uint32_t n)

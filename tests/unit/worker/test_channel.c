@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "channel_pair.h"
 
-#define ARENA (1u << 20)
+#define ARENA (4 * SC_ARENA_BLOCK_MAX)
 
 static int submit(struct pair *p, uint64_t id, uint64_t off, const char *meta, const char *body)
 {
@@ -120,8 +120,18 @@ static void answers_of_every_size_arrive_whole(void **state)
     (void)state;
     struct pair p;
     pair_make(&p, 1, ARENA);
-    static const size_t sizes[] = {0,      1,      255,     256,     4096, 100000, SC_ARENA_BLOCK_MAX - 1,
-                                   262144, 262145, 1000000, 4194304, 5};
+    static const size_t sizes[] = {0,
+                                   1,
+                                   255,
+                                   256,
+                                   4096,
+                                   100000,
+                                   SC_ARENA_BLOCK_MAX - 1,
+                                   SC_ARENA_BLOCK_MAX,
+                                   SC_ARENA_BLOCK_MAX + 1,
+                                   1000000,
+                                   4194304,
+                                   5};
     static char body[PAIR_MAX_RESPONSE + 1], meta[SC_ANSWER_META_BYTES + 1];
     for (size_t i = 0; i < sizeof body; i++)
         body[i] = (char)(i * 7 + i / 4096);
@@ -341,7 +351,7 @@ static void die_some_time(struct pair *p)
 {
     pair_make_port(p);
     uint64_t ids[64];
-    static char body[300000];
+    static char body[SC_ARENA_BLOCK_MAX + 40000];
     for (uint64_t turn = 1;; turn++) {
         struct sc_work w = {.id = turn};
         uint32_t lane = (uint32_t)(turn % 2), n = page_of(lane, turn, ids);
@@ -377,7 +387,7 @@ static void a_kill_at_any_moment_leaves_what_was_said(void **state)
             assert_true(rc >= 0);
             if (rc == 1) {
                 assert_int_equal(k.id, ++last);
-                assert_int_equal(k.body.n, last % 50 == 0 ? 300000 : last % 700);
+                assert_int_equal(k.body.n, last % 50 == 0 ? SC_ARENA_BLOCK_MAX + 40000 : last % 700);
                 for (size_t i = 0; i < k.body.n; i += 97)
                     assert_int_equal(k.body.p[i], (char)last);
                 assert_memory_equal(k.meta.p, &last, sizeof last);

@@ -8,7 +8,7 @@
 #include "worker/channel_layout.h"
 #include "worker/shm.h"
 
-#define ARENA (1u << 20)
+#define ARENA (4 * SC_ARENA_BLOCK_MAX)
 
 struct hostile {
     struct pair pair;
@@ -173,7 +173,7 @@ static void releases_that_nobody_reads(void **state)
 static void bad_large_bodies(void **state)
 {
     (void)state;
-    const size_t n = 300000;
+    const size_t n = SC_ARENA_BLOCK_MAX + 40000;
     struct sc_comp_desc d = {
         .id = 9, .epoch = PAIR_EPOCH, .body_len = n, .status = 200, .flags = SC_DESC_LARGE};
     struct sc_large_tag tag = {9, PAIR_EPOCH}, other = {8, PAIR_EPOCH};

@@ -25,7 +25,7 @@
 
 #define LOOPS 2
 #define LANES 3
-#define ARENA_SMALL (2u << 20)
+#define ARENA_SMALL (8 * SC_ARENA_BLOCK_MAX)
 #define WINDOW 400         /* requests in flight of one loop */
 #define LOST_WAKE_MS 20000 /* nobody waits that long on purpose */
 
@@ -62,7 +62,7 @@ static size_t pick_size(uint64_t *seed, bool heavy)
 {
     uint32_t r = next_random(seed) % 1000;
     if (heavy && r < 2)
-        return 300000 + next_random(seed) % 100000; /* a memory file */
+        return SC_ARENA_BLOCK_MAX + 40000 + next_random(seed) % 100000; /* a memory file */
     if (heavy && r < 20)
         return next_random(seed) % SC_ARENA_BLOCK_MAX;
     return r < 100 ? 0 : next_random(seed) % 600;

@@ -83,7 +83,7 @@ class MetricCacheAbstract(ABC):
     def add_size(self, name, value, idx=None, unit="MB", dimensions=None, metric_type=MetricTypes.GAUGE):
         """Reports a size in `MB`, `kB`, `GB` or `B`."""
         if unit not in ("MB", "kB", "GB", "B"):
-            raise MetricsCacheValueError("The unit for size based metric is one of ['MB','kB', 'GB', 'B']")
+            raise ValueError("The unit for size based metric is one of ['MB','kB', 'GB', 'B']")
         self.add_metric(name, value, unit, idx, dimensions, metric_type)
 
     def add_percent(self, name, value, idx=None, dimensions=None, metric_type=MetricTypes.GAUGE):
