@@ -6,9 +6,13 @@
  */
 #include "data_path.h"
 
+#include <malloc.h>
+
 #include "row.h"
 
 #define COPY_UNLOCKED (64u << 10)
+#define LARGE_BODY (128u << 10) /* glibc's threshold between heap and mmap */
+#define HEAP_KEEPS (32 << 20)   /* the most that it takes for one */
 
 static PyObject *key_body, *key_content_type;
 
@@ -31,10 +35,29 @@ static PyObject *latin1(struct sc_span s)
     return PyUnicode_DecodeLatin1(s.n ? s.p : "", (Py_ssize_t)s.n, NULL);
 }
 
+/*
+ * The C library gives the memory of a large body back to the system when it is freed, and every page of the
+ * next one is a fault again: a batch of megabytes costs more in faults than in copying. From the first such
+ * body on it keeps what a few batches need. (mallopt(3); glibc would find such limits itself, but only for
+ * single blocks.)
+ */
+static void keep_freed_memory(void)
+{
+    static bool done;
+    if (done)
+        return;
+    done = true;
+    (void)mallopt(M_MMAP_THRESHOLD, HEAP_KEEPS);
+    (void)mallopt(M_TRIM_THRESHOLD, HEAP_KEEPS);
+    (void)mallopt(M_TOP_PAD, 1 << 20);
+}
+
 static PyObject *bytes_copy(struct sc_span s)
 {
     if (s.n < COPY_UNLOCKED)
         return PyByteArray_FromStringAndSize(s.n ? s.p : "", (Py_ssize_t)s.n);
+    if (s.n >= LARGE_BODY)
+        keep_freed_memory();
     PyObject *b = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)s.n);
     if (!b)
         return NULL;
