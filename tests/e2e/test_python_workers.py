@@ -272,7 +272,7 @@ def test_the_queue_is_bounded(serve, store):
     server = start(serve, store, ["o"])
     ready(server, "o")
     codes = []
-    threads = [threading.Thread(target=lambda: codes.append(server.post("/predictions/o", data=b"sleep 1", timeout=60).status_code))
+    threads = [threading.Thread(target=lambda: codes.append(server.post("/predictions/o", data=b"sleep 3", timeout=60).status_code))
                for _ in range(10)]
     for t in threads:
         t.start()
