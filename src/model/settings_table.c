@@ -214,7 +214,7 @@ static const struct sc_setting_key keys[] = {
            SAYS("log settings of the C++ worker")),
 
     /* ---- of the Java virtual machine ---- */
-    SWITCH("vmargs", DIFFERS, NULL, NO_ENV,
+    SWITCH("vmargs", IGNORED, NULL, NO_ENV,
            SAYS("options of the Java virtual machine: only -Dlog4j.configurationFile= is looked at, as "
                 "log_config")),
     SWITCH("plugins_path", IGNORED, NULL, NO_ENV, SAYS("Java plug-ins: there is no Java")),

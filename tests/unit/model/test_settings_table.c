@@ -146,6 +146,7 @@ static const struct row {
     {"version", TEXT, AT(version), NULL, NULL, "0.11", "0.11", NULL, NULL},
     {"tsConfigFile", TEXT, AT(config_file), NULL, NULL, "/f", "/f", NULL, NULL},
     {"shutdown_timeout_ms", INT, AT(drain_ms), "30000", "30000", "0", "0", "-1", NULL},
+    {"log_config", TEXT, AT(log_config), NULL, NULL, "/c.xml", "/c.xml", NULL, NULL},
     {"log_location", TEXT, AT(log_dir), NULL, NULL, "/l", "/l", NULL, NULL},
     {"metrics_location", TEXT, AT(metrics_dir), NULL, NULL, "/l", "/l", NULL, NULL},
     {"log_to_stdout", BOOL, AT(log_to_stdout), "true", "true", "f", "false", NULL, NULL},
