@@ -121,6 +121,16 @@ static int find_gpus(struct sc_settings *s, struct sc_msg *msg)
     return 0;
 }
 
+/*
+ * TorchServe's command restores the newest snapshot whatever else is said but a file by name. Ours does so
+ * only when nobody says what to serve: who names models, or has a config.properties here, means them.
+ */
+static bool snapshot_wanted(const struct sc_serve_options *o)
+{
+    return o->pidfile ||
+           (!sc_properties_get(&o->overrides, "load_models") && access("config.properties", F_OK) < 0);
+}
+
 /* *text: the settings as the frontend reads them. */
 static int resolve(const struct sc_serve_options *o, struct sc_settings *s, struct sc_buf *text,
                    struct sc_msg *msg)
@@ -129,7 +139,7 @@ static int resolve(const struct sc_serve_options *o, struct sc_settings *s, stru
     char plugins[PATH_MAX], home[PATH_MAX];
     sc_place_plugins(plugins, sizeof plugins);
     sc_place_home(plugins, home, sizeof home);
-    char *path = sc_settings_find_file(o->config, !o->no_snapshots);
+    char *path = sc_settings_find_file(o->config, !o->no_snapshots && snapshot_wanted(o));
     sc_buf_init(&file, SC_SETTINGS_FILE_BYTES);
     int rc = path ? sc_file_read(path, &file, msg) : 0;
     struct sc_settings_sources from = {

@@ -115,3 +115,26 @@ def test_a_service_manager_is_told_when_the_ports_answer(serve, tmp_path, kind):
         finally:
             if kind == "file":
                 os.unlink(name)
+
+
+def test_a_snapshot_is_restored_only_where_nobody_says_what_to_serve(build, tmp_path):
+    def serve(*words, config=None):
+        server = harness.Server(build=build, folder=tmp_path / "s")
+        server.config_file.unlink()
+        if config:
+            server.config_file.write_text(config)
+        server.command = [str(server.program), "serve", *words]
+        for name, port in server.ports.items():
+            server.command += ["--set", f"{name}_address=http://127.0.0.1:{port}"]
+        server.start()
+        try:
+            models = [m["modelName"] for m in server.get("/models", api="management").json()["models"]]
+        finally:
+            server.stop()
+        return models
+
+    assert serve("--models", "echo=identity") == ["echo"]
+    assert serve() == ["echo"], "as it was left"
+    assert serve("--models", "other=identity") == ["other"]
+    assert serve(config="load_models=third=identity\n") == ["third"]
+    assert serve("--no-config-snapshots") == []
