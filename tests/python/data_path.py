@@ -158,6 +158,9 @@ class Worker:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self.host.stdin.close()
+        try:
+            self.host.stdin.close()
+        except BrokenPipeError:
+            pass  # it has said on standard error why it ended
         self.host.wait(5)
         self.log.close()

@@ -128,8 +128,10 @@ static void attach(unsigned channels)
         sc_chan_fds(l->chan, fds + SC_BOARD_FDS + i * SC_CHAN_FDS);
     }
     host.channels = channels;
-    if (sc_ctl_send(host.ctl, SC_CTL_ATTACH, sc_span(&a, sizeof a), sc_span(NULL, 0), fds,
-                    SC_BOARD_FDS + channels * SC_CHAN_FDS) < 0)
+    /* A worker that could not load may have ended already: what it said waits to be read. */
+    int rc = sc_ctl_send(host.ctl, SC_CTL_ATTACH, sc_span(&a, sizeof a), sc_span(NULL, 0), fds,
+                         SC_BOARD_FDS + channels * SC_CHAN_FDS);
+    if (rc < 0 && rc != SC_ECLOSED)
         die("attach");
 }
 
