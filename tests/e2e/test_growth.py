@@ -44,3 +44,11 @@ def test_a_descriptor_too_many_is_found():
     assert soak.grown(before, before, 1000) == []
     assert soak.grown(before, ({"frontend": (1 << 20, 21)}, 1 << 20), 1000) == ["frontend: 1 more descriptors"]
     assert "shared memory" in soak.grown(before, ({"frontend": (1 << 20, 20)}, 9 << 20), 1000)[0]
+
+
+def test_a_block_lost_in_every_request_is_found():
+    before = ({"frontend": (1 << 20, 20)}, 1 << 20)
+    requests, block = 200_000, 256
+    after = ({"frontend": (1 << 20, 20)}, (1 << 20) + requests * block)
+    assert "shared memory" in soak.grown(before, after, requests, soak.LARGE_BYTES)[0]
+    assert soak.grown(before, ({"frontend": (1 << 20, 20)}, 9 << 20), requests, soak.LARGE_BYTES) == []
