@@ -95,7 +95,8 @@ struct sc_link {
     struct sc_node sent; /* jobs, oldest first */
     size_t nsent;
     int64_t heard_ns; /* last completion, or first submission after idleness */
-    bool dirty;       /* submitted since the last flush */
+    int64_t dirty_ns; /* when `dirty` was set */
+    bool dirty;       /* submitted to, and not woken since */
     bool draining, broken, drain_told;
 };
 
@@ -278,6 +279,8 @@ void sc_plane_jobs_free(struct sc_plane *p);
 void sc_shard_dispatch(struct sc_shard *s);
 void sc_shard_requeue(struct sc_job *j); /* at the place of its arrival */
 void sc_link_up(struct sc_plane *p, struct sc_attachment *att);
+/* Wakes the worker for what was sent since the last time. */
+void sc_link_flush(struct sc_link *k);
 void sc_link_poll(struct sc_link *k);
 void sc_link_detach(struct sc_link *k); /* closes the handle; frees the link later */
 int sc_link_send(struct sc_link *k, struct sc_job *j, unsigned flags);

@@ -7,6 +7,7 @@
 #include "model/engine_private.h"
 
 #define TICK_MS 50
+#define BLOCK_ROUNDS 2 /* looks at the workers before the loop looks at its sockets again */
 
 struct call {
     struct sc_task task;
@@ -28,26 +29,36 @@ void sc_engine_call(struct sc_loop *l, void (*fn)(void *a, void *b), void *a, vo
     sc_loop_post(l, &c->task);
 }
 
-/* The loop is about to sleep: send what was queued, take what has come, announce the sleep. */
+static void flush(struct sc_plane *p)
+{
+    for (struct sc_link *k = p->links; k; k = k->next)
+        sc_link_flush(k);
+}
+
+/*
+ * The loop is about to sleep: wake who was sent to, take what has come, announce the sleep. All workers are woken
+ * before any is polled, and a worker that answers as fast as it is polled does not keep the loop from its sockets.
+ */
 static void before_block(struct sc_loop_hook *h)
 {
     struct sc_plane *p = SC_CONTAINER(h, struct sc_plane, hook);
-    struct sc_link *next;
-    for (struct sc_link *k = p->links; k; k = next) {
-        next = k->next;
-        if (k->nsent == 0 && !k->dirty)
-            continue;
-        for (;;) {
-            if (k->dirty) {
-                k->dirty = false;
-                sc_chan_flush(k->chan);
-            }
-            if (k->broken || sc_chan_sleep(k->chan))
-                break;
+    bool more = true;
+    flush(p);
+    for (int round = 0; more && round < BLOCK_ROUNDS; round++) {
+        struct sc_link *next;
+        more = false;
+        for (struct sc_link *k = p->links; k; k = next) {
+            next = k->next;
+            if (k->nsent == 0 || k->broken || sc_chan_sleep(k->chan))
+                continue;
+            more = true;
             sc_link_poll(k);
             sc_shard_dispatch(k->shard);
         }
+        flush(p);
     }
+    if (more)
+        sc_loop_poke(p->loop);
 }
 
 static void tick(uv_timer_t *t)

@@ -17,6 +17,9 @@
 #include "base/log.h"
 #include "model/engine_private.h"
 
+/* A worker is woken before the loop sleeps, once for many requests; sooner when there are so many that it takes long. */
+#define WAKE_BY_NS 1000000
+
 static uint64_t cost_of(const struct sc_job *j, const struct sc_attachment *att)
 {
     return att->bytes_per_cost ? 2 + j->body_len / att->bytes_per_cost : 1;
@@ -71,8 +74,21 @@ int sc_link_send(struct sc_link *k, struct sc_job *j, unsigned flags)
         k->heard_ns = j->sent_ns;
     sc_job_enter(j, SC_JOB_SENT);
     sc_list_push_back(&k->sent, &j->node);
-    k->dirty = true;
+    if (!k->dirty) {
+        k->dirty = true;
+        k->dirty_ns = j->sent_ns;
+    } else if (j->sent_ns - k->dirty_ns > WAKE_BY_NS) {
+        sc_link_flush(k);
+    }
     return 0;
+}
+
+void sc_link_flush(struct sc_link *k)
+{
+    if (!k->dirty)
+        return;
+    k->dirty = false;
+    sc_chan_flush(k->chan);
 }
 
 void sc_shard_dispatch(struct sc_shard *s)
