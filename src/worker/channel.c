@@ -285,19 +285,32 @@ static int broken(struct sc_chan *c, const char *why)
 
 /* ---- to the worker ------------------------------------------------------------------- */
 
-int sc_chan_submit(struct sc_chan *c, const struct sc_submission *s)
+static int room_to_submit(struct sc_chan *c)
 {
     if (c->broken)
         return SC_EPEER;
-    uint64_t inside = s->meta_len + (s->body_fd < 0 ? s->body_len : 0);
-    if (inside < s->meta_len || s->off > c->request_bytes || inside > c->request_bytes - s->off)
-        return SC_EINVAL;
-
     uint32_t room = sc_ring_room(&c->sub, &c->shared->sub, SC_RING_ENTRIES);
     if (room > SC_RING_ENTRIES)
         return broken(c, "an impossible head of the submission ring");
-    if (room == 0)
-        return SC_AGAIN;
+    return room == 0 ? SC_AGAIN : 0;
+}
+
+static void push(struct sc_chan *c, const struct sc_sub_desc *d)
+{
+    sc_slot_write(&c->shared->subs[c->sub.mine % SC_RING_ENTRIES], d);
+    sc_ring_publish(&c->sub, &c->shared->sub);
+    c->unflushed = true;
+}
+
+int sc_chan_submit(struct sc_chan *c, const struct sc_submission *s)
+{
+    uint64_t inside = s->meta_len + (s->body_fd < 0 ? s->body_len : 0);
+    if (!c->broken &&
+        (inside < s->meta_len || s->off > c->request_bytes || inside > c->request_bytes - s->off))
+        return SC_EINVAL;
+    int room = room_to_submit(c);
+    if (room < 0)
+        return room;
     if (s->body_fd >= 0) {
         int rc = sc_large_send(c->sock[0], (struct sc_large_tag){s->id, c->epoch}, s->body_fd);
         if (rc < 0) /* a worker that is gone is its supervisor's news, not ours */
@@ -309,12 +322,20 @@ int sc_chan_submit(struct sc_chan *c, const struct sc_submission *s)
                             .off = s->off,
                             .body_len = s->body_len,
                             .meta_len = s->meta_len,
-                            .flags = (s->flags & ~SC_DESC_LARGE) | (s->body_fd >= 0 ? SC_DESC_LARGE : 0),
+                            .flags = (s->flags & SC_SUBMIT_ALONE) | (s->body_fd >= 0 ? SC_DESC_LARGE : 0),
                             .arrival_ns = s->arrival_ns,
                             .cost = s->cost};
-    sc_slot_write(&c->shared->subs[c->sub.mine % SC_RING_ENTRIES], &d);
-    sc_ring_publish(&c->sub, &c->shared->sub);
-    c->unflushed = true;
+    push(c, &d);
+    return 0;
+}
+
+int sc_chan_cancel(struct sc_chan *c, uint64_t id)
+{
+    int room = room_to_submit(c);
+    if (room < 0)
+        return room;
+    struct sc_sub_desc d = {.id = id, .epoch = c->epoch, .flags = SC_SUBMIT_CANCEL};
+    push(c, &d);
     return 0;
 }
 
@@ -460,6 +481,8 @@ static int poll_one(struct sc_chan *c, struct sc_completion *out)
         return broken(c, "an answer of another epoch");
     if (d.status > 999)
         return broken(c, "a status out of range");
+    if (d.flags & ~(SC_DESC_LARGE | SC_COMPLETE_MORE))
+        return broken(c, "a flag that means nothing");
     if (d.meta_len > SC_ANSWER_META_BYTES)
         return broken(c, "metadata over the limit");
     if (d.body_len > c->max_response)

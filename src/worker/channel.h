@@ -79,7 +79,10 @@ struct sc_submission {
     int64_t arrival_ns; /* when the request arrived */
     uint64_t cost;      /* the host's guess of the cost */
 };
-enum { SC_SUBMIT_ALONE = 1 }; /* must be computed in a batch of its own (a suspect) */
+enum {
+    SC_SUBMIT_ALONE = 1,  /* must be computed in a batch of its own (a suspect) */
+    SC_SUBMIT_CANCEL = 2, /* no request: nobody waits for the answer to `id` any more (sc_chan_cancel) */
+};
 
 /*
  * Appends a submission; the worker may see it at once but is not woken before
@@ -87,14 +90,22 @@ enum { SC_SUBMIT_ALONE = 1 }; /* must be computed in a batch of its own (a suspe
  * SC_EINVAL if the block is not in the request arena; SC_EPEER as poll. The host's loop only, as all below.
  */
 int sc_chan_submit(struct sc_chan *c, const struct sc_submission *s) SC_MUST_USE;
+/*
+ * Appends the news that nobody waits for the answer to a submission any more. It binds the worker to nothing:
+ * the id stays in flight until its last completion. SC_AGAIN and SC_EPEER as submit.
+ */
+int sc_chan_cancel(struct sc_chan *c, uint64_t id) SC_MUST_USE;
 /* Wakes the worker if it sleeps and something was submitted since. Releases wake nobody: a worker takes them
  * up when it next needs room. */
 void sc_chan_flush(struct sc_chan *c);
 
+/* The answer goes on: more completions for this id follow, and it stays in flight. */
+enum { SC_COMPLETE_MORE = 1 };
+
 struct sc_completion {
     uint64_t id;
-    uint32_t status; /* as the worker gave it, unchecked but for its range 0..999 */
-    uint32_t flags;
+    uint32_t status;     /* as the worker gave it, unchecked but for its range 0..999 */
+    uint32_t flags;      /* SC_COMPLETE_...; no others pass */
     struct sc_span meta; /* copied: valid until the next poll of this channel */
     struct sc_span body; /* in shared memory (the worker may still scribble on it) or in a mapping of its own;
                             valid until sc_chan_release */
@@ -147,7 +158,8 @@ struct sc_work {
     uint64_t cost;
 };
 /* The next submission of any channel, fairly: 1, 0 if there is none, or an error (SC_EPROTO, SC_ESYS:
- * detach). One thread at a time. */
+ * detach). With SC_SUBMIT_CANCEL only the id counts, which may be that of any request of this channel,
+ * answered ones included. One thread at a time. */
 int sc_port_next(struct sc_port *p, struct sc_work *out) SC_MUST_USE;
 /* Unmaps what sc_port_next mapped for this work; call before the answer is sent. Any thread. */
 void sc_port_done(struct sc_port *p, struct sc_work *w);
@@ -160,6 +172,13 @@ void sc_port_awake(struct sc_port *p);
 /* Writes lane's running page before a batch starts, and clears it after. One thread per lane. */
 void sc_port_begin(struct sc_port *p, uint32_t lane, const uint64_t *ids, uint32_t n);
 void sc_port_end(struct sc_port *p, uint32_t lane);
+/*
+ * The set that the lane computes has changed: writes the page anew (n = 0: clears it); `fresh` of the ids
+ * have come since the last time, and count as a batch. At no moment is an id that stays missing on the page,
+ * if it has not moved to a higher place. Also restarts the clock of responseTimeout; touch does that alone.
+ */
+void sc_port_list(struct sc_port *p, uint32_t lane, const uint64_t *ids, uint32_t n, uint32_t fresh);
+void sc_port_touch(struct sc_port *p, uint32_t lane);
 
 /*
  * An answer. reserve gives room for `size` body bytes (block of the response arena, or a memfd when it
@@ -168,7 +187,7 @@ void sc_port_end(struct sc_port *p, uint32_t lane);
  * polling) while the completion ring is full or the host holds too many answers, unless the port is closed;
  * then it returns 0. SC_ELIMIT if metadata exceeds SC_ANSWER_META_BYTES or the body max_response or what was
  * reserved, SC_ENOMEM or SC_ESYS without memory; nothing was sent then. What was reserved is used up in every
- * case. Any thread; one answer per id.
+ * case. Any thread; one answer per id. Of w only id and channel are read.
  */
 struct sc_answer {
     void *p; /* where to write the body */
@@ -181,6 +200,9 @@ struct sc_answer {
 void *sc_port_reserve(struct sc_port *p, const struct sc_work *w, size_t size, struct sc_answer *a);
 void sc_port_cancel(struct sc_port *p, struct sc_answer *a);
 int sc_port_send(struct sc_port *p, const struct sc_work *w, uint32_t status, struct sc_span meta,
+                 struct sc_answer *reserved, struct sc_span body);
+/* As send, with a part of the answer (SC_COMPLETE_MORE): sc_port_send ends it. */
+int sc_port_part(struct sc_port *p, const struct sc_work *w, uint32_t status, struct sc_span meta,
                  struct sc_answer *reserved, struct sc_span body);
 /* Wakes the frontend's loops if they sleep and something was sent since. Any thread. */
 void sc_port_flush(struct sc_port *p);

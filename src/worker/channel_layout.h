@@ -17,7 +17,7 @@
 #include "base/array.h"
 #include "base/limits.h"
 
-#define SC_CHAN_VERSION 1
+#define SC_CHAN_VERSION 2
 #define SC_BOARD_MAGIC UINT64_C(0x6472616f62206373)
 #define SC_CHAN_MAGIC UINT64_C(0x6e6e616863206373)
 

@@ -101,7 +101,10 @@ static void take_from_rings(struct sc_executor *ex)
         r->data = NULL;
         r->cost = 0;
         r->work.body_map = NULL;
-        int rc = sc_port_next(ref->port, &r->work);
+        int rc;
+        do /* an answer of the executor's is never far: nothing is given up half-way */
+            rc = sc_port_next(ref->port, &r->work);
+        while (rc == 1 && r->work.flags & SC_SUBMIT_CANCEL);
         if (rc != 1) {
             r->next = ex->pool;
             ex->pool = r;

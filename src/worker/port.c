@@ -319,6 +319,37 @@ void sc_port_end(struct sc_port *p, uint32_t lane)
         atomic_store_explicit(&p->board->pages[lane].since_ns, 0, memory_order_release);
 }
 
+void sc_port_list(struct sc_port *p, uint32_t lane, const uint64_t *ids, uint32_t n, uint32_t fresh)
+{
+    if (lane >= p->lanes)
+        return;
+    struct sc_board_page *page = &p->board->pages[lane];
+    n = SC_MIN(n, SC_LANE_RUNNING_MAX);
+    if (fresh) {
+        atomic_fetch_add_explicit(&page->batches, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&page->requests, fresh, memory_order_relaxed);
+    }
+    if (n == 0) {
+        sc_port_end(p, lane);
+        return;
+    }
+    /*
+     * The page is valid all the time: who dies in the middle has listed all that was open before and after.
+     * Upwards, and each store after the one before it: what moves down is at its new place before the old one
+     * is written over, or cut off by the count.
+     */
+    for (uint32_t i = 0; i < n; i++)
+        atomic_store_explicit(&page->ids[i], ids[i], memory_order_release);
+    atomic_store_explicit(&page->n, n, memory_order_release);
+    atomic_store_explicit(&page->since_ns, sc_clock_ns(), memory_order_release);
+}
+
+void sc_port_touch(struct sc_port *p, uint32_t lane)
+{
+    if (lane < p->lanes && atomic_load_explicit(&p->board->pages[lane].since_ns, memory_order_relaxed) != 0)
+        atomic_store_explicit(&p->board->pages[lane].since_ns, sc_clock_ns(), memory_order_release);
+}
+
 /* ---- answers --------------------------------------------------------------------------- */
 
 static void wake_host(struct end *e)
@@ -485,12 +516,16 @@ static int move_reserved(struct sc_port *p, struct end *e, struct sc_answer *a, 
     return 0;
 }
 
-int sc_port_send(struct sc_port *p, const struct sc_work *w, uint32_t status, struct sc_span meta,
-                 struct sc_answer *reserved, struct sc_span body)
+static int complete(struct sc_port *p, const struct sc_work *w, uint32_t status, uint32_t flags,
+                    struct sc_span meta, struct sc_answer *reserved, struct sc_span body)
 {
     struct end *e = &p->ends[w->channel];
-    struct sc_comp_desc d = {
-        .id = w->id, .epoch = p->epoch, .body_len = body.n, .meta_len = (uint32_t)meta.n, .status = status};
+    struct sc_comp_desc d = {.id = w->id,
+                             .epoch = p->epoch,
+                             .body_len = body.n,
+                             .meta_len = (uint32_t)meta.n,
+                             .flags = flags,
+                             .status = status};
     struct sc_answer own = {.fd = -1, .channel = w->channel};
     struct sc_answer *a = reserved && reserved->p ? reserved : &own;
     int rc = SC_ELIMIT;
@@ -535,6 +570,18 @@ out:
         sc_port_cancel(p, a);
     *a = (struct sc_answer){.fd = -1, .channel = w->channel};
     return rc;
+}
+
+int sc_port_send(struct sc_port *p, const struct sc_work *w, uint32_t status, struct sc_span meta,
+                 struct sc_answer *reserved, struct sc_span body)
+{
+    return complete(p, w, status, 0, meta, reserved, body);
+}
+
+int sc_port_part(struct sc_port *p, const struct sc_work *w, uint32_t status, struct sc_span meta,
+                 struct sc_answer *reserved, struct sc_span body)
+{
+    return complete(p, w, status, SC_COMPLETE_MORE, meta, reserved, body);
 }
 
 void sc_port_flush(struct sc_port *p)

@@ -85,8 +85,11 @@ static void post(struct world *w, struct script *s)
     d.off = how & 1 ? number(s) : take(s, 1) * SC_ARENA_BLOCK_MIN;
     d.body_len = number(s);
     d.meta_len = how & 2 ? (uint32_t)number(s) : (uint32_t)take(s, 1);
-    if (how & 4)
+    if (how & 4) {
         d.flags = (uint32_t)take(s, 4);
+        if (d.flags & 0xc0) /* mostly those that exist */
+            d.flags &= SC_DESC_LARGE | SC_COMPLETE_MORE;
+    }
     if (how >= 250)
         d.epoch = number(s);
     if (how >= 240)
@@ -106,13 +109,18 @@ static void behave(struct world *w, struct script *s)
     struct pollfd room = {.fd = w->sock, .events = POLLOUT};
     if (used > 5 || poll(&room, 1, 0) != 1)
         return;
-    (void)!sc_port_send(w->port, &work, 200, sc_span(body, take(s, 2) % 600), NULL, sc_span(body, n));
+    struct sc_span meta = sc_span(body, take(s, 2) % 600);
+    if (meta.n % 4)
+        (void)!sc_port_send(w->port, &work, 200, meta, NULL, sc_span(body, n));
+    else
+        (void)!sc_port_part(w->port, &work, 200, meta, NULL, sc_span(body, n));
     sc_port_flush(w->port);
 }
 
 static void check_body(struct world *w, const struct sc_completion *k)
 {
-    if (k->meta.n > SC_ANSWER_META_BYTES || k->body.n > MAX_RESPONSE || k->status > 999)
+    if (k->meta.n > SC_ANSWER_META_BYTES || k->body.n > MAX_RESPONSE || k->status > 999 ||
+        k->flags & ~SC_COMPLETE_MORE)
         abort();
     for (size_t i = 0; i < k->meta.n; i++)
         w->sum += (unsigned char)k->meta.p[i];
@@ -155,6 +163,11 @@ static void submit(struct world *w, struct script *s)
                                 .meta_len = (uint32_t)take(s, 2),
                                 .body_len = number(s),
                                 .body_fd = -1};
+    if (sub.meta_len == 1) {
+        int cancelled = sc_chan_cancel(w->chan, sub.id);
+        if (cancelled != 0 && cancelled != SC_AGAIN && cancelled != SC_EPEER)
+            abort();
+    }
     int rc = sc_chan_submit(w->chan, &sub);
     if (rc != 0 && rc != SC_AGAIN && rc != SC_EINVAL && rc != SC_EPEER)
         abort();

@@ -50,8 +50,8 @@ def param(name, value):
 
 
 class Answer:
-    def __init__(self, number, status, block, body):
-        self.id, self.status, self.meta, self.body = number, status, pairs(block), body
+    def __init__(self, number, status, block, body, more=False):
+        self.id, self.status, self.meta, self.body, self.more = number, status, pairs(block), body, more
 
     def __repr__(self):
         return f"Answer({self.id}, {self.status}, {self.meta}, {self.body[:80]!r})"
@@ -130,6 +130,19 @@ class Worker:
             return None
         raw = [b"" if w == "-" else bytes.fromhex(w) for w in words[3:5]]
         return Answer(int(words[1]), int(words[2]), *raw)
+
+    def cancel(self, number, channel=0):
+        assert self.ask(f"cancel {channel} {number}") == "cancelled"
+        self.flush()
+
+    def piece(self, ms=10000):
+        """As answer, but it may be a part of one."""
+        words = self.ask(f"answer {ms}").split()
+        if words[0] not in ("answer", "part"):
+            assert words[0] == "none", words
+            return None
+        raw = [b"" if w == "-" else bytes.fromhex(w) for w in words[3:5]]
+        return Answer(int(words[1]), int(words[2]), *raw, more=words[0] == "part")
 
     def call(self, body=b"", *more, **options):
         number = self.submit(body, *more, **options)

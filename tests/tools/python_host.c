@@ -6,11 +6,14 @@
  * Commands, one a line; every answer is one line. Bytes are written in hexadecimal, "-" for none.
  *
  *   accept                                  hello PID
- *   attach CHANNELS                         attached           (a new epoch; the channels before it are
- * closed) detach                                  detached           (as a frontend that died) hangup gone
- * (as a supervisor that died) status MS                               status STATE TEXT | none | end submit
- * CHANNEL ID FLAGS META BODY       submitted          (not before flush is the worker woken) flush flushed
- *   answer MS                               answer ID STATUS META BODY | none | broken REASON
+ *   attach CHANNELS                         attached  (a new epoch; the channels before it are closed)
+ *   detach                                  detached  (as a frontend that died)
+ *   hangup                                  gone      (as a supervisor that died)
+ *   status MS                               status STATE TEXT | none | end
+ *   submit CHANNEL ID FLAGS META BODY       submitted (not before flush is the worker woken)
+ *   cancel CHANNEL ID                       cancelled
+ *   flush                                   flushed
+ *   answer MS                               answer ID STATUS META BODY | part ... | none | broken REASON
  *   running                                 running [ID...]
  *   load SECONDS WINDOW META BODY           load ANSWERS NANOSECONDS BATCHES ERRORS
  */
@@ -217,13 +220,15 @@ static int submit(struct lane *l, uint64_t id, uint32_t flags, struct sc_span me
     return 0;
 }
 
-/* The block of an answered request is free again. False if nobody asked. */
-static bool settle(struct lane *l, uint64_t id)
+/* The block of an answered request is free again, unless the answer goes on. False if nobody asked. */
+static bool settle(struct lane *l, uint64_t id, bool more)
 {
     for (unsigned i = 0; i < OPEN_MAX; i++) {
         struct block *b = &l->open[i];
         if (!b->open || b->id != id)
             continue;
+        if (more)
+            return true;
         b->open = false;
         sc_arena_release(&l->arena, b->off);
         if (b->fd >= 0)
@@ -268,10 +273,10 @@ static void answer(int ms)
     int rc = next_answer(ms, &l, &c, &msg);
     if (rc == 0) {
         printf("none\n");
-    } else if (rc < 0 || !settle(l, c.id)) {
+    } else if (rc < 0 || !settle(l, c.id, c.flags & SC_COMPLETE_MORE)) {
         printf("broken %s\n", msg.text);
     } else {
-        printf("answer %" PRIu64 " %u", c.id, c.status);
+        printf("%s %" PRIu64 " %u", c.flags & SC_COMPLETE_MORE ? "part" : "answer", c.id, c.status);
         print_hex(c.meta);
         print_hex(c.body);
         putchar('\n');
@@ -310,7 +315,7 @@ static void load(double seconds, unsigned window, struct sc_span meta, struct sc
         struct lane *from;
         int rc = next_answer(5000, &from, &c, &msg);
         for (; rc == 1; rc = sc_chan_poll(l->chan, &c, &msg)) {
-            settle(l, c.id);
+            settle(l, c.id, false);
             sc_chan_release(l->chan, c.token);
             errors += c.status != 200;
             answers++;
@@ -350,6 +355,9 @@ static void obey(char **w)
         for (unsigned i = 0; i < host.channels; i++)
             sc_chan_flush(host.lanes[i].chan);
         printf("flushed\n");
+    } else if (strcmp(w[0], "cancel") == 0) {
+        int rc = sc_chan_cancel(host.lanes[strtoul(w[1], NULL, 10)].chan, strtoull(w[2], NULL, 10));
+        printf("%s\n", rc == 0 ? "cancelled" : sc_strerror(rc));
     } else if (strcmp(w[0], "answer") == 0) {
         answer((int)strtol(w[1], NULL, 10));
     } else if (strcmp(w[0], "running") == 0) {

@@ -99,7 +99,7 @@ static int add_headers(struct sc_meta_writer *w, PyObject *headers)
     return rc;
 }
 
-static int add_metadata(struct sc_py_channel *c, struct sc_py_answer *a, PyObject *reason, PyObject *type,
+static int add_metadata(struct sc_buf *meta, struct sc_py_answer *a, PyObject *reason, PyObject *type,
                         PyObject *headers)
 {
     bool has_reason = reason != Py_None && !(PyUnicode_Check(reason) && PyUnicode_GetLength(reason) == 0);
@@ -107,55 +107,58 @@ static int add_metadata(struct sc_py_channel *c, struct sc_py_answer *a, PyObjec
     if (!has_reason && type == Py_None && !has_headers)
         return PyErr_Occurred() ? -1 : 0;
     struct sc_meta_writer w;
-    a->meta_at = c->meta.n;
-    sc_meta_begin(&w, &c->meta);
+    a->meta_at = meta->n;
+    sc_meta_begin(&w, meta);
     int rc = type == Py_None ? 0 : add_own(&w, SC_SPAN(":content-type"), type);
     if (rc == 0 && has_reason)
         rc = add_own(&w, SC_SPAN(":reason"), reason);
     if (rc == 0 && has_headers)
         rc = add_headers(&w, headers);
     sc_meta_end(&w);
-    a->meta_n = c->meta.n - a->meta_at;
-    if (c->meta.failed) { /* headers beyond all measure: as those that are merely too long */
-        c->meta.failed = 0;
+    a->meta_n = meta->n - a->meta_at;
+    if (meta->failed) { /* headers beyond all measure: as those that are merely too long */
+        meta->failed = 0;
         a->meta_n = SC_ANSWER_META_BYTES + 1;
     }
     return rc;
 }
 
-static int error_answer(struct sc_py_channel *c, struct sc_py_answer *a, uint32_t status, const char *text)
+static int error_answer(struct sc_buf *meta, struct sc_py_answer *a, uint32_t status, const char *text)
 {
     PyObject *body = PyBytes_FromString(text);
     if (!body)
         return -1;
     struct sc_meta_writer w;
     Py_XDECREF(a->keep);
-    *a = (struct sc_py_answer){.keep = body, .status = status, .meta_at = c->meta.n};
+    *a = (struct sc_py_answer){.keep = body, .status = status, .failed = true, .meta_at = meta->n};
     a->body = sc_span(PyBytes_AsString(body), (size_t)PyBytes_Size(body));
-    sc_meta_begin(&w, &c->meta);
+    sc_meta_begin(&w, meta);
     sc_meta_add(&w, SC_SPAN(":type"), SC_SPAN(ERROR_TYPE));
     sc_meta_end(&w);
-    a->meta_n = c->meta.n - a->meta_at;
+    a->meta_n = meta->n - a->meta_at;
     return 0;
 }
 
-static int make_ready(struct sc_py_channel *c, struct sc_py_answer *a, PyObject *item)
+int sc_py_answer_ready(struct sc_py_channel *c, struct sc_buf *meta, struct sc_py_answer *a, PyObject *item,
+                       Py_ssize_t first)
 {
     char text[200];
     *a = (struct sc_py_answer){0};
-    if (!PyTuple_Check(item) || PyTuple_Size(item) != 5) {
-        PyErr_SetString(PyExc_TypeError, "an answer is (body, status, reason, content type, headers)");
+    if (!PyTuple_Check(item) || PyTuple_Size(item) != first + 5) {
+        PyErr_Format(PyExc_TypeError, "an answer is (%sbody, status, reason, content type, headers)",
+                     first ? "id, " : "");
         return -1;
     }
-    size_t start = c->meta.n;
-    long status = PyLong_AsLong(PyTuple_GetItem(item, 1));
+    size_t start = meta->n;
+    long status = PyLong_AsLong(PyTuple_GetItem(item, first + 1));
     if (status == -1 && PyErr_Occurred()) {
         if (!PyErr_ExceptionMatches(PyExc_OverflowError))
             return -1;
         PyErr_Clear();
     }
-    if (bytes_of(PyTuple_GetItem(item, 0), &a->body, &a->keep) < 0 ||
-        add_metadata(c, a, PyTuple_GetItem(item, 2), PyTuple_GetItem(item, 3), PyTuple_GetItem(item, 4)) < 0)
+    if (bytes_of(PyTuple_GetItem(item, first), &a->body, &a->keep) < 0 ||
+        add_metadata(meta, a, PyTuple_GetItem(item, first + 2), PyTuple_GetItem(item, first + 3),
+                     PyTuple_GetItem(item, first + 4)) < 0)
         return -1;
     a->status = (uint32_t)status;
     if (status >= 100 && status <= 999 && a->body.n <= c->max_response && a->meta_n <= SC_ANSWER_META_BYTES)
@@ -169,23 +172,33 @@ static int make_ready(struct sc_py_channel *c, struct sc_py_answer *a, PyObject 
     else
         snprintf(text, sizeof text, "The headers that the handler set exceed %u bytes.",
                  SC_ANSWER_META_BYTES);
-    c->meta.n = start;
-    return error_answer(c, a, 500, text);
+    meta->n = start;
+    return error_answer(meta, a, 500, text);
 }
 
 /* ---- sending ------------------------------------------------------------------------------------- */
+
+int sc_py_answer_send(struct sc_port *p, const struct sc_work *w, const struct sc_buf *meta,
+                      const struct sc_py_answer *a, bool part)
+{
+    struct sc_span m = sc_span(a->meta_n ? meta->p + a->meta_at : NULL, a->meta_n);
+    if (part)
+        return sc_port_part(p, w, a->status, m, NULL, a->body);
+    int rc = sc_port_send(p, w, a->status, m, NULL, a->body);
+    if (rc == SC_ENOMEM || rc == SC_ESYS || rc == SC_ELIMIT)
+        rc = sc_port_send(p, w, 507, sc_span(NULL, 0), NULL,
+                          SC_SPAN("The worker has no memory for its answer."));
+    return rc;
+}
 
 /* 0 or the first error that left a request without an answer. */
 static int send_all(struct sc_py_channel *c)
 {
     int first = 0;
     for (uint32_t i = 0; i < c->n; i++) {
-        struct sc_py_answer *a = &c->answers[i];
-        struct sc_span meta = sc_span(a->meta_n ? c->meta.p + a->meta_at : NULL, a->meta_n);
-        int rc = sc_port_send(c->port, &c->batch[i].work, a->status, meta, NULL, a->body);
-        if (rc == SC_ENOMEM || rc == SC_ESYS || rc == SC_ELIMIT)
-            rc = sc_port_send(c->port, &c->batch[i].work, 507, sc_span(NULL, 0), NULL,
-                              SC_SPAN("The worker has no memory for its answer."));
+        if (SC_UNLIKELY(c->batch[i].answered))
+            continue;
+        int rc = sc_py_answer_send(c->port, &c->batch[i].work, &c->meta, &c->answers[i], false);
         if (rc < 0 && first == 0)
             first = rc;
     }
@@ -210,18 +223,6 @@ static int send_ready(struct sc_py_channel *c)
     return rc < 0 ? -1 : 0;
 }
 
-void sc_py_batch_over(struct sc_py_channel *c)
-{
-    if (c->n == 0)
-        return;
-    if (c->port)
-        sc_port_end(c->port, 0);
-    for (uint32_t i = 0; i < c->n; i++)
-        Py_CLEAR(c->batch[i].row);
-    c->n = 0;
-    c->alone = false;
-}
-
 /* What the handler did to our descriptors shows here, before any of them is used. What can be answered in
  * memory alone still is: the frontend looks at the ring when it learns of the death. */
 static int answer_and_give_up(struct sc_py_channel *c)
@@ -229,7 +230,7 @@ static int answer_and_give_up(struct sc_py_channel *c)
     for (uint32_t i = 0; i < c->n; i++) {
         struct sc_py_answer *a = &c->answers[i];
         struct sc_span meta = sc_span(a->meta_n ? c->meta.p + a->meta_at : NULL, a->meta_n);
-        if (a->body.n + a->meta_n <= SC_ARENA_BLOCK_MAX / 2 &&
+        if (!c->batch[i].answered && a->body.n + a->meta_n <= SC_ARENA_BLOCK_MAX / 2 &&
             sc_port_send(c->port, &c->batch[i].work, a->status, meta, NULL, a->body) < 0)
             break;
     }
@@ -265,6 +266,10 @@ int sc_py_reply(struct sc_py_channel *c, PyObject *items)
 {
     sc_py_not_in_child();
     handler_took(c);
+    if (c->apart && c->n > 0) {
+        PyErr_SetString(PyExc_ValueError, "what take_new gave is answered by its ids");
+        return -1;
+    }
     if (PyObject_Size(items) != (Py_ssize_t)c->n) {
         if (!PyErr_Occurred())
             PyErr_Format(PyExc_ValueError, "%zd answers for %u requests", PyObject_Size(items), c->n);
@@ -274,7 +279,7 @@ int sc_py_reply(struct sc_py_channel *c, PyObject *items)
     uint32_t made = 0;
     for (; rc == 0 && made < c->n; made++) {
         PyObject *item = PySequence_GetItem(items, (Py_ssize_t)made);
-        rc = item ? make_ready(c, &c->answers[made], item) : -1;
+        rc = item ? sc_py_answer_ready(c, &c->meta, &c->answers[made], item, 0) : -1;
         Py_XDECREF(item);
     }
     if (rc == 0)

@@ -69,7 +69,7 @@ static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     struct sc_py_channel *c = (struct sc_py_channel *)alloc(type, 0);
     if (!c)
         return NULL;
-    c->ctl = c->lines_fd = -1;
+    c->ctl = c->lines_fd = c->epoll = -1;
     c->batch_size = batch_size;
     c->delay_ns = delay_ms * INT64_C(1000000);
     c->fill = fill;
@@ -84,6 +84,7 @@ static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         c->loads = loads;
     }
     c->ready_cap = batch_size + 1;
+    c->cap = batch_size;
     c->batch = calloc(batch_size, sizeof *c->batch);
     c->ids = calloc(batch_size, sizeof *c->ids);
     c->answers = calloc(batch_size, sizeof *c->answers);
@@ -109,6 +110,9 @@ static void channel_dealloc(PyObject *self)
     }
     if (c->lines_fd >= 0)
         close(c->lines_fd);
+    if (c->epoll >= 0)
+        close(c->epoll);
+    Py_XDECREF(c->lost);
     Py_XDECREF(c->decode);
     Py_XDECREF(c->loads);
     free(c->message);
@@ -199,6 +203,60 @@ static PyObject *reply_all_method(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *publish(PyObject *self, PyObject *items, bool parts)
+{
+    int n = sc_py_publish((struct sc_py_channel *)self, items, parts);
+    return n < 0 ? NULL : PyLong_FromLong(n);
+}
+
+static PyObject *part_method(PyObject *self, PyObject *items)
+{
+    return publish(self, items, true);
+}
+
+static PyObject *answer_method(PyObject *self, PyObject *items)
+{
+    return publish(self, items, false);
+}
+
+static PyObject *take_new_method(PyObject *self, PyObject *args)
+{
+    unsigned limit;
+    int wait_ms;
+    if (!PyArg_ParseTuple(args, "Ii", &limit, &wait_ms))
+        return NULL;
+    struct sc_py_channel *c = (struct sc_py_channel *)self;
+    if (c->ctl < 0) {
+        PyErr_SetString(PyExc_ValueError, "not connected");
+        return NULL;
+    }
+    return sc_py_take_new(c, limit, wait_ms);
+}
+
+static PyObject *cancelled_method(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return sc_py_cancelled((struct sc_py_channel *)self);
+}
+
+static PyObject *poll_fds_method(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    struct sc_py_channel *c = (struct sc_py_channel *)self;
+    if (c->ctl < 0) {
+        PyErr_SetString(PyExc_ValueError, "not connected");
+        return NULL;
+    }
+    int fd = sc_py_epoll(c);
+    return fd < 0 ? NULL : Py_BuildValue("[i]", fd);
+}
+
+static PyObject *arm_method(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(sc_py_arm((struct sc_py_channel *)self));
+}
+
 static PyObject *stop_method(PyObject *self, PyObject *unused)
 {
     (void)unused;
@@ -264,6 +322,20 @@ static PyMethodDef methods[] = {
      "The next batch, [(id, headers, row), ...]; None when there will be no more."},
     {"reply", reply_method, METH_O, "Answers it: a list of (body, status, reason, content type, headers)."},
     {"reply_all", reply_all_method, METH_VARARGS, "reply_all(status, message): one error for all of it."},
+    {"part", part_method, METH_O,
+     "Sends parts of answers at once: a list of (id, body, status, reason, content type, headers). Any "
+     "thread. "
+     "Returns how many of the ids were open."},
+    {"answer", answer_method, METH_O, "As part, but ends them."},
+    {"take_new", take_new_method, METH_VARARGS,
+     "take_new(limit, wait_ms): what has come, as take(), and leaves open what is; None when there will be "
+     "no "
+     "more. Waits for ever if wait_ms is negative; comes back empty when there is something for "
+     "cancelled()."},
+    {"cancelled", cancelled_method, METH_NOARGS, "Ids of open requests whose clients have left since."},
+    {"poll_fds", poll_fds_method, METH_NOARGS,
+     "Descriptors that are readable when there is something to take."},
+    {"arm", arm_method, METH_NOARGS, "Before they are polled. False: take_new first."},
     {"stop", stop_method, METH_NOARGS, "Makes the next take() return None."},
     {"decode_ahead", decode_ahead_method, METH_NOARGS, "The life of the thread that decodes ahead."},
     {"line", line_method, METH_O, "A line for standard output that may wait some milliseconds for others."},

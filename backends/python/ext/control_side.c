@@ -5,7 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Our descriptors lie above those that a handler's files get: one that is closed twice by mistake hits its
@@ -54,11 +57,52 @@ bool sc_py_fds_intact(const struct sc_py_channel *c)
     return fstat(c->ctl, &st) == 0 && st.st_ino == c->ctl_ino && S_ISSOCK(st.st_mode);
 }
 
+static void watch(struct sc_py_channel *c, int fd, uint32_t events)
+{
+    struct epoll_event e = {.events = events, .data.fd = fd};
+    if (epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &e) < 0)
+        PySys_WriteStderr("a descriptor cannot be watched: %s\n", strerror(errno));
+}
+
+static void watch_port(struct sc_py_channel *c)
+{
+    if (c->epoll < 0 || !c->port)
+        return;
+    watch(c, sc_port_wake_fd(c->port), EPOLLIN);
+    watch(c, sc_port_hup_fd(c->port), EPOLLRDHUP);
+}
+
+int sc_py_epoll(struct sc_py_channel *c)
+{
+    if (c->epoll >= 0)
+        return c->epoll;
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    if (fd < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    c->epoll = move_up(fd);
+    watch(c, c->ctl, EPOLLIN);
+    watch_port(c);
+    return c->epoll;
+}
+
 void sc_py_detach(struct sc_py_channel *c)
 {
-    sc_py_batch_over(
-        c); /* one that is being filled: what is computed is answered before anything is attached */
+    /* One that is being filled, and what is open of take_new: else what is computed is answered before
+     * anything is attached. */
+    sc_py_batch_over(c);
     sc_py_drop_ready(c);
+    c->armed = false;
+    while (c->port && c->senders > 0) { /* a thread of the handler's is at it */
+        Py_BEGIN_ALLOW_THREADS;
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+        Py_END_ALLOW_THREADS;
+    }
+    if (c->port && c->epoll >= 0) {
+        epoll_ctl(c->epoll, EPOLL_CTL_DEL, sc_port_wake_fd(c->port), NULL);
+        epoll_ctl(c->epoll, EPOLL_CTL_DEL, sc_port_hup_fd(c->port), NULL);
+    }
     sc_port_del(c->port);
     c->port = NULL;
 }
@@ -85,6 +129,7 @@ static void attach(struct sc_py_channel *c, struct sc_ctl_message *m)
     }
     sc_py_detach(c); /* nobody waits for what the old frontend wanted */
     c->port = port;
+    watch_port(c);
 }
 
 void sc_py_control(struct sc_py_channel *c)

@@ -84,6 +84,12 @@ int sc_py_next(struct sc_py_channel *c, struct sc_py_request *out)
         int rc = sc_port_next(c->port, &out->work);
         if (rc != 1)
             return rc == SC_AGAIN ? 0 : rc;
+        if (SC_UNLIKELY(out->work.flags & SC_SUBMIT_CANCEL)) {
+            sc_py_client_left(c, &out->work);
+            continue;
+        }
+        out->id = NULL;
+        out->answered = out->left = out->told = false;
         out->row = sc_py_convert(c, &out->work);
         sc_port_done(c->port, &out->work);
         if (out->row)
@@ -182,6 +188,22 @@ static void add(struct sc_py_channel *c, const struct sc_py_request *r)
     c->alone = r->work.flags & SC_SUBMIT_ALONE;
 }
 
+/* A list of the rows from `from` on, which are Python's now. NULL with an exception. */
+static PyObject *rows_from(struct sc_py_channel *c, uint32_t from)
+{
+    PyObject *list = PyList_New((Py_ssize_t)(c->n - from));
+    if (!list)
+        return NULL;
+    for (uint32_t i = from; i < c->n; i++) {
+        struct sc_py_request *r = &c->batch[i];
+        r->id = PyTuple_GetItem(r->row, 0);
+        Py_INCREF(r->id);
+        PyList_SetItem(list, (Py_ssize_t)(i - from), r->row);
+        r->row = NULL;
+    }
+    return list;
+}
+
 /* Fills c->batch from its first request on. -1 with an exception. */
 static int fill_batch(struct sc_py_channel *c, int64_t deadline_ns)
 {
@@ -211,13 +233,9 @@ static int fill_batch(struct sc_py_channel *c, int64_t deadline_ns)
 /* The batch as Python gets it. The handler's clock runs from here. */
 static PyObject *hand_over(struct sc_py_channel *c)
 {
-    PyObject *list = PyList_New((Py_ssize_t)c->n);
+    PyObject *list = rows_from(c, 0);
     if (!list)
         return NULL;
-    for (uint32_t i = 0; i < c->n; i++) {
-        PyList_SetItem(list, (Py_ssize_t)i, c->batch[i].row);
-        c->batch[i].row = NULL;
-    }
     int64_t now = sc_clock_ns();
     c->decode_ns += (c->decode_sum_ns + now + c->ahead.spent_ns - c->decode_ns) / 8;
     c->ahead.spent_ns = 0;
@@ -261,6 +279,11 @@ static int first_request(struct sc_py_channel *c, struct sc_py_request *r)
 PyObject *sc_py_take(struct sc_py_channel *c)
 {
     sc_py_not_in_child();
+    if (c->apart && c->n > 0) {
+        PyErr_SetString(PyExc_ValueError, "requests of take_new are open");
+        return NULL;
+    }
+    c->apart = false;
     sc_py_ahead_end(c);
     sc_py_batch_over(c);
     while (c->n == 0) {
@@ -278,4 +301,95 @@ PyObject *sc_py_take(struct sc_py_channel *c)
             return NULL;
     }
     return hand_over(c);
+}
+
+/* ---- one by one ---------------------------------------------------------------------------------- */
+
+bool sc_py_arm(struct sc_py_channel *c)
+{
+    sc_py_lines_flush(c);
+    if (c->over || (c->ready_n > 0 && !c->alone))
+        return false;
+    if (c->port && !sc_port_sleep(c->port))
+        return false;
+    c->armed = true;
+    return true;
+}
+
+/* After a sleep that arm() announced: as wait_for_work after its own. */
+static void woken(struct sc_py_channel *c)
+{
+    if (!c->armed)
+        return;
+    c->armed = false;
+    c->ctl_looked_ns = 0;
+    if (!c->port)
+        return;
+    sc_port_awake(c->port);
+    if (sc_port_closed(c->port))
+        sc_py_detach(c);
+}
+
+/* Opens what has come, `limit` requests at most. Behind them it goes on reading as far as there is room for
+ * what it finds: news of clients that left must not wait for a request that nobody wants yet. */
+static void open_new(struct sc_py_channel *c, uint32_t limit)
+{
+    struct sc_py_request r;
+    uint32_t taken = 0;
+    int rc = 1;
+    while (taken < limit && !c->alone && c->port && sc_py_open_room(c) && (rc = next_request(c, &r)) == 1) {
+        if ((r.work.flags & SC_SUBMIT_ALONE) && c->n > 0) {
+            put_back(c, &r);
+            break;
+        }
+        add(c, &r);
+        taken++;
+    }
+    while (rc == 1 && c->port && c->ready_n + 1 < c->ready_cap && (rc = sc_py_next(c, &r)) == 1) {
+        c->ready[(c->ready_head + c->ready_n) % c->ready_cap] = r;
+        c->ready_n++;
+    }
+    if (rc < 0) {
+        PySys_WriteStderr("the frontend's ring cannot be read: %s\n", sc_strerror(rc));
+        sc_py_detach(c);
+    }
+}
+
+PyObject *sc_py_take_new(struct sc_py_channel *c, uint32_t limit, int wait_ms)
+{
+    sc_py_not_in_child();
+    if (!c->apart && c->n > 0) {
+        PyErr_SetString(PyExc_ValueError, "the batch of take is open");
+        return NULL;
+    }
+    c->apart = true;
+    woken(c);
+    int64_t deadline_ns = wait_ms > 0 ? sc_clock_ns() + wait_ms * INT64_C(1000000) : 0;
+    uint32_t before;
+    for (;;) {
+        int64_t now = sc_clock_ns();
+        if (now - c->ctl_looked_ns > CONTROL_LOOK_NS) {
+            c->ctl_looked_ns = now;
+            sc_py_control(c);
+        }
+        if (c->over) {
+            sc_py_lines_flush(c);
+            Py_RETURN_NONE;
+        }
+        before = c->n;
+        open_new(c, limit);
+        if (c->n != before || limit == 0 || wait_ms == 0 || c->nleft > 0 || c->lost ||
+            (deadline_ns && sc_clock_ns() >= deadline_ns))
+            break;
+        if (wait_for_work(c, deadline_ns) < 0)
+            return NULL;
+    }
+    if (c->n <= before) /* fewer: their frontend has gone */
+        return PyList_New(0);
+    PyObject *list = rows_from(c, before);
+    if (!list)
+        return NULL;
+    sc_py_open_page(c, c->n - before);
+    note_batch(c, sc_clock_ns());
+    return list;
 }

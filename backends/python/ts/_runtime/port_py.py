@@ -19,13 +19,14 @@ from ts._runtime import shared_py as shared
 SLEEP_MS = 20
 BOARD_FDS, CHAN_FDS = 2, 5
 
-_VERSION = 1
+_VERSION = 2
 _BOARD_MAGIC = 0x6472616F62206373
 _CHAN_MAGIC = 0x6E6E616863206373
 _RING, _HELD, _LARGE = 1024, 4096, 256
 _RUNNING, _LANES, _LOOPS = 1024, 64, 16
 META_BYTES = 16 << 10
 LARGE_FLAG = 1 << 31
+CANCEL = 2
 _RELEASE_LARGE = (1 << 64) - 1
 
 # Offsets, in bytes.
@@ -165,7 +166,9 @@ class Port:
             if waiting > _RING:
                 raise OSError("an index of the frontend's is impossible")
             if waiting:
-                return self._take(end)
+                work = self._take(end)
+                if not work.flags & CANCEL:
+                    return work
         return None
 
     def _take(self, end):
