@@ -36,8 +36,11 @@ struct sc_call {
     struct sc_job *job; /* prediction: until done */
     bool running;       /* the body was complete; somebody will answer */
     struct sc_shard *shard;
-    bool versioned;                     /* the request named a version */
-    bool explain;                       /* /explanations */
+    bool versioned;          /* the request named a version */
+    bool explain;            /* /explanations */
+    struct sc_span sequence; /* id of the request's sequence, in its headers or in made_id */
+    bool sequence_begins;
+    char made_id[48];
     struct sc_path path;                /* until the exchange is over */
     void (*route)(struct sc_call *c);   /* runs when the body is there */
     void (*on_zero)(struct sc_call *c); /* what sc_call_to_loop_zero runs there */

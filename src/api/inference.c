@@ -23,6 +23,17 @@ static void respond_no_worker(struct sc_call *c)
     sc_respond_error(c->x, 503, "ServiceUnavailableException", sc_span(text, (size_t)n));
 }
 
+/* The worker that had the sequence's state is gone, and the sequence is closed with this answer. */
+static void respond_lost(struct sc_call *c)
+{
+    char text[SC_MODEL_NAME_MAX + 256];
+    int n = snprintf(
+        text, sizeof text,
+        "The sequence of this request to model \"%s\" is closed: the worker that had its state ended.",
+        sc_shard_spec(c->shard)->name);
+    sc_respond_error(c->x, 503, "ServiceUnavailableException", sc_span(text, (size_t)n));
+}
+
 /* Headers that a worker set: all keys that are not ours. */
 static unsigned collect_headers(struct sc_span meta, struct sc_http_header *h, unsigned max)
 {
@@ -84,16 +95,63 @@ static void give_up(struct sc_call *c)
 static void submit(struct sc_call *c)
 {
     struct sc_job *j = c->job;
+    if (c->sequence.n)
+        sc_job_set_sequence(j, c->sequence, c->sequence_begins);
     int rc = sc_job_submit(j, &c->x->body, done, c);
     if (rc < 0) {
         c->job = NULL;
-        respond_no_worker(c);
+        if (rc == SC_ECLOSED)
+            respond_lost(c);
+        else
+            respond_no_worker(c);
     }
+}
+
+/* Of headers of that very name the last one, as a handler sees them. */
+static struct sc_span exact_header(const struct sc_http_request *r, const char *name)
+{
+    struct sc_span value = {NULL, 0};
+    for (unsigned i = 0; i < r->nheaders; i++)
+        if (sc_span_eq(r->headers[i].name, sc_span_str(name)))
+            value = r->headers[i].value;
+    return value;
+}
+
+/* False, and answered: the client's id is none. */
+static bool find_sequence(struct sc_call *c)
+{
+    const struct sc_settings *set = c->app->settings;
+    c->sequence = sc_span(NULL, 0);
+    if (!sc_shard_spec(c->shard)->sequence_batching)
+        return true;
+    c->sequence = exact_header(&c->x->req, set->sequence_id_header);
+    if (c->sequence.n > SC_SEQUENCE_ID_MAX) {
+        char text[128];
+        int n = snprintf(text, sizeof text, "The id of a sequence has at most %d bytes: this one has %zu.",
+                         SC_SEQUENCE_ID_MAX, c->sequence.n);
+        sc_respond_error(c->x, 400, "BadRequestException", sc_span(text, (size_t)n));
+        return false;
+    }
+    c->sequence_begins =
+        sc_span_eq_nocase(exact_header(&c->x->req, set->sequence_start_header), SC_SPAN("true"));
+    if (c->sequence.n == 0) {
+        int n = snprintf(c->made_id, sizeof c->made_id, "ts-seq-%s", c->x->id);
+        c->sequence = sc_span(c->made_id, (size_t)n);
+        c->sequence_begins = true;
+    }
+    return true;
 }
 
 static struct sc_row_route route_of(const struct sc_call *c)
 {
-    return (struct sc_row_route){.url_path = sc_path_rest(&c->path, 3), .explain = c->explain};
+    const struct sc_settings *set = c->app->settings;
+    struct sc_row_route r = {.url_path = sc_path_rest(&c->path, 3), .explain = c->explain};
+    if (c->sequence.n && c->sequence.p == c->made_id) {
+        r.added[0] = (struct sc_http_header){sc_span_str(set->sequence_id_header), c->sequence};
+        r.added[1] = (struct sc_http_header){sc_span_str(set->sequence_start_header), SC_SPAN("true")};
+        r.nadded = 2;
+    }
+    return r;
 }
 
 /* A form, or a body of unknown length: its metadata could not be told before. */
@@ -153,8 +211,10 @@ static void begin_prediction(struct sc_call *c, struct sc_span model, struct sc_
         respond_no_worker(c);
         return;
     }
+    if (!find_sequence(c))
+        return;
     /* All headers of a request fit, and what is written around them. */
-    char room[2 * SC_HTTP_HEADERS_BYTES + SC_HTTP_LINE_MAX];
+    char room[2 * SC_HTTP_HEADERS_BYTES + SC_HTTP_LINE_MAX + SC_SEQUENCE_ID_MAX];
     struct sc_buf meta = {.p = room, .cap = sizeof room, .max = sizeof room};
     python = !sc_spec_is_native(sc_shard_spec(c->shard));
     if (!python) {

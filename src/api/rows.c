@@ -39,6 +39,8 @@ static void add_headers(const struct sc_http_exchange *x, const struct sc_row_ro
         sc_meta_add(w, SC_SPAN("content-length"), sc_span(digits, (size_t)n));
     sc_meta_add(w, SC_SPAN("url_path"), route->url_path);
     sc_meta_add(w, SC_SPAN("explain"), route->explain ? SC_SPAN("True") : SC_SPAN("False"));
+    for (unsigned i = 0; i < route->nadded; i++)
+        sc_meta_add(w, route->added[i].name, route->added[i].value);
 }
 
 static void add_plain(const struct sc_http_exchange *x, const struct sc_row_route *route, size_t length,

@@ -11,6 +11,9 @@
 struct sc_row_route {
     struct sc_span url_path; /* what follows model and version in the path */
     bool explain;
+    /* More headers, as if the client had sent them. */
+    struct sc_http_header added[2];
+    unsigned nadded;
 };
 
 /* True if the row can be told before the body is there: it is one parameter of known length. */

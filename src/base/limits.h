@@ -114,6 +114,10 @@
 #define SC_QUEUE_BYTES (256u << 20) /* bodies waiting for a native model */
 #define SC_BATCH_SIZE_MAX 1024
 #define SC_DEVICES_MAX 64          /* deviceIds of a model */
+#define SC_SEQUENCES_MAX 65536     /* open sequences of a model version: the ceiling of maxNumSequence */
+#define SC_SEQUENCE_QUEUE_MAX 1024 /* ceiling of maxSequenceJobQueueSize */
+#define SC_SEQUENCE_ID_MAX 512     /* bytes of a sequence's id */
+#define SC_SEQUENCE_IDLE_MS 600000 /* sequenceMaxIdleMSec of a model that sets none */
 #define SC_OUTPUT_LINE_BYTES 65536 /* of a worker's output: one line; longer ones come in pieces */
 #define SC_OUTPUT_TURN_BYTES 16384 /* read in one turn of the loop */
 #define SC_OUTPUT_TAIL_BYTES 2048  /* kept of its text */

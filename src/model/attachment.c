@@ -190,6 +190,8 @@ void sc_attachment_let_go(struct sc_worker *w)
         attachment_free(att);
         return;
     }
+    if (att->version->sequences)
+        sc_sequences_gone(att->version->sequences, &att->home, sc_clock_ns());
     /* The dead worker's pages: exact now. */
     struct sc_running *page = sc_alloc(sizeof *page);
     for (uint32_t lane = 0; lane < sc_board_lanes(att->board); lane++) {

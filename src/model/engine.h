@@ -89,8 +89,13 @@ typedef void (*sc_job_done)(struct sc_job *j, void *arg, const struct sc_job_ans
 int sc_job_begin(struct sc_shard *s, struct sc_span meta, size_t announced, struct sc_body *body,
                  struct sc_job **out) SC_MUST_USE;
 void sc_job_drop(struct sc_job *j, struct sc_body *body);
+/* Before sc_job_submit, of a model with sequence batching: the request belongs to the sequence of that id (1
+ * to SC_SEQUENCE_ID_MAX bytes, borrowed until then); `begins` as the client says. Without it the request is
+ * by itself. */
+void sc_job_set_sequence(struct sc_job *j, struct sc_span id, bool begins);
 /* Queues it; done is called once, on this loop, possibly before submit returns. The body's memory is the
- * job's from now on. SC_AGAIN: the model's queue is full; the job is dropped and done is not called. */
+ * job's from now on. SC_AGAIN: the model's queue is full, or a limit of sequences is reached; SC_ECLOSED: the
+ * worker that had the sequence's state is gone. The job is dropped then and done is not called. */
 int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, void *arg) SC_MUST_USE;
 /* Replaces the job's metadata, before it is submitted. SC_ENOMEM: nothing has changed. */
 int sc_job_set_meta(struct sc_job *j, struct sc_body *body, struct sc_span meta) SC_MUST_USE;

@@ -4,6 +4,7 @@
  *
  *   job.c       one request: its block in the arena, its number
  *   shard.c     queue of one version on one loop, dispatch to channels, completions
+ *   turns.c     requests that belong to sequences (sequence.c: the table of those)
  *   replay.c    what happens to requests when their worker dies or hangs; quarantine
  *   plane.c     per-loop state: catalog, hooks, tick
  *   worker.c    worker slots of a version: start, stop, states
@@ -27,6 +28,7 @@
 #include "base/dlist.h"
 #include "metrics/registry.h"
 #include "model/engine.h"
+#include "model/sequence.h"
 #include "model/snapshot.h"
 #include "worker/arena.h"
 #include "worker/channel.h"
@@ -56,6 +58,10 @@ struct sc_job {
     uint64_t counted; /* bytes counted against the model's queue */
     uint64_t cost;
     int64_t arrival_ns, sent_ns;
+    struct sc_span sequence; /* its id, until it is submitted; NULL pointer: none */
+    bool begins;             /* the client says that its sequence begins */
+    bool in_sequence;        /* the turn is in the version's table */
+    struct sc_turn turn;
     sc_job_done done;
     void *arg;
 };
@@ -82,6 +88,8 @@ struct sc_attachment {
     /* Processes that serve requests one batch at a time. Credit granted in all; follows the worker's speed.
      */
     atomic_llong depth; /* [atomic] 0: credit does not follow */
+    struct sc_sequence_home home;
+    atomic_uint linked; /* [atomic] loops that have a link */
 };
 
 /* [loop] */
@@ -94,9 +102,10 @@ struct sc_link {
     uv_poll_t poll;
     struct sc_node sent; /* jobs, oldest first */
     size_t nsent;
-    int64_t heard_ns; /* last completion, or first submission after idleness */
-    int64_t dirty_ns; /* when `dirty` was set */
-    bool dirty;       /* submitted to, and not woken since */
+    struct sc_node ready; /* jobs of sequences whose turn it is: queued, for this worker alone */
+    int64_t heard_ns;     /* last completion, or first submission after idleness */
+    int64_t dirty_ns;     /* when `dirty` was set */
+    bool dirty;           /* submitted to, and not woken since */
     bool draining, broken, drain_told;
 };
 
@@ -108,6 +117,7 @@ struct sc_shard {
     struct sc_arena arena;
     int arena_fd;
     struct sc_node queue; /* jobs waiting, head first */
+    struct sc_node turns; /* jobs of sequences that wait for their turn, by arrival */
     struct sc_node suspects;
     struct sc_link **links; /* normal workers; more than one while one replaces another */
     unsigned nlinks, links_cap;
@@ -129,6 +139,7 @@ struct sc_worker {
     bool quarantine;
     bool stopping; /* SLOT_STOP was sent, or will be when drained */
     bool draining;
+    int64_t sequences_until_ns; /* draining: its sequences may go on until then; 0: none, or no more */
     bool loaded;
     bool given_up;
     bool failed_for_memory; /* its last load */
@@ -178,6 +189,7 @@ struct sc_version {
     atomic_int quarantine_owner; /* [atomic] loop that uses the quarantine worker, or -1 */
     int64_t quarantine_idle_ns;
     struct sc_metrics_model *metrics;
+    struct sc_sequences *sequences; /* any thread; NULL: requests are independent of each other */
 };
 
 struct sc_model {
@@ -288,6 +300,38 @@ void sc_link_break(struct sc_link *k, const char *why);
 void sc_shard_drained(struct sc_shard *s); /* reports when closing and empty */
 /* Answers all that waits with 503: nobody will come for it. */
 void sc_shard_no_worker(struct sc_shard *s);
+/* True if the worker has credit for another request; else this loop is told when it has. */
+bool sc_link_has_credit(struct sc_link *k);
+/* Takes credit and sends a waiting job. False: it still waits; the link may be broken now. */
+bool sc_link_offer(struct sc_link *k, struct sc_job *j);
+/* Dispatches on that shard's loop soon. Any thread. */
+void sc_shard_kick(struct sc_shard *s);
+/* Answers the job if its client's time is over (clientTimeoutInMills). It waits. */
+bool sc_job_expire(struct sc_job *j, int64_t now);
+
+/* turns.c */
+/* The version's table, if it batches sequences; fills v->sequences. */
+void sc_turns_open(struct sc_version *v);
+/* Enters the job into its sequence. 0; SC_ELIMIT, SC_ECLOSED as sc_sequences_add. The caller then queues it.
+ */
+int sc_turns_add(struct sc_job *j) SC_MUST_USE;
+/* Sends the jobs whose turn it is. */
+void sc_turns_dispatch(struct sc_shard *s);
+/* The job is over; before it leaves its state. */
+void sc_turn_leave(struct sc_job *j);
+/* Its worker is gone; the job is in no list. True: the caller may put it where it is run again (`keep`:
+ * alone, on the quarantine worker). False: it was answered. */
+bool sc_turn_back(struct sc_job *j, bool keep);
+/* The quarantine worker has lived through it: it is run again, where the sequence is to live. */
+void sc_turn_survived(struct sc_job *j);
+/* What an answer's headers say of sequences. */
+void sc_turn_answered(struct sc_job *j, struct sc_span meta);
+/* The link takes no more: what is ready for it goes back. */
+void sc_turns_link_gone(struct sc_link *k);
+/* Late ones are answered. */
+void sc_turns_expire(struct sc_shard *s, int64_t now);
+/* Loop 0: time limits of sequences. */
+void sc_turns_tick(struct sc_version *v, int64_t now);
 
 /* replay.c */
 void sc_replay_worker_gone(struct sc_plane *p, struct sc_attachment *att);
@@ -327,6 +371,8 @@ void sc_worker_close_output(struct sc_worker *w);
 /* fds: reading ends of its output, if they came (nfds SC_OUTPUT_FDS); taken ones are set to -1. */
 void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc_span tag,
                      struct sc_span text, int *fds, unsigned nfds);
+/* The sequences of a draining worker have ended, or their time is over. */
+void sc_worker_drain_links(struct sc_worker *w);
 /* SLOT_STOP or SLOT_KILL. */
 void sc_worker_order(struct sc_engine *e, uint16_t type, uint32_t slot, uint64_t life);
 void sc_workers_reconcile(struct sc_version *v);

@@ -1,6 +1,7 @@
 /* One request: its block of shared memory, its number, its end. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -206,6 +207,8 @@ void sc_job_free(struct sc_job *j)
 {
     struct sc_shard *s = j->shard;
     struct sc_plane *p = s->plane;
+    if (j->in_sequence)
+        sc_turn_leave(j);
     sc_job_leave(j);
     if (j->map)
         munmap(j->map, j->map_size);
@@ -289,51 +292,89 @@ static int seal_body(struct sc_job *j)
     return 0;
 }
 
-/* Python models: jobQueueSize requests may wait beside those that the workers have (docs/contract.md §4).
- * With job tickets nothing waits. */
-static bool queue_is_full(struct sc_version *v)
+/*
+ * Counts a request, or says that there is no place for it. Python models: jobQueueSize requests may wait
+ * beside those that the workers have (docs/contract.md §4). With job tickets one is taken for each worker
+ * that has nothing to do: those that are open are the tickets that are taken, so that none can be lost or
+ * made. (A worker that computes asynchronously always takes more.) Sequences have queues of their own.
+ */
+static bool admit(struct sc_job *j)
 {
-    if (!sc_version_is_python(v))
-        return false;
+    struct sc_version *v = j->shard->version;
+    long long open = atomic_fetch_add_explicit(&v->open, 1, memory_order_relaxed);
+    if (!sc_version_is_python(v) || j->sequence.p)
+        return true;
     long long room = atomic_load_explicit(&v->capacity, memory_order_relaxed);
-    if (v->spec.use_job_ticket) /* one per worker that has nothing to do */
+    if (v->spec.use_job_ticket && !v->spec.async_communication)
         room /= SC_MAX(v->spec.batch_size, 1);
     else
         room +=
             v->spec.job_queue_size > 0 ? v->spec.job_queue_size : v->engine->spec.settings->job_queue_size;
-    return atomic_load_explicit(&v->open, memory_order_relaxed) >= room;
+    if (open < room)
+        return true;
+    atomic_fetch_sub_explicit(&v->open, 1, memory_order_relaxed);
+    return false;
+}
+
+void sc_job_set_sequence(struct sc_job *j, struct sc_span id, bool begins)
+{
+    if (!j->shard->version->sequences)
+        return;
+    j->sequence = id;
+    j->begins = begins;
 }
 
 int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, void *arg)
 {
     struct sc_shard *s = j->shard;
-    if (queue_is_full(s->version)) {
+    if (!admit(j)) {
         sc_job_drop(j, body);
         return SC_AGAIN;
     }
+    j->body_len = body->len;
+    j->counted = j->body_len + j->meta_len + 64;
+    atomic_fetch_add_explicit(&s->version->bytes, j->counted, memory_order_relaxed);
+    j->arrival_ns = sc_clock_ns();
+    int rc = j->sequence.p ? sc_turns_add(j) : 0;
+    if (rc < 0) {
+        sc_job_drop(j, body);
+        return rc == SC_ELIMIT ? SC_AGAIN : rc;
+    }
     j->done = done;
     j->arg = arg;
-    j->body_len = body->len;
-    j->arrival_ns = sc_clock_ns();
     *body = (struct sc_body){0};
     if (j->fd >= 0 && seal_body(j) < 0) {
         sc_job_fail(j, 500, "InternalServerException", "the request's body could not be handed to a worker");
         return 0;
     }
-    j->counted = j->body_len + j->meta_len + 64;
-    atomic_fetch_add_explicit(&s->version->bytes, j->counted, memory_order_relaxed);
-    atomic_fetch_add_explicit(&s->version->open, 1, memory_order_relaxed);
     sc_job_enter(j, SC_JOB_QUEUED);
-    sc_list_push_back(&s->queue, &j->node);
+    sc_list_push_back(j->in_sequence ? &s->turns : &s->queue, &j->node);
     sc_shard_dispatch(s);
     return 0;
 }
 
+bool sc_job_expire(struct sc_job *j, int64_t now)
+{
+    int64_t limit = (int64_t)j->shard->version->spec.client_timeout * 1000000;
+    char text[SC_MODEL_NAME_MAX + 128];
+    if (limit <= 0 || now - j->arrival_ns < limit)
+        return false;
+    snprintf(text, sizeof text,
+             "Model \"%s\" did not come to this request within %d ms (clientTimeoutInMills).",
+             j->shard->version->spec.name, j->shard->version->spec.client_timeout);
+    sc_job_fail(j, 408, "RequestTimeoutException", text);
+    return true;
+}
+
 void sc_job_cancel(struct sc_job *j)
 {
+    struct sc_shard *s = j->shard;
     j->gone = true;
-    if (j->state == SC_JOB_QUEUED || j->state == SC_JOB_SUSPECT)
+    if (j->state == SC_JOB_QUEUED || j->state == SC_JOB_SUSPECT) {
         sc_job_answer(j, &(struct sc_job_answer){0});
+        if (s->version->sequences)
+            sc_shard_kick(s); /* it may be another's turn */
+    }
 }
 
 void sc_job_answer(struct sc_job *j, const struct sc_job_answer *a)

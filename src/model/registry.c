@@ -129,6 +129,7 @@ static int make_shards(struct sc_version *v)
         s->version = v;
         s->plane = &e->planes[i];
         sc_list_init(&s->queue);
+        sc_list_init(&s->turns);
         sc_list_init(&s->suspects);
         s->arena_fd = sc_shm_create("sconce-requests", SC_ARENA_BYTES, 1, &base);
         if (s->arena_fd < 0)
@@ -177,6 +178,7 @@ static void version_free(struct sc_version *v)
         free(w);
     }
     sc_metrics_model_release(v->engine->spec.metrics, v->metrics);
+    sc_sequences_del(v->sequences);
     discard_files(v);
     free(v);
 }
@@ -213,6 +215,7 @@ int sc_registry_add(struct sc_engine *e, const struct sc_model_spec *spec, struc
     v->metrics = sc_metrics_model(e->spec.metrics, spec->name, spec->version);
     atomic_init(&v->quarantine_owner, -1);
     atomic_init(&v->workers_wanted, spec->max_workers);
+    sc_turns_open(v);
     int rc = make_shards(v);
     if (rc < 0) {
         version_free(v);

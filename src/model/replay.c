@@ -18,6 +18,8 @@
 static void make_suspect(struct sc_job *j)
 {
     struct sc_shard *s = j->shard;
+    if (j->in_sequence && !sc_turn_back(j, true))
+        return;
     sc_job_enter(j, SC_JOB_SUSPECT);
     sc_shard_count(s, SC_MM_REPLAYS, 1);
     sc_list_push_back(&s->suspects, &j->node);
@@ -87,6 +89,7 @@ void sc_replay_worker_gone(struct sc_plane *p, struct sc_attachment *att)
     sc_link_poll(k);
     free_quarantine(p, att);
     return_jobs(k, att);
+    sc_turns_link_gone(k);
     sc_link_detach(k);
     sc_shard_dispatch(s);
     sc_replay_suspects(s);
@@ -151,8 +154,11 @@ void sc_replay_tick(struct sc_plane *p)
         look_for_silence(k, now);
     for (struct sc_shard *s = p->shards; s; s = s->next) {
         sc_replay_suspects(s);
+        if (s->version->spec.client_timeout)
+            sc_turns_expire(s, now);
         sc_shard_dispatch(s);
-        if (s->nlinks == 0 && !sc_shard_has_worker(s) && !sc_list_empty(&s->queue))
+        if (s->nlinks == 0 && !sc_shard_has_worker(s) &&
+            !(sc_list_empty(&s->queue) && sc_list_empty(&s->turns)))
             sc_shard_no_worker(s); /* scaled to 0, or given up, while they waited */
     }
 }

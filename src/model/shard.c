@@ -17,8 +17,17 @@
 #include "base/log.h"
 #include "model/engine_private.h"
 
-/* A worker is woken before the loop sleeps, once for many requests; sooner when there are so many that it takes long. */
+/* A worker is woken before the loop sleeps, once for many requests; sooner when there are so many that it
+ * takes long. */
 #define WAKE_BY_NS 1000000
+
+bool sc_link_has_credit(struct sc_link *k)
+{
+    if (atomic_load(&k->att->credit) > 0)
+        return true;
+    atomic_fetch_or(&k->att->waiting, 1u << k->plane->loop->index);
+    return atomic_load(&k->att->credit) > 0; /* given back between the look and the bit? */
+}
 
 static uint64_t cost_of(const struct sc_job *j, const struct sc_attachment *att)
 {
@@ -37,11 +46,9 @@ static struct sc_link *choose_link(struct sc_shard *s)
         struct sc_link *k = s->links[i];
         if (k->draining || k->broken)
             continue;
+        if (!sc_link_has_credit(k))
+            continue;
         long long credit = atomic_load(&k->att->credit);
-        if (credit <= 0) {
-            atomic_fetch_or(&k->att->waiting, 1u << s->plane->loop->index);
-            credit = atomic_load(&k->att->credit); /* given back between the look and the bit? */
-        }
         long long depth = atomic_load_explicit(&k->att->depth, memory_order_relaxed);
         long long rank = credit > 0 && (depth - credit) % batch ? LLONG_MAX - credit : credit;
         if (credit > 0 && rank > most) {
@@ -91,31 +98,43 @@ void sc_link_flush(struct sc_link *k)
     sc_chan_flush(k->chan);
 }
 
+bool sc_link_offer(struct sc_link *k, struct sc_job *j)
+{
+    j->cost = cost_of(j, k->att);
+    atomic_fetch_sub(&k->att->credit, (long long)j->cost);
+    int rc = sc_link_send(k, j, 0);
+    if (rc == 0)
+        return true;
+    atomic_fetch_add(&k->att->credit, (long long)j->cost);
+    if (rc != SC_AGAIN)
+        sc_link_break(k, sc_strerror(rc));
+    return false;
+}
+
 void sc_shard_dispatch(struct sc_shard *s)
 {
+    bool late = s->version->spec.client_timeout > 0;
+    if (s->version->sequences)
+        sc_turns_dispatch(s);
     while (!sc_list_empty(&s->queue)) {
-        struct sc_link *k = choose_link(s);
-        if (!k)
-            return;
         struct sc_job *j = SC_CONTAINER(s->queue.next, struct sc_job, node);
-        j->cost = cost_of(j, k->att);
-        atomic_fetch_sub(&k->att->credit, (long long)j->cost);
-        int rc = sc_link_send(k, j, 0);
-        if (rc < 0) {
-            atomic_fetch_add(&k->att->credit, (long long)j->cost);
-            if (rc != SC_AGAIN)
-                sc_link_break(k, sc_strerror(rc));
+        if (late && sc_job_expire(j, sc_clock_ns()))
+            continue;
+        struct sc_link *k = choose_link(s);
+        if (!k || !sc_link_offer(k, j))
             return;
-        }
     }
 }
 
 void sc_shard_requeue(struct sc_job *j)
 {
     struct sc_shard *s = j->shard;
+    struct sc_node *list = j->in_sequence ? &s->turns : &s->queue;
+    if (j->in_sequence && !sc_turn_back(j, false))
+        return;
     /* The queue is in order of arrival, and what comes back is older than most of it. */
-    struct sc_node *at = s->queue.next;
-    while (at != &s->queue && SC_CONTAINER(at, struct sc_job, node)->arrival_ns <= j->arrival_ns)
+    struct sc_node *at = list->next;
+    while (at != list && SC_CONTAINER(at, struct sc_job, node)->arrival_ns <= j->arrival_ns)
         at = at->next;
     sc_job_enter(j, SC_JOB_QUEUED);
     sc_list_insert_before(at, &j->node);
@@ -137,7 +156,7 @@ void sc_shard_no_worker(struct sc_shard *s)
              s->version->spec.name,
              s->closing ? "It was unregistered while this request waited."
                         : "Please use scale workers API to add workers.");
-    while ((n = s->queue.next) != &s->queue)
+    while ((n = s->queue.next) != &s->queue || (n = s->turns.next) != &s->turns)
         sc_job_fail(SC_CONTAINER(n, struct sc_job, node), 503, "ServiceUnavailableException", text);
 }
 
@@ -148,6 +167,14 @@ static void kicked(struct sc_task *t)
     struct sc_shard *s = SC_CONTAINER(t, struct sc_shard, kick);
     atomic_store(&s->kicked, false);
     sc_shard_dispatch(s);
+}
+
+void sc_shard_kick(struct sc_shard *s)
+{
+    if (atomic_exchange(&s->kicked, true))
+        return;
+    s->kick.run = kicked;
+    sc_loop_post(s->plane->loop, &s->kick);
 }
 
 static void give_credit(struct sc_link *k, uint64_t cost)
@@ -162,11 +189,7 @@ static void give_credit(struct sc_link *k, uint64_t cost)
     for (unsigned i = 0; waiting; i++, waiting >>= 1) {
         if (!(waiting & 1))
             continue;
-        struct sc_shard *s = att->version->shards[i];
-        if (!atomic_exchange(&s->kicked, true)) {
-            s->kick.run = kicked;
-            sc_loop_post(sc_engine_loop(k->plane->engine, i), &s->kick);
-        }
+        sc_shard_kick(att->version->shards[i]);
     }
 }
 
@@ -197,6 +220,13 @@ static void complete(struct sc_link *k, const struct sc_completion *c)
     uint64_t cost = j->cost;
     if (k->att->quarantine)
         atomic_store(&k->att->version->quarantine_owner, -1);
+    if (k->att->quarantine && j->in_sequence && !j->gone) {
+        sc_turn_survived(j);
+        sc_chan_release(k->chan, c->token);
+        return;
+    }
+    if (j->in_sequence)
+        sc_turn_answered(j, c->meta);
     struct sc_job_answer a = {
         .status = (int)c->status,
         .meta = c->meta,
@@ -253,6 +283,7 @@ void sc_link_up(struct sc_plane *p, struct sc_attachment *att)
     k->plane = p;
     k->chan = att->chans[p->loop->index];
     sc_list_init(&k->sent);
+    sc_list_init(&k->ready);
     if (att->quarantine) {
         s->quarantine = k;
     } else {
@@ -268,6 +299,8 @@ void sc_link_up(struct sc_plane *p, struct sc_attachment *att)
     uv_poll_init(&p->loop->uv, &k->poll, sc_chan_wake_fd(k->chan));
     k->poll.data = k;
     uv_poll_start(&k->poll, UV_READABLE, readable);
+    if (s->version->sequences && !att->quarantine && atomic_fetch_add(&att->linked, 1) + 1 == att->nloops)
+        sc_sequences_up(s->version->sequences, &att->home, sc_clock_ns());
     sc_shard_dispatch(s);
     sc_replay_suspects(s);
 }

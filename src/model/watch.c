@@ -104,5 +104,7 @@ void sc_workers_tick(struct sc_engine *e)
                 }
             }
             look_at_quarantine(v, now);
+            if (v->sequences)
+                sc_turns_tick(v, now);
         }
 }

@@ -84,25 +84,53 @@ static void drain_link(void *attachment, void *plane)
     struct sc_link *k = att->links[p->loop->index];
     if (k) {
         k->draining = true;
+        sc_turns_link_gone(k);
         sc_link_poll(k);
     } else {
         sc_engine_call(sc_engine_loop(p->engine, 0), sc_attachment_acked, att, att);
     }
 }
 
-void sc_worker_stop(struct sc_worker *w, bool drain)
+void sc_worker_drain_links(struct sc_worker *w)
 {
     struct sc_engine *e = w->version->engine;
+    w->sequences_until_ns = 0;
+    w->drained = 0;
+    if (w->version->sequences)
+        sc_sequences_gone(w->version->sequences, &w->att->home, sc_clock_ns());
+    for (unsigned i = 0; i < e->nloops; i++)
+        sc_engine_call(sc_engine_loop(e, i), drain_link, w->att, &e->planes[i]);
+}
+
+/* How many requests the workers that are loaded have at once, in the way TorchServe counts: a batch each. */
+static void count_capacity(struct sc_version *v)
+{
+    long long n = 0;
+    for (struct sc_node *k = v->workers.next; k != &v->workers; k = k->next) {
+        const struct sc_worker *w = SC_CONTAINER(k, struct sc_worker, node);
+        n += !w->quarantine && w->loaded && !w->draining && !w->stopping;
+    }
+    atomic_store(&v->capacity, n * SC_MAX(v->spec.batch_size, 1));
+}
+
+void sc_worker_stop(struct sc_worker *w, bool drain)
+{
+    struct sc_version *v = w->version;
+    struct sc_engine *e = v->engine;
     if (w->stopping || (drain && w->draining))
         return;
     if (drain && w->att && w->loaded) {
         w->draining = true;
-        w->drained = 0;
-        for (unsigned i = 0; i < e->nloops; i++)
-            sc_engine_call(sc_engine_loop(e, i), drain_link, w->att, &e->planes[i]);
+        count_capacity(v);
+        if (v->sequences && !w->quarantine && sc_sequences_drain(v->sequences, &w->att->home))
+            w->sequences_until_ns =
+                sc_clock_ns() + (int64_t)e->spec.settings->unregister_timeout * 1000000000;
+        else
+            sc_worker_drain_links(w);
         return;
     }
     w->stopping = true;
+    count_capacity(v);
     sc_worker_order(e, SC_CTL_SLOT_STOP, w->slot, w->life);
 }
 
@@ -127,17 +155,6 @@ static void grant_credit(struct sc_worker *w, struct sc_span text)
         att->bytes_per_cost = 0;
     atomic_store(&att->credit, plain ? PLAIN_CREDIT : 2 * (long long)w->lanes * cost);
     json_decref(j);
-}
-
-/* How many requests the workers that are loaded have at once, in the way TorchServe counts: a batch each. */
-static void count_capacity(struct sc_version *v)
-{
-    long long n = 0;
-    for (struct sc_node *k = v->workers.next; k != &v->workers; k = k->next) {
-        const struct sc_worker *w = SC_CONTAINER(k, struct sc_worker, node);
-        n += !w->quarantine && w->loaded;
-    }
-    atomic_store(&v->capacity, n * SC_MAX(v->spec.batch_size, 1));
 }
 
 static void loaded(struct sc_worker *w, struct sc_span text)
