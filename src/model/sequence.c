@@ -1,47 +1,8 @@
-#include "model/sequence.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/array.h"
-
-#define AHEAD_MAX 2
-#define BUCKETS_MIN 64
-
-struct sc_sequence {
-    struct sc_sequence *chain; /* of its bucket */
-    uint64_t hash;
-    struct sc_node all;     /* every one there is */
-    struct sc_node of_home; /* its home's, or among the homeless */
-    struct sc_node idle;    /* idle ones, or lost ones, by `since` */
-    struct sc_node life;    /* by birth; only if there is a lifetime */
-    struct sc_node waiting;
-    struct sc_turn *out[AHEAD_MAX]; /* given or held */
-    struct sc_sequence_home *home;
-    int64_t born, since;
-    unsigned nwaiting, nout;
-    bool begun;  /* a turn was computed: there is a state */
-    bool lost;   /* it went with the worker: the next turn is told */
-    bool told;   /* a turn was */
-    bool ended;  /* its lifetime is over; what is out may finish */
-    bool closed; /* off the table; freed with the last turn that is out */
-    size_t id_n;
-    char id[];
-};
-
-struct sc_sequences {
-    struct sc_sequences_spec spec;
-    pthread_mutex_t lock;
-    struct sc_sequence **buckets;
-    size_t nbuckets, nhashed;
-    struct sc_node all, homes, homeless, idle, lives, lost;
-    unsigned nopen, nlost;
-    struct sc_node given[SC_LOOPS_MAX], refused[SC_LOOPS_MAX];
-    uint32_t news; /* loops to be woken once the mutex is released */
-    atomic_bool due[SC_LOOPS_MAX];
-};
+#include "model/sequence_parts.h"
 
 static void enter(struct sc_sequences *t)
 {
@@ -65,67 +26,9 @@ static void tell(struct sc_sequences *t, unsigned loop)
     t->news |= 1u << loop;
 }
 
-/* ---- the hash ---------------------------------------------------------------------------------------- */
-
-static uint64_t mix(uint64_t x)
-{
-    x ^= x >> 32;
-    x *= UINT64_C(0xd6e8feb86659fd93);
-    return x ^ x >> 32;
-}
-
-static uint64_t hash_of(const struct sc_sequences *t, struct sc_span id)
-{
-    uint64_t h = mix(t->spec.seed ^ id.n);
-    for (size_t i = 0; i < id.n; i += 8) {
-        uint64_t word = 0;
-        memcpy(&word, id.p + i, SC_MIN(id.n - i, (size_t)8));
-        h = mix(h ^ word ^ t->spec.seed);
-    }
-    return h;
-}
-
-static struct sc_sequence **slot_of(struct sc_sequences *t, uint64_t hash)
-{
-    return &t->buckets[hash & (t->nbuckets - 1)];
-}
-
-static struct sc_sequence *find(struct sc_sequences *t, struct sc_span id)
-{
-    uint64_t hash = hash_of(t, id);
-    struct sc_sequence *s = *slot_of(t, hash);
-    while (s && (s->hash != hash || !sc_span_eq(sc_span(s->id, s->id_n), id)))
-        s = s->chain;
-    return s;
-}
-
-/* Grows and shrinks with what is in it. */
-static void resize(struct sc_sequences *t)
-{
-    size_t want = t->nbuckets;
-    if (t->nhashed > t->nbuckets)
-        want *= 2;
-    else if (t->nhashed < t->nbuckets / 8 && t->nbuckets > BUCKETS_MIN)
-        want /= 2;
-    if (want == t->nbuckets)
-        return;
-    free(t->buckets);
-    t->buckets = sc_alloc_array(want, sizeof(struct sc_sequence *));
-    t->nbuckets = want;
-    for (struct sc_node *n = t->all.next; n != &t->all; n = n->next) {
-        struct sc_sequence *s = SC_CONTAINER(n, struct sc_sequence, all);
-        if (s->closed)
-            continue;
-        struct sc_sequence **at = slot_of(t, s->hash);
-        s->chain = *at;
-        *at = s;
-    }
-}
-
 static struct sc_sequence *make(struct sc_sequences *t, struct sc_span id, int64_t now)
 {
     struct sc_sequence *s = sc_alloc(sizeof *s + id.n);
-    s->hash = hash_of(t, id);
     s->born = now;
     s->id_n = id.n;
     if (id.n)
@@ -137,12 +40,8 @@ static struct sc_sequence *make(struct sc_sequences *t, struct sc_span id, int64
     sc_list_push_back(&t->all, &s->all);
     if (t->spec.lifetime_ns)
         sc_list_push_back(&t->lives, &s->life);
-    struct sc_sequence **at = slot_of(t, s->hash);
-    s->chain = *at;
-    *at = s;
-    t->nhashed++;
+    sc_sequence_index_add(t, s);
     t->nopen++;
-    resize(t);
     return s;
 }
 
@@ -206,11 +105,7 @@ static void refuse_waiting(struct sc_sequences *t, struct sc_sequence *s)
 /* Off the table: its id is free. What is out finishes. */
 static void close_sequence(struct sc_sequences *t, struct sc_sequence *s)
 {
-    struct sc_sequence **at = slot_of(t, s->hash);
-    while (*at != s)
-        at = &(*at)->chain;
-    *at = s->chain;
-    t->nhashed--;
+    sc_sequence_index_remove(t, s);
     if (s->lost)
         t->nlost--;
     else
@@ -225,7 +120,6 @@ static void close_sequence(struct sc_sequences *t, struct sc_sequence *s)
         sc_list_remove(&s->all);
         free(s);
     }
-    resize(t);
 }
 
 /* Its state is gone. Who has asked was told, so it is closed; else the next one is to be. */
@@ -328,7 +222,7 @@ static void settle(struct sc_sequences *t, struct sc_sequence *s, int64_t now)
 static struct sc_sequence *look_up(struct sc_sequences *t, struct sc_span id, bool fresh, int64_t now,
                                    int *rc)
 {
-    struct sc_sequence *s = find(t, id);
+    struct sc_sequence *s = sc_sequence_index_find(t, id);
     *rc = 0;
     if (!s)
         return NULL;
@@ -482,7 +376,7 @@ void sc_sequences_end(struct sc_sequences *t, struct sc_span ids, unsigned loop,
     enter(t);
     while (ids.n) {
         size_t n = sc_span_find(ids, ';');
-        struct sc_sequence *s = find(t, sc_span_trim(sc_span_sub(ids, 0, n)));
+        struct sc_sequence *s = sc_sequence_index_find(t, sc_span_trim(sc_span_sub(ids, 0, n)));
         ids = sc_span_sub(ids, n + 1, ids.n);
         if (s)
             close_sequence(t, s);
@@ -574,8 +468,7 @@ struct sc_sequences *sc_sequences_new(const struct sc_sequences_spec *spec)
     struct sc_sequences *t = sc_alloc(sizeof *t);
     t->spec = *spec;
     pthread_mutex_init(&t->lock, NULL);
-    t->nbuckets = BUCKETS_MIN;
-    t->buckets = sc_alloc_array(t->nbuckets, sizeof(struct sc_sequence *));
+    sc_sequence_index_init(t);
     sc_list_init(&t->all);
     sc_list_init(&t->homes);
     sc_list_init(&t->homeless);
@@ -596,7 +489,7 @@ void sc_sequences_del(struct sc_sequences *t)
         return;
     while ((n = sc_list_pop(&t->all)))
         free(SC_CONTAINER(n, struct sc_sequence, all));
-    free(t->buckets);
+    sc_sequence_index_free(t);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
