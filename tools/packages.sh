@@ -110,6 +110,17 @@ deps_test() {
     fi
     install "clang-$version" "libclang-rt-$version-dev" "clang-tidy-$version" "clang-format-$version"
     venv build/venv tests/requirements.txt
+    deps_torch
+}
+
+# PyTorch, for the tests of handlers that use it: 1.3 GB, and not to be had everywhere. Without it they are skipped by name.
+deps_torch() {
+    [ ! -e build/.without-torch ] || return 0
+    (venv build/venv-torch tests/requirements-torch.txt && build/venv-torch/bin/python -c 'import torch') || {
+        say "going on without PyTorch, tests that need it are skipped (./dev clean, or rm build/.without-torch, to try again)"
+        rm -rf build/venv-torch
+        : >build/.without-torch
+    }
 }
 
 deps_bench() {
@@ -131,10 +142,10 @@ venv() {
     python=/usr/bin/python3 # the one that the package python3-venv belongs to
     [ -x "$python" ] || python=python3
     rm -rf "$1"
-    "$python" -m venv "$1"
+    "$python" -m venv "$1" || return 1
     closed= # a list that says so names all that is needed: what a package would also like to have stays away
     ! grep -q '^# complete' "$2" || closed=--no-deps
     # shellcheck disable=SC2086
-    "$1/bin/pip" --disable-pip-version-check --no-input --quiet install $closed -r "$2"
+    "$1/bin/pip" --disable-pip-version-check --no-input --quiet install $closed -r "$2" || return 1
     cp "$2" "$1/.requirements"
 }

@@ -16,7 +16,7 @@ from cases import SUITES  # noqa: E402
 from differences import KNOWN  # noqa: E402
 from servers import can_import, show  # noqa: E402
 
-PEER_PYTHON = harness.ROOT / "build" / "venv-peer" / "bin" / "python"
+WITH_TORCH = [harness.ROOT / "build" / venv / "bin" / "python" for venv in ("venv-torch", "venv-peer")]
 RECORDS = {name: play.read_record(name) for name in SUITES}
 played = {}
 
@@ -25,10 +25,10 @@ def interpreter(suite):
     """The workers' interpreter: the tests' own, for models of PyTorch one that has it."""
     if not suite.get("imports"):
         return sys.executable
-    for python in (os.environ.get("SCONCE_TORCH_PYTHON"), sys.executable, PEER_PYTHON):
+    for python in (os.environ.get("SCONCE_TORCH_PYTHON"), sys.executable, *WITH_TORCH):
         if python and Path(python).exists() and can_import(str(python), suite["imports"]):
             return str(python)
-    pytest.skip(f"no interpreter has {suite['imports']}: ./dev test-peer installs one, SCONCE_TORCH_PYTHON names one")
+    pytest.skip(f"no interpreter has {suite['imports']}: ./dev deps installs one, SCONCE_TORCH_PYTHON names one")
 
 
 def answers(build, name):

@@ -1,6 +1,5 @@
 """The options of the `torchserve` command and of a worker that is started by hand."""
 import argparse
-import os
 
 
 class ArgParser:
@@ -36,7 +35,7 @@ class ArgParser:
         parser.add_argument("--sock-name", dest="sock_name", help="path of a unix socket; ends with .NUMBER")
         parser.add_argument("--host", dest="host", help="address for tcp; default 127.0.0.1")
         parser.add_argument("--port", dest="port", help="port for tcp")
-        parser.add_argument("--metrics-config", dest="metrics_config", default=_metrics_file(), help="the metrics file")
+        parser.add_argument("--metrics-config", dest="metrics_config", help="the metrics file")
         parser.add_argument("--async", dest="async_comm", action="store_true", help="requests without order, async handlers")
         return parser
 
@@ -44,7 +43,3 @@ class ArgParser:
     def extract_args(args=None):
         """The options of `torchserve` in `args`, by default the process'; unknown ones are passed over."""
         return ArgParser.ts_parser().parse_known_args(args)[0]
-
-
-def _metrics_file():
-    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs", "metrics.yaml")

@@ -1,72 +1,100 @@
-"""Starts and stops the server and registers models, for tests and notebooks. Needs nothing but the `torchserve` command."""
-import json
+"""Starts and stops the server and registers models, for tests and notebooks: the `torchserve` command and the management
+API at its usual port, from Python."""
 import os
-import shutil
 import subprocess
 import tempfile
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
+import threading
+from queue import Empty, Queue
+from subprocess import PIPE, STDOUT, Popen
 
-MANAGEMENT = "http://127.0.0.1:8081"
+MANAGEMENT = "http://localhost:8081"
+STARTED = "Model server started"
+START_SECONDS = 60
 
 
-def start(model_store=None, snapshot_file=None, no_config_snapshots=False, plugin_folder=None, disable_token=True,
-          models=None, gen_mar=False, enable_model_api=True, foreground=False, timeout=60):
-    """Runs `torchserve --start` and waits until it answers pings. Returns a file with its output, open for reading."""
+class Tee(threading.Thread):
+    """Hands a stream on, line by line, to whoever called `add` before the line came. Ends with the stream."""
+
+    def __init__(self, reader):
+        super().__init__(daemon=True)
+        self.reader = reader
+        self.queues = []
+
+    def add(self):
+        """A queue with the lines from now on, and None after the last one."""
+        lines = Queue()
+        self.queues.append(lines)
+        return lines
+
+    def run(self):
+        for line in self.reader:
+            line = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
+            for lines in self.queues:
+                lines.put(line)
+        for lines in self.queues:
+            lines.put(None)
+
+
+class PrintTillTheEnd(threading.Thread):
+    """Prints what comes out of a queue, until None does."""
+
+    def __init__(self, queue):
+        super().__init__(daemon=True)
+        self._queue = queue
+
+    def run(self):
+        for line in iter(self._queue.get, None):
+            print(line, end="", flush=True)
+
+
+def start(model_store=None, snapshot_file=None, no_config_snapshots=False, plugin_folder=None, disable_token=False,
+          models=None, enable_model_api=False):
+    """Stops a running server and starts one. Returns, when it answers, a queue with the lines that it prints from then
+    on (None after the last one); they are printed here, too. RuntimeError if it ends or does not start in a minute."""
     stop()
-    command = ["torchserve", "--start", "--model-store", model_store or tempfile.mkdtemp(prefix="model_store")]
-    for flag, value in (("--ts-config", snapshot_file), ("--plugins-path", plugin_folder), ("--models", models)):
-        if value:
-            command += [flag, value]
-    for flag, wanted in (("--no-config-snapshots", no_config_snapshots), ("--disable-token-auth", disable_token),
-                         ("--enable-model-api", enable_model_api), ("--foreground", foreground)):
-        if wanted:
-            command.append(flag)
-    output = tempfile.NamedTemporaryFile("w+", prefix="torchserve-", suffix=".log")
-    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-    deadline = time.monotonic() + timeout
-    while not _answers("http://127.0.0.1:8080/ping"):
-        if process.poll() not in (None, 0) or time.monotonic() > deadline:
-            output.seek(0)
-            raise RuntimeError("the server did not start:\n" + output.read())
-        time.sleep(0.1)
-    output.seek(0)
-    return output
+    command = ["torchserve", "--start", "--model-store", model_store or tempfile.mkdtemp(prefix="model_store-")]
+    for option, value in (("--plugins-path", plugin_folder), ("--ts-config", snapshot_file)):
+        if value is not None:
+            command += [option, value]
+    command += [option for option, wanted in (("--no-config-snapshots", no_config_snapshots),
+                                              ("--disable-token-auth", disable_token)) if wanted]
+    if models:
+        command += ["--models"] + ([models] if isinstance(models, str) else list(models))
+    if enable_model_api:
+        command.append("--enable-model-api")
+    print("## In directory: %s | Executing command: %s" % (os.getcwd(), command))
+    tee = Tee(Popen(command, stdin=PIPE, stdout=PIPE, stderr=STDOUT).stdout)
+    seen, printed, rest = tee.add(), tee.add(), tee.add()
+    tee.start()
+    PrintTillTheEnd(printed).start()
+    said = []
+    while True:
+        try:
+            line = seen.get(timeout=START_SECONDS)
+        except Empty:
+            raise RuntimeError("the server did not start:\n" + "".join(said)) from None
+        if line is None:
+            raise RuntimeError("the server did not start:\n" + "".join(said))
+        said.append(line)
+        rest.get()
+        if STARTED in line:
+            tee.queues.remove(seen)
+            return rest
 
 
-def stop():
-    """Runs `torchserve --stop`; nothing happens if no server runs."""
-    subprocess.run([_program("torchserve"), "--stop"], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def stop(wait=True):
+    """Stops the server, if one runs; `wait`: until it has ended."""
+    subprocess.run(["torchserve", "--stop"] + (["--foreground"] if wait else []), check=False)
 
 
-def register_model(model_name, model_store=None, **parameters):
-    """Registers an archive of the model store (or a URL). Returns status and the decoded answer."""
-    url = model_name if "://" in model_name or model_name.endswith((".mar", ".tar.gz", ".tgz")) else model_name + ".mar"
-    values = {"url": url, "initial_workers": 1, "synchronous": "true"}
-    values.update(parameters)
-    return register_model_with_params(values)
+def register_model(model_name, url):
+    """Registers an archive of the model store, or of a URL, with one worker. Returns the response of `requests`."""
+    return register_model_with_params(
+        {"model_name": model_name, "url": url, "initial_workers": "1", "synchronous": "true"})
 
 
 def register_model_with_params(params):
-    """Registers a model with exactly these parameters. Returns status and the decoded answer."""
-    query = urllib.parse.urlencode(params)
-    request = urllib.request.Request("%s/models?%s" % (MANAGEMENT, query), method="POST")
-    try:
-        with urllib.request.urlopen(request) as reply:
-            return reply.status, json.loads(reply.read() or b"null")
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read() or b"null")
+    """Registers a model with exactly these parameters. Returns the response of `requests`."""
+    import requests
 
-
-def _program(name):
-    return shutil.which(name) or os.path.join(os.sep, "usr", "bin", name)
-
-
-def _answers(url):
-    try:
-        with urllib.request.urlopen(url, timeout=1) as reply:
-            return reply.status == 200
-    except OSError:
-        return False
+    return requests.post(MANAGEMENT + "/models", params=params, timeout=None)

@@ -6,6 +6,7 @@ first import error behind a second one, the first is raised here.
 import importlib
 import json
 import os
+from abc import ABCMeta, abstractmethod
 
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.service import Service
@@ -13,8 +14,8 @@ from ts.utils.util import list_classes_from_module
 
 
 def load(model_name, model_dir, handler, gpu_id, batch_size, envelope=None, limit_max_image_pixels=True, metrics=None,
-         model_config_file=None):
-    """Loads a model and returns its Service. Whatever the handler raises goes through.
+         model_config_file=None, service_class=Service):
+    """Loads a model and returns its Service, a `service_class`. Whatever the handler raises goes through.
 
     `gpu_id` is None on CPU. `metrics` is the metrics cache, or None for one without declared metrics.
     `model_config_file` (default: the environment's SCONCE_MODEL_CONFIG) is the model's configuration as a JSON file; without it
@@ -31,9 +32,39 @@ def load(model_name, model_dir, handler, gpu_id, batch_size, envelope=None, limi
     load_time, entry_point = _entry_point(module, function_name)
     if envelope:
         entry_point = _envelope(envelope)(entry_point).handle
-    service = Service(model_name, model_dir, manifest, entry_point, gpu_id, batch_size, limit_max_image_pixels, metrics, config)
+    service = service_class(model_name, model_dir, manifest, entry_point, gpu_id, batch_size, limit_max_image_pixels, metrics,
+                            config)
     load_time(service.context)
     return service
+
+
+class ModelLoaderFactory:
+    """Gives the loader that there is."""
+
+    @staticmethod
+    def get_model_loader():
+        return TsModelLoader()
+
+
+class ModelLoader(metaclass=ABCMeta):
+    """What loads a model."""
+
+    @abstractmethod
+    def load(self, model_name, model_dir, handler=None, gpu_id=None, batch_size=None, envelope=None,
+             limit_max_image_pixels=True, metrics_cache=None):
+        """The model's service."""
+
+
+class TsModelLoader(ModelLoader):
+    """Loads for drivers that speak TorchServe's protocol: the service's `predict` takes requests of
+    ts.protocol.otf_message_handler.retrieve_msg and returns bytes for the wire."""
+
+    def load(self, model_name, model_dir, handler=None, gpu_id=None, batch_size=None, envelope=None,
+             limit_max_image_pixels=True, metrics_cache=None):
+        from ts.protocol.otf_service import OtfService
+
+        return load(model_name, model_dir, handler, gpu_id, batch_size or 1, envelope, limit_max_image_pixels, metrics_cache,
+                    service_class=OtfService)
 
 
 def load_metrics(metrics_file, json_file=None):

@@ -7,7 +7,7 @@ import logging
 import time
 
 from ts import log
-from ts.context import Context
+from ts.context import Context, RequestProcessor
 from ts.encoding import decode, encode, response_head
 from ts.metrics.metric_type_enum import MetricTypes
 from ts.utils.util import PredictionException
@@ -66,6 +66,15 @@ class Service:
     def set_cl_socket(self, cl_socket):
         """What send_intermediate_predict_response sends through."""
         self._context.cl_socket = cl_socket
+
+    @staticmethod
+    def retrieve_data_for_inference(batch):
+        """Processors, rows and {index: id} of requests as ts.protocol.otf_message_handler.retrieve_msg gives them."""
+        from ts.protocol.otf_service import requests
+
+        found = requests(batch)
+        return ([RequestProcessor(headers) for _, headers, _ in found], [row for _, _, row in found],
+                {index: request[0] for index, request in enumerate(found)})
 
     def predict(self, batch):
         """Answers a batch: a list of (request id, headers, row). Returns a Reply, whatever the handler does; only

@@ -3,6 +3,9 @@ import time
 
 from ts.metrics.caching_metric import CachingMetric, hostname
 from ts.metrics.metric_type_enum import MetricTypes
+from ts.metrics.unit import Units
+
+MetricUnit = Units()
 
 
 class Metric:

@@ -2,7 +2,9 @@
 from abc import ABC, abstractmethod
 
 from ts.metrics.metric_type_enum import MetricTypes
-from ts.metrics.unit import printed
+from ts.metrics.unit import Units, printed
+
+MetricUnit = Units()
 
 
 class MetricAbstract(ABC):

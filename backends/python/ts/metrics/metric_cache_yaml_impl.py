@@ -1,12 +1,12 @@
 """The metrics cache that starts with the `model_metrics` of a metrics file."""
 import logging
 
+from ts.metrics import metric_cache_errors
 from ts.metrics.caching_metric import CachingMetric
 from ts.metrics.metric_cache_abstract import MetricCacheAbstract
 from ts.metrics.metric_cache_errors import (
     MetricsCacheIOError,
     MetricsCacheKeyError,
-    MetricsCachePyYamlError,
     MetricsCacheTypeError,
     MetricsCacheValueError,
 )
@@ -37,9 +37,9 @@ class MetricsCacheYamlImpl(MetricCacheAbstract):
         try:
             self._parsed_file = _read(config_file_path)
         except OSError as error:
-            raise MetricsCacheIOError("Error reading file %s: %s" % (config_file_path, error)) from error
+            raise MetricsCacheIOError("%s: %s" % (config_file_path, error)) from error
         except ValueError as error:
-            raise MetricsCachePyYamlError("Error parsing file %s: %s" % (config_file_path, error)) from error
+            raise metric_cache_errors.MetricsCachePyYamlError("%s: %s" % (config_file_path, error)) from error
         if not self._quiet:
             logger.info("Successfully loaded %s.", config_file_path)
 
