@@ -79,9 +79,13 @@
 #define SC_STATUS_MAX 64        /* statuses of one life; they are passed on, and the frontend must keep up */
 #define SC_OUTPUT_PIPE_BYTES (256 << 10) /* of a worker's output, while the frontend is busy or dead */
 #define SC_JOURNAL_BYTES (16u << 20)
-#define SC_CONNECT_BACK_MS 30000      /* spawn to connect-back */
-#define SC_DRAIN_MS 30000             /* TERM to the end of the last request */
-#define SC_STOP_GRACE_MS 5000         /* a worker's time between TERM and KILL */
+#define SC_CONNECT_BACK_MS 30000 /* spawn to connect-back */
+#define SC_LAUNCH_BACK_MS 120000 /* the same below a launcher, for all ranks */
+#define SC_RANKS_MAX 64          /* processes of one worker */
+#define SC_RANK_GRACE_MS 300  /* a launcher's time to say how its rank ended, before all of them are killed \
+                               */
+#define SC_DRAIN_MS 30000     /* TERM to the end of the last request */
+#define SC_STOP_GRACE_MS 5000 /* a worker's time between TERM and KILL */
 #define SC_BACKOFF_SETTLED_MS 1000    /* a worker that was loaded for so long is restarted at once */
 #define SC_FRONTEND_SETTLED_MS 10000  /* a frontend that was ready for so long has no failures behind it */
 #define SC_FRONTEND_DELAY_MAX_MS 5000 /* between two lives of a frontend that keeps failing */

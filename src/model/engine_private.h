@@ -13,6 +13,7 @@
  *   prepare.c   archives found and removed, off the loops
  *   install.c   what a model's requirements ask for
  *   start.c     what a worker process is started with
+ *   launch.c    what stands before a worker's script: interpreter, torchrun, the CPU launcher
  *   attachment.c  the shared memory of one life of a worker
  *   watch.c     time limits of batches, loads and quarantine
  *   registry.c  models and versions: register, scale, default, unregister
@@ -149,6 +150,7 @@ struct sc_worker {
     int64_t load_deadline_ns; /* 0: none */
     unsigned first_id;        /* ids of its lanes as reported: first_id, first_id + 1, ... */
     unsigned drained;         /* loops */
+    unsigned instance, instances; /* of the CPU launcher's division of the cores; 0: not divided */
     int gpu_id;               /* -1: none */
     int64_t recovering_ms;    /* wall clock of the first death that no load has followed; 0: none */
     int64_t told_rss;         /* by system_metrics_cmd; 0: nothing */
@@ -243,7 +245,7 @@ struct sc_engine {
     uint64_t epoch;
     bool slots[SC_SLOTS_MAX]; /* numbers in use: from SLOT_START until the supervisor says GONE */
     uint32_t next_slot;       /* where to look for a free one */
-    unsigned next_worker_id;
+    unsigned next_worker_id, next_block_id; /* of workers with parallelLevel */
     unsigned gpu_next;    /* of models without deviceIds */
     struct sc_gpus *gpus; /* the agent and what it tells; NULL: none */
     uv_poll_t line;

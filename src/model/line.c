@@ -176,6 +176,7 @@ struct sc_engine *sc_engine_new(const struct sc_engine_spec *spec)
     e->journal_fd = -1;
     e->next_slot = 1;
     e->next_worker_id = (unsigned)spec->settings->initial_worker_port;
+    e->next_block_id = (unsigned)spec->settings->initial_distribution_port;
     e->out_tail = &e->out;
     sc_oom_look();
     atomic_init(&e->healthy, true);

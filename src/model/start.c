@@ -4,7 +4,6 @@
  */
 #include <limits.h>
 #include <regex.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,34 +13,14 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "model/gpus.h"
+#include "model/launch.h"
 #include "worker/executor.h"
-
-/* Strings of SLOT_START: those of one list, then those of the next. */
-static void add_string(struct sc_buf *b, uint32_t *count, const char *fmt, ...) SC_PRINTF(3, 4);
-static void add_string(struct sc_buf *b, uint32_t *count, const char *fmt, ...)
-{
-    va_list ap, again;
-    va_start(ap, fmt);
-    va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
-    va_end(ap);
-    char *text = n < 0 ? NULL : malloc((size_t)n + 1);
-    if (text) {
-        vsnprintf(text, (size_t)n + 1, fmt, again);
-        sc_buf_add(b, text, (size_t)n + 1);
-        (*count)++;
-    } else {
-        b->failed = SC_ENOMEM;
-    }
-    va_end(again);
-    free(text);
-}
 
 static void make_tag(const struct sc_worker *w, struct sc_buf *b)
 {
-    sc_buf_printf(b, "%s\t%s\t%s\t%u\t%u\t%lld\t%d", w->version->spec.name, w->version->spec.version,
+    sc_buf_printf(b, "%s\t%s\t%s\t%u\t%u\t%lld\t%d\t%u\t%u", w->version->spec.name, w->version->spec.version,
                   w->quarantine ? "quarantine" : "lanes", w->lanes, w->first_id, (long long)w->made_ms,
-                  w->gpu_id);
+                  w->gpu_id, w->instance, w->instances);
 }
 
 /* ---- native executors ---------------------------------------------------------------------------- */
@@ -51,42 +30,30 @@ static void native_strings(const struct sc_worker *w, struct sc_ctl_start *start
     const struct sc_engine *e = w->version->engine;
     const struct sc_settings *set = e->spec.settings;
     const struct sc_model_spec *s = &w->version->spec;
-    add_string(b, &start->argc, "%s", e->spec.exe);
-    add_string(b, &start->argc, "sconce: %s %s %s", w->quarantine ? "quarantine" : "executor", s->name,
-               s->version);
-    add_string(b, &start->argc, "--role=executor");
-    add_string(b, &start->envc, SC_ENV_MODEL "=%s", s->name);
-    add_string(b, &start->envc, SC_ENV_VERSION "=%s", s->version);
-    add_string(b, &start->envc, SC_ENV_DIR "=%s", s->dir);
-    add_string(b, &start->envc, SC_ENV_BACKEND "=%s", s->backend);
-    add_string(b, &start->envc, SC_ENV_BACKEND_DIR "=%s", e->spec.backend_dir);
-    add_string(b, &start->envc, SC_ENV_LANES "=%u", w->lanes);
+    sc_start_add(b, &start->argc, "%s", e->spec.exe);
+    sc_start_add(b, &start->argc, "sconce: %s %s %s", w->quarantine ? "quarantine" : "executor", s->name,
+                 s->version);
+    sc_start_add(b, &start->argc, "--role=executor");
+    sc_start_add(b, &start->envc, SC_ENV_MODEL "=%s", s->name);
+    sc_start_add(b, &start->envc, SC_ENV_VERSION "=%s", s->version);
+    sc_start_add(b, &start->envc, SC_ENV_DIR "=%s", s->dir);
+    sc_start_add(b, &start->envc, SC_ENV_BACKEND "=%s", s->backend);
+    sc_start_add(b, &start->envc, SC_ENV_BACKEND_DIR "=%s", e->spec.backend_dir);
+    sc_start_add(b, &start->envc, SC_ENV_LANES "=%u", w->lanes);
     if (s->batch_size > 0)
-        add_string(b, &start->envc, SC_ENV_BATCH_SIZE "=%d", s->batch_size);
-    add_string(b, &start->envc, SC_ENV_BATCH_DELAY "=%d", s->max_batch_delay);
-    add_string(b, &start->envc, SC_ENV_BATCH_POLICY "=%s", s->fill ? "fill" : "eager");
-    add_string(b, &start->envc, SC_ENV_MAX_RESPONSE "=%llu", (unsigned long long)set->max_response_size);
+        sc_start_add(b, &start->envc, SC_ENV_BATCH_SIZE "=%d", s->batch_size);
+    sc_start_add(b, &start->envc, SC_ENV_BATCH_DELAY "=%d", s->max_batch_delay);
+    sc_start_add(b, &start->envc, SC_ENV_BATCH_POLICY "=%s", s->fill ? "fill" : "eager");
+    sc_start_add(b, &start->envc, SC_ENV_MAX_RESPONSE "=%llu", (unsigned long long)set->max_response_size);
     if (set->log_dir)
-        add_string(b, &start->envc, SC_ENV_LOG_DIR "=%s", set->log_dir);
-    add_string(b, &start->envc, SC_ENV_LOG_FORM "=%s%s", set->log_json ? "json " : "",
-               set->log_to_stdout ? "stdout" : "");
+        sc_start_add(b, &start->envc, SC_ENV_LOG_DIR "=%s", set->log_dir);
+    sc_start_add(b, &start->envc, SC_ENV_LOG_FORM "=%s%s", set->log_json ? "json " : "",
+                 set->log_to_stdout ? "stdout" : "");
     for (unsigned i = 0; i < s->nextras; i++)
-        add_string(b, &start->envc, SC_ENV_SETTING "%s=%s", s->extras[i].key, s->extras[i].value);
+        sc_start_add(b, &start->envc, SC_ENV_SETTING "%s=%s", s->extras[i].key, s->extras[i].value);
 }
 
 /* ---- Python workers ------------------------------------------------------------------------------- */
-
-static const char *python_of(const struct sc_settings *set, const struct sc_model_spec *s,
-                             char room[PATH_MAX])
-{
-    if (s->use_venv && strcmp(s->runtime, "python") == 0) {
-        snprintf(room, PATH_MAX, "%s/venv/bin/python", s->dir);
-        return room;
-    }
-    if (strcmp(s->runtime, "python3") == 0)
-        return "python3";
-    return set->python && *set->python ? set->python : "python3";
-}
 
 static bool withheld(const regex_t *re, const char *entry, size_t name)
 {
@@ -107,7 +74,7 @@ static void withhold_environment(const struct sc_settings *set, struct sc_ctl_st
     for (char **e = environ; e && *e; e++) {
         size_t n = strcspn(*e, "=");
         if (n && withheld(&re, *e, n))
-            add_string(b, &start->envc, "%.*s", (int)n, *e);
+            sc_start_add(b, &start->envc, "%.*s", (int)n, *e);
     }
     regfree(&re);
 }
@@ -151,53 +118,52 @@ static void python_strings(const struct sc_worker *w, struct sc_ctl_start *start
     const struct sc_engine *e = w->version->engine;
     const struct sc_settings *set = e->spec.settings;
     const struct sc_model_spec *s = &w->version->spec;
-    char room[PATH_MAX];
-    const char *python = python_of(set, s, room);
+    const struct sc_launch launch = {
+        .settings = set, .spec = s, .id = w->first_id, .instance = w->instance, .instances = w->instances};
     start->flags |= SC_START_OUTPUT | SC_START_DIR | SC_START_STUBBORN;
-    add_string(b, &start->argc, "%s", python);
-    add_string(b, &start->argc, "%s", python); /* by it the interpreter finds its own folders */
-    add_string(b, &start->argc, "%s/ts/model_service_worker.py", e->spec.home);
-    add_string(b, &start->argc, "--model");
-    add_string(b, &start->argc, "%s", s->name);
-    add_string(b, &start->argc, "--model-version");
-    add_string(b, &start->argc, "%s", s->version);
+    sc_launch_arguments(&launch, e->spec.home, start, b);
+    sc_start_add(b, &start->argc, "--model");
+    sc_start_add(b, &start->argc, "%s", s->name);
+    sc_start_add(b, &start->argc, "--model-version");
+    sc_start_add(b, &start->argc, "%s", s->version);
     if (w->quarantine)
-        add_string(b, &start->argc, "--quarantine");
-    add_string(b, &start->argc, "--metrics-config");
+        sc_start_add(b, &start->argc, "--quarantine");
+    sc_start_add(b, &start->argc, "--metrics-config");
     if (set->metrics_config && *set->metrics_config)
-        add_string(b, &start->argc, "%s", set->metrics_config);
+        sc_start_add(b, &start->argc, "%s", set->metrics_config);
     else
-        add_string(b, &start->argc, "%s/ts/configs/metrics.yaml", e->spec.home);
+        sc_start_add(b, &start->argc, "%s/ts/configs/metrics.yaml", e->spec.home);
 
     struct sc_buf path;
     sc_buf_init(&path, SC_CTL_BYTES);
     python_path(e, s, &path);
-    add_string(b, &start->envc, "PYTHONPATH=%.*s", (int)path.n, path.n ? path.p : "");
+    sc_start_add(b, &start->envc, "PYTHONPATH=%.*s", (int)path.n, path.n ? path.p : "");
     sc_buf_free(&path);
-    add_string(b, &start->envc, "TS_DECODE_INPUT_REQUEST=%s", bool_text(set->decode_input_request));
-    add_string(b, &start->envc, "TS_IPEX_ENABLE=%s", bool_text(set->ipex_enable));
-    add_string(b, &start->envc, "TS_IPEX_GPU_ENABLE=%s", bool_text(set->ipex_gpu_enable));
-    add_string(b, &start->envc, "TS_REQUEST_SEQUENCE_ID=%s", set->sequence_id_header);
-    add_string(b, &start->envc, "TS_REQUEST_SEQUENCE_START=%s", set->sequence_start_header);
-    add_string(b, &start->envc, "TS_REQUEST_SEQUENCE_END=%s", set->sequence_end_header);
-    add_string(b, &start->envc, SC_ENV_MODEL "=%s", s->name);
-    add_string(b, &start->envc, SC_ENV_VERSION "=%s", s->version);
-    add_string(b, &start->envc, SC_ENV_DIR "=%s", s->dir);
-    add_string(b, &start->envc, SC_ENV_HANDLER "=%s", s->handler ? s->handler : "");
-    add_string(b, &start->envc, SC_ENV_ENVELOPE "=%s", set->service_envelope ? set->service_envelope : "");
-    add_string(b, &start->envc, SC_ENV_GPU_ID "=%d", w->gpu_id);
-    add_string(b, &start->envc, SC_ENV_BATCH_SIZE "=%d", SC_MAX(s->batch_size, 1));
-    add_string(b, &start->envc, SC_ENV_BATCH_DELAY "=%d", s->max_batch_delay);
-    add_string(b, &start->envc, SC_ENV_BATCH_POLICY "=%s", s->fill ? "fill" : "eager");
-    add_string(b, &start->envc, SC_ENV_MAX_RESPONSE "=%llu", (unsigned long long)set->max_response_size);
-    add_string(b, &start->envc, SC_ENV_LIMIT_PIXELS "=%s", bool_text(set->limit_max_image_pixels));
+    sc_start_add(b, &start->envc, "TS_DECODE_INPUT_REQUEST=%s", bool_text(set->decode_input_request));
+    sc_start_add(b, &start->envc, "TS_IPEX_ENABLE=%s", bool_text(set->ipex_enable));
+    sc_start_add(b, &start->envc, "TS_IPEX_GPU_ENABLE=%s", bool_text(set->ipex_gpu_enable));
+    sc_start_add(b, &start->envc, "TS_REQUEST_SEQUENCE_ID=%s", set->sequence_id_header);
+    sc_start_add(b, &start->envc, "TS_REQUEST_SEQUENCE_START=%s", set->sequence_start_header);
+    sc_start_add(b, &start->envc, "TS_REQUEST_SEQUENCE_END=%s", set->sequence_end_header);
+    sc_start_add(b, &start->envc, SC_ENV_MODEL "=%s", s->name);
+    sc_start_add(b, &start->envc, SC_ENV_VERSION "=%s", s->version);
+    sc_start_add(b, &start->envc, SC_ENV_DIR "=%s", s->dir);
+    sc_start_add(b, &start->envc, SC_ENV_HANDLER "=%s", s->handler ? s->handler : "");
+    sc_start_add(b, &start->envc, SC_ENV_ENVELOPE "=%s", set->service_envelope ? set->service_envelope : "");
+    sc_start_add(b, &start->envc, SC_ENV_GPU_ID "=%d", w->gpu_id);
+    sc_start_add(b, &start->envc, SC_ENV_BATCH_SIZE "=%d", SC_MAX(s->batch_size, 1));
+    sc_start_add(b, &start->envc, SC_ENV_BATCH_DELAY "=%d", s->max_batch_delay);
+    sc_start_add(b, &start->envc, SC_ENV_BATCH_POLICY "=%s", s->fill ? "fill" : "eager");
+    sc_start_add(b, &start->envc, SC_ENV_MAX_RESPONSE "=%llu", (unsigned long long)set->max_response_size);
+    sc_start_add(b, &start->envc, SC_ENV_LIMIT_PIXELS "=%s", bool_text(set->limit_max_image_pixels));
     if (s->config_json)
-        add_string(b, &start->envc, SC_ENV_MODEL_CONFIG "=%s", s->config_json);
+        sc_start_add(b, &start->envc, SC_ENV_MODEL_CONFIG "=%s", s->config_json);
+    sc_launch_environment(&launch, start, b);
     char devices[SC_DEVICES_MAX * 4];
     if (sc_gpus_block(w->version, w->gpu_id, devices, sizeof devices))
-        add_string(b, &start->envc, "CUDA_VISIBLE_DEVICES=%s", devices);
+        sc_start_add(b, &start->envc, "CUDA_VISIBLE_DEVICES=%s", devices);
     if (!set->metrics_config || !*set->metrics_config)
-        add_string(b, &start->envc, "SCONCE_METRICS_JSON=%s/ts/configs/metrics.json", e->spec.home);
+        sc_start_add(b, &start->envc, "SCONCE_METRICS_JSON=%s/ts/configs/metrics.json", e->spec.home);
     withhold_environment(set, start, b);
     sc_buf_add(b, s->dir, strlen(s->dir) + 1);
 }

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "model/engine_private.h"
 #include "model/gpus.h"
+#include "model/launch.h"
 #include "model/oom.h"
 #include "model/output.h"
 
@@ -63,9 +64,13 @@ struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool qua
     struct sc_worker *w = make_worker(v, lanes, quarantine);
     w->slot = slot;
     if (!quarantine) {
-        w->first_id = e->next_worker_id;
-        e->next_worker_id += lanes;
+        /* Those of several GPUs or ranks have numbers of their own, a block each. */
+        unsigned block = sc_launch_level(&v->spec);
+        unsigned *next = block ? &e->next_block_id : &e->next_worker_id;
+        w->first_id = *next;
+        *next += block ? block : lanes;
     }
+    w->instances = quarantine ? 0 : sc_launch_instances(v, &w->instance);
     w->gpu_id = sc_gpus_choose(v);
     sc_worker_send_start(w);
     return w;
@@ -272,7 +277,15 @@ static void tell_end(struct sc_worker *w, bool was_loaded, int64_t delay_ms)
         sc_log(SC_LOG_INFO, "Retry worker: %u in %lld seconds.", w->first_id, (long long)(delay_ms / 1000));
 }
 
-static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
+/* What the supervisor knows of the end; what the worker said of its load is known already. */
+static void note_reason(struct sc_worker *w, struct sc_span why)
+{
+    size_t n = strlen(w->failure);
+    if (why.n && !(n && sc_span_starts(why, sc_span(w->failure, n))))
+        snprintf(w->failure + n, sizeof w->failure - n, "%s%.*s", n ? "; " : "", SC_FMT(why));
+}
+
+static void exited(struct sc_worker *w, const struct sc_ctl_slot *s, struct sc_span why)
 {
     struct sc_version *v = w->version;
     bool was_loaded = w->loaded;
@@ -290,6 +303,7 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s)
     if (w->stopping)
         return;
     sc_metrics_add(v->metrics, 0, SC_MM_RESTARTS, 1);
+    note_reason(w, why);
     note_end(w, s->wait_status);
     w->given_up = s->delay_ms < 0;
     tell_end(w, was_loaded, s->delay_ms);
@@ -360,7 +374,17 @@ static struct sc_worker *adopt(struct sc_engine *e, uint32_t slot, struct sc_spa
     int32_t gpu = -1;
     if (sc_span_i32(next_field(&tag), &gpu))
         w->gpu_id = gpu;
-    e->next_worker_id = SC_MAX(e->next_worker_id, w->first_id + w->lanes);
+    uint64_t instance, instances;
+    if (sc_span_u64(next_field(&tag), SC_WORKERS_MAX, &instance) &&
+        sc_span_u64(next_field(&tag), SC_WORKERS_MAX, &instances)) {
+        w->instance = (unsigned)instance;
+        w->instances = (unsigned)instances;
+    }
+    unsigned block = sc_launch_level(&v->spec);
+    if (block)
+        e->next_block_id = SC_MAX(e->next_block_id, w->first_id + block);
+    else
+        e->next_worker_id = SC_MAX(e->next_worker_id, w->first_id + w->lanes);
     return w;
 }
 
@@ -392,6 +416,15 @@ static void failed(struct sc_worker *w, struct sc_span text)
 {
     w->failed_for_memory = sc_version_is_python(w->version) && sc_span_starts(text, SC_SPAN("507 "));
     snprintf(w->failure, sizeof w->failure, "%.*s", SC_FMT(text));
+}
+
+/* Below a launcher the process that serves, rank 0, has said who it is. */
+static int pid_of(struct sc_span text, int fallback)
+{
+    json_t *j = json_loadb(text.p ? text.p : "", text.n, 0, NULL);
+    json_int_t pid = json_integer_value(json_object_get(j, "pid"));
+    json_decref(j);
+    return pid > 0 && pid <= INT32_MAX ? (int)pid : fallback;
 }
 
 void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc_span tag,
@@ -428,11 +461,14 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
             if (sc_attachment_open(w) < 0)
                 sc_worker_order(e, SC_CTL_SLOT_KILL, w->slot, w->life);
         }
-        if (s->state == SC_SLOT_LOADED)
+        if (s->state == SC_SLOT_LOADED) {
+            if (sc_launch_used(w))
+                w->pid = pid_of(text, w->pid);
             loaded(w, text);
+        }
         break;
     case SC_SLOT_FAILED: failed(w, text); break;
-    case SC_SLOT_EXITED: exited(w, s); break;
+    case SC_SLOT_EXITED: exited(w, s, text); break;
     case SC_SLOT_GONE: gone(w); break;
     }
     sc_registry_health(e);
@@ -488,6 +524,7 @@ static void reconcile_lanes(struct sc_version *v)
 static void reconcile_processes(struct sc_version *v)
 {
     int have = 0, want = v->spec.max_workers ? v->spec.min_workers : 0;
+    unsigned free_instance, instances = sc_launch_instances(v, &free_instance);
     for (struct sc_node *n = v->workers.next, *next; n != &v->workers; n = next) {
         struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
         next = n->next;
@@ -495,6 +532,8 @@ static void reconcile_processes(struct sc_version *v)
             continue;
         if (w->given_up)
             sc_worker_stop(w, true); /* another is tried in its place */
+        else if (w->instances != instances)
+            sc_worker_stop(w, true); /* the cores are divided anew */
         else if (++have > v->spec.max_workers)
             sc_worker_stop(w, true);
     }

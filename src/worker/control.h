@@ -40,8 +40,10 @@ enum sc_ctl_type {
     /* worker → supervisor */
     SC_CTL_HELLO = 64, /* struct sc_ctl_hello: first message after connecting */
     SC_CTL_STATUS,     /* struct sc_ctl_status + text: passed on to the frontend as SLOT_STATE */
-    /* supervisor → worker: SC_CTL_ATTACH as it came; end of connection = the supervisor is gone: exit at once
-     */
+    /* supervisor → worker: SC_CTL_ATTACH as it came, to rank 0; SC_CTL_RANKS; end of connection = the
+     * supervisor is gone: exit at once */
+    SC_CTL_RANKS, /* struct sc_ctl_ranks, when all ranks have connected; fds: of rank 0, stream sockets to
+                     ranks 1, 2, ...; of the others, the one to rank 0 */
 };
 
 struct sc_ctl_header {
@@ -90,6 +92,7 @@ struct sc_ctl_start {
     uint32_t argc;           /* then: tag, argc strings each NUL-terminated, then envc "K=V" strings */
     uint32_t envc;           /* added to the supervisor's environment, in place of the same names there; a
                                 name alone is taken out of it. Then, with SC_START_DIR, one string more */
+    uint32_t ranks;          /* processes that connect back; 0 and 1: one */
 };
 /*
  * The first of the argc strings is the program to run (a name without a slash is looked up in PATH), the
@@ -107,8 +110,12 @@ enum {
      * occupied, so that a pipe outlives its reader. */
     SC_START_OUTPUT = 4,
     SC_START_STUBBORN = 8, /* SC_EXIT_FATAL is an exit code like others: the program is not ours */
+    /* The program is no worker but starts one, or several (ranks): processes that have the token from the
+     * environment, connect back each with its own rank, and end with the launcher. The slot is CONNECTED and
+     * LOADED when all of them are, FAILED when one is; the end of one is the end of this life. */
+    SC_START_LAUNCHER = 16,
 };
-#define SC_START_FLAGS 15u
+#define SC_START_FLAGS 31u
 #define SC_OUTPUT_FDS 2 /* stdout, stderr */
 
 struct sc_ctl_attach {
@@ -116,6 +123,10 @@ struct sc_ctl_attach {
     uint32_t channels;
     uint64_t life;
     uint64_t epoch;
+};
+
+struct sc_ctl_ranks {
+    uint32_t ranks, rank; /* how many; the receiver's */
 };
 
 struct sc_ctl_hello {

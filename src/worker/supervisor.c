@@ -194,6 +194,7 @@ int sc_supervisor_run(const struct sc_supervisor_spec *spec)
         return 1;
     s->spec = spec;
     s->connect_back_ms = limit_or(spec->connect_back_ms, SC_CONNECT_BACK_MS);
+    s->launch_back_ms = limit_or(spec->connect_back_ms, SC_LAUNCH_BACK_MS);
     s->stop_grace_ms = limit_or(spec->stop_grace_ms, SC_STOP_GRACE_MS);
     s->hello_ms = limit_or(spec->hello_ms, SC_CTL_HELLO_MS);
     s->queue_bytes = (uint32_t)limit_or(spec->queue_bytes, SC_CTL_QUEUE_BYTES);

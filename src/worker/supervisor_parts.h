@@ -7,6 +7,7 @@
  *   supervisor_peer.c      a control connection with a bounded queue
  *   supervisor_frontend.c  the frontend's lives and its orders
  *   supervisor_slots.c     the workers' lives
+ *   supervisor_ranks.c     the processes of a worker and their connections
  *   supervisor_strangers.c connections that have not yet said who they are
  *
  * One thread. Everything that happens is an event of the epoll set or a deadline; one event is
@@ -88,6 +89,18 @@ pid_t sc_super_spawn(struct sc_super *s, const struct sc_child *c) SC_MUST_USE;
 /* Signals a process group that has a leader not yet reaped. */
 void sc_super_kill(pid_t pid, int signal);
 
+/* ---- ranks ----------------------------------------------------------------------------- */
+
+/* A process that has connected back: the worker, or one of those that its launcher started. */
+struct sc_rank {
+    struct sc_peer peer;
+    pid_t pid;  /* 0: none has connected in this life */
+    int pidfd;  /* -1: our own child, or pidfds are not to be had */
+    bool leads; /* a process group of its own */
+    bool ended; /* its connection did */
+    bool loaded;
+};
+
 /* ---- slots ----------------------------------------------------------------------------- */
 
 struct sc_slot {
@@ -97,16 +110,17 @@ struct sc_slot {
     pid_t pid; /* 0 while no process lives */
     int wait_status;
     int64_t delay_ms;
-    bool once, stubborn;
+    bool once, stubborn, launcher;
     bool stopping; /* ends with GONE */
     bool attached;
     bool captures; /* has the pipes below: both ends of standard output and of standard error */
     int output[SC_OUTPUT_FDS][2]; /* -1: none */
     const char *dir;              /* working folder; NULL: ours */
-    uint32_t rank;                /* of the connection; only rank 0 is taken now */
     unsigned statuses;            /* received in this life */
     uint8_t token[16];            /* of this life */
-    struct sc_peer peer;
+    struct sc_rank *ranks;        /* nranks of them, at least one; with rank 0 the frontend talks */
+    uint32_t nranks, nconnected, nloaded;
+    int first_ended; /* rank; -1: none */
     struct sc_backoff backoff;
     int64_t connect_by, kill_at, restart_at;
     char *order; /* SLOT_START's payload; the strings below lie in it */
@@ -129,9 +143,10 @@ void sc_slots_tell_all(struct sc_super *s, uint16_t type);
 void sc_slots_introduce(struct sc_super *s);
 /* The slot whose present life has this token, NULL if there is none that waits for its connection. */
 struct sc_slot *sc_slots_by_token(struct sc_super *s, const uint8_t token[16]);
-/* Takes the connection of a worker that has said hello. */
+/* Takes the connection of a worker that has said hello; its rank is awaited (sc_ranks_awaits). */
 void sc_slots_connected(struct sc_super *s, struct sc_slot *slot, int fd, const struct sc_ctl_hello *hello);
-void sc_slots_event(struct sc_super *s, uint32_t number, uint32_t events);
+/* `index` is sc_ranks_index's. */
+void sc_slots_event(struct sc_super *s, uint32_t index, uint32_t events);
 bool sc_slots_owns(const struct sc_super *s, pid_t pid);
 /* The process with this pid has been reaped; false if it is no slot's. */
 bool sc_slots_reaped(struct sc_super *s, pid_t pid, int wait_status);
@@ -142,6 +157,29 @@ void sc_slots_stop_all(struct sc_super *s, int signal, int64_t kill_at);
 /* Processes that live. */
 unsigned sc_slots_alive(const struct sc_super *s);
 void sc_slots_free(struct sc_super *s);
+
+/* The low half of a connection's event. */
+static inline uint32_t sc_ranks_index(const struct sc_slot *slot, uint32_t rank)
+{
+    return rank << 16 | slot->number;
+}
+/* Room for the ranks of a slot, none connected. SC_ENOMEM. */
+int sc_ranks_init(struct sc_slot *slot, uint32_t n) SC_MUST_USE;
+/* True if this life's process of that rank has yet to come. */
+bool sc_ranks_awaits(const struct sc_slot *slot, uint32_t rank);
+/* Takes the connection. SC_ESYS: it is closed. */
+int sc_ranks_connect(struct sc_super *s, struct sc_slot *slot, uint32_t rank, int fd) SC_MUST_USE;
+/* Gives every two of rank 0 and another the ends of a socket. SC_ESYS, or an error of sc_peer_send. */
+int sc_ranks_introduce(struct sc_super *s, struct sc_slot *slot) SC_MUST_USE;
+/* Signals the ranks that are connected and not our children: process, or group where it leads one. */
+void sc_ranks_kill(const struct sc_slot *slot, int signal);
+/* A connection has ended: closes it, and kills what the process left of its group. */
+void sc_ranks_ended(struct sc_super *s, struct sc_slot *slot, uint32_t rank);
+/* What of the ranks explains the end of this life; empty if nothing does. */
+void sc_ranks_explain(const struct sc_slot *slot, char *out, size_t size);
+/* The life is over: kills what is left, closes and forgets everything. */
+void sc_ranks_over(struct sc_super *s, struct sc_slot *slot);
+void sc_ranks_free(struct sc_super *s, struct sc_slot *slot);
 
 /* ---- strangers ------------------------------------------------------------------------- */
 
@@ -186,7 +224,7 @@ enum sc_phase {
 
 struct sc_super {
     const struct sc_supervisor_spec *spec;
-    int64_t connect_back_ms, stop_grace_ms, hello_ms;
+    int64_t connect_back_ms, launch_back_ms, stop_grace_ms, hello_ms;
     uint32_t queue_bytes;
     int epoll, signals, listener, null, journal;
     sigset_t old_mask;

@@ -51,8 +51,8 @@ void sc_slots_introduce(struct sc_super *s)
 void sc_slots_tell_all(struct sc_super *s, uint16_t type)
 {
     for (uint32_t i = 0; i < s->slots_top; i++)
-        if (s->slots[i] && s->slots[i]->peer.fd >= 0 &&
-            sc_peer_send(s, &s->slots[i]->peer, type, sc_span(NULL, 0), sc_span(NULL, 0), NULL, 0) ==
+        if (s->slots[i] && s->slots[i]->ranks[0].peer.fd >= 0 &&
+            sc_peer_send(s, &s->slots[i]->ranks[0].peer, type, sc_span(NULL, 0), sc_span(NULL, 0), NULL, 0) ==
                 SC_ELIMIT)
             sc_super_log(s, SC_LOG_WARN, "Slot %u does not read its control messages.", i);
 }
@@ -85,7 +85,7 @@ static int open_output(struct sc_slot *slot)
 static void slot_free(struct sc_super *s, struct sc_slot *slot)
 {
     close_output(slot);
-    sc_peer_close(s, &slot->peer);
+    sc_ranks_free(s, slot);
     free(slot->order);
     free(slot->argv);
     free(slot->env);
@@ -99,7 +99,6 @@ static struct sc_slot *slot_new(struct sc_super *s, struct sc_span payload)
     struct sc_slot *slot = calloc(1, sizeof *slot);
     if (!slot)
         return NULL;
-    sc_peer_init(&slot->peer);
     for (int i = 0; i < SC_OUTPUT_FDS; i++)
         slot->output[i][0] = slot->output[i][1] = -1;
     slot->order = malloc(payload.n);
@@ -111,6 +110,8 @@ static struct sc_slot *slot_new(struct sc_super *s, struct sc_span payload)
     struct sc_ctl_start start;
     struct sc_span argv, env;
     if (sc_ctl_read_start(sc_span(slot->order, payload.n), &start, &slot->tag, &argv, &env, &slot->dir) < 0)
+        goto fail;
+    if (sc_ranks_init(slot, SC_MAX(start.ranks, 1u)) < 0)
         goto fail;
     slot->captures = start.flags & SC_START_OUTPUT;
     if (slot->captures && open_output(slot) < 0)
@@ -128,6 +129,7 @@ static struct sc_slot *slot_new(struct sc_super *s, struct sc_span payload)
     slot->number = start.slot;
     slot->once = start.flags & SC_START_ONCE;
     slot->stubborn = start.flags & SC_START_STUBBORN;
+    slot->launcher = start.flags & SC_START_LAUNCHER;
     slot->connect_by = slot->kill_at = slot->restart_at = SC_NEVER;
     sc_backoff_init(&slot->backoff, start.retry_window_ms);
     return slot;
@@ -225,13 +227,18 @@ static void remove_slot(struct sc_super *s, struct sc_slot *slot)
 /* A life is over, or could not begin. */
 static void life_ended(struct sc_super *s, struct sc_slot *slot, int wait_status, int64_t now)
 {
-    sc_peer_close(s, &slot->peer);
+    if (slot->ranks[0].loaded && slot->state != SC_SLOT_FAILED)
+        slot->text_len = 0; /* facts about what is gone */
+    if (slot->launcher && slot->pid && !slot->text_len) {
+        char why[256];
+        sc_ranks_explain(slot, why, sizeof why);
+        set_text(slot, sc_span_str(why));
+    }
+    sc_ranks_over(s, slot);
     slot->pid = 0;
     slot->attached = false;
     slot->connect_by = slot->kill_at = SC_NEVER;
     slot->wait_status = wait_status;
-    if (slot->state == SC_SLOT_LOADED)
-        slot->text_len = 0; /* facts about what is gone */
     if (slot->stopping || s->phase == SC_STOPPING) {
         remove_slot(s, slot);
         return;
@@ -270,15 +277,17 @@ static void life_begins(struct sc_super *s, struct sc_slot *slot, int64_t now)
         return;
     }
     slot->pid = pid;
-    slot->connect_by = now + s->connect_back_ms;
+    slot->connect_by = now + (slot->launcher ? s->launch_back_ms : s->connect_back_ms);
     set_state(s, slot, SC_SLOT_STARTING);
 }
 
 static void kill_life(struct sc_slot *slot)
 {
     slot->connect_by = slot->kill_at = SC_NEVER;
-    if (slot->pid)
-        sc_super_kill(slot->pid, SIGKILL);
+    if (!slot->pid)
+        return;
+    sc_super_kill(slot->pid, SIGKILL);
+    sc_ranks_kill(slot, SIGKILL);
 }
 
 /* ---- orders ---------------------------------------------------------------------------- */
@@ -324,7 +333,10 @@ static void stop_slot(struct sc_super *s, struct sc_slot *slot, int signal, int6
     }
     slot->connect_by = SC_NEVER;
     slot->kill_at = signal == SIGKILL ? SC_NEVER : SC_MIN(slot->kill_at, kill_at);
-    sc_super_kill(slot->pid, signal);
+    /* A launcher that is told to end may cut off what its ranks have begun: they are told, and it follows. */
+    if (!slot->launcher || signal == SIGKILL || slot->nconnected < slot->nranks)
+        sc_super_kill(slot->pid, signal);
+    sc_ranks_kill(slot, signal);
 }
 
 int sc_slots_stop(struct sc_super *s, struct sc_span payload)
@@ -360,9 +372,9 @@ int sc_slots_attach(struct sc_super *s, const struct sc_ctl_message *m)
     if (order.epoch != s->frontend.epoch)
         return SC_EPROTO;
     struct sc_slot *slot = find_slot(s, order.slot, "ATTACH");
-    if (!slot || slot->life != order.life || slot->peer.fd < 0)
+    if (!slot || slot->life != order.life || slot->ranks[0].peer.fd < 0)
         return SC_OK;
-    rc = sc_peer_send(s, &slot->peer, SC_CTL_ATTACH, m->payload, sc_span(NULL, 0), m->fds, m->nfds);
+    rc = sc_peer_send(s, &slot->ranks[0].peer, SC_CTL_ATTACH, m->payload, sc_span(NULL, 0), m->fds, m->nfds);
     if (rc < 0 && rc != SC_ECLOSED) {
         sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: it does not take its channels: %s.",
                      SC_FMT(slot->tag), slot->number, sc_strerror(rc));
@@ -378,7 +390,7 @@ struct sc_slot *sc_slots_by_token(struct sc_super *s, const uint8_t token[16])
 {
     for (uint32_t i = 0; i < s->slots_top; i++) {
         struct sc_slot *slot = s->slots[i];
-        if (slot && slot->pid && slot->state == SC_SLOT_STARTING && memcmp(slot->token, token, 16) == 0)
+        if (slot && slot->pid && slot->nconnected < slot->nranks && memcmp(slot->token, token, 16) == 0)
             return slot;
     }
     return NULL;
@@ -386,55 +398,99 @@ struct sc_slot *sc_slots_by_token(struct sc_super *s, const uint8_t token[16])
 
 void sc_slots_connected(struct sc_super *s, struct sc_slot *slot, int fd, const struct sc_ctl_hello *hello)
 {
-    if (sc_peer_open(s, &slot->peer, fd, sc_event(SC_ON_SLOT, slot->number)) < 0) {
+    if (sc_ranks_connect(s, slot, hello->rank, fd) < 0) {
         kill_life(slot);
         return;
     }
-    slot->rank = hello->rank;
+    if (slot->nconnected < slot->nranks)
+        return;
     slot->connect_by = SC_NEVER;
-    set_state(s, slot, SC_SLOT_CONNECTED);
+    if (slot->nranks > 1 && sc_ranks_introduce(s, slot) < 0) {
+        sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: its ranks cannot be connected: %s.",
+                     SC_FMT(slot->tag), slot->number, strerror(errno));
+        kill_life(slot);
+    } else if (slot->state == SC_SLOT_STARTING) {
+        set_state(s, slot, SC_SLOT_CONNECTED);
+    }
 }
 
-static int take_status(struct sc_super *s, struct sc_slot *slot, const struct sc_ctl_message *m)
+/* All must have loaded; the first that has not is the reason. */
+static void take_loaded(struct sc_super *s, struct sc_slot *slot, uint32_t rank, struct sc_span text)
+{
+    struct sc_rank *r = &slot->ranks[rank];
+    slot->nloaded += !r->loaded;
+    r->loaded = true;
+    if (slot->nranks > 1 && slot->state == SC_SLOT_FAILED)
+        return;
+    if (rank == 0)
+        set_text(slot, text);
+    if (slot->nloaded < slot->nranks || slot->nconnected < slot->nranks)
+        return;
+    if (slot->state != SC_SLOT_LOADED)
+        sc_backoff_loaded(&slot->backoff, sc_clock_ms());
+    set_state(s, slot, SC_SLOT_LOADED);
+}
+
+static void take_failed(struct sc_super *s, struct sc_slot *slot, struct sc_span text)
+{
+    if (slot->nranks > 1 && slot->state == SC_SLOT_FAILED)
+        return;
+    set_text(slot, text);
+    set_state(s, slot, SC_SLOT_FAILED);
+}
+
+static int take_status(struct sc_super *s, struct sc_slot *slot, uint32_t rank,
+                       const struct sc_ctl_message *m)
 {
     struct sc_ctl_status status;
     struct sc_span text;
     if (m->type != SC_CTL_STATUS || m->nfds || sc_ctl_read_status(m->payload, &status, &text) < 0)
         return SC_EPROTO;
-    if (slot->statuses++ == SC_STATUS_MAX)
+    if (slot->statuses++ == SC_STATUS_MAX + slot->nranks - 1)
         return SC_EPROTO;
-    if (status.state == SC_SLOT_LOADED && slot->state != SC_SLOT_LOADED)
-        sc_backoff_loaded(&slot->backoff, sc_clock_ms());
-    set_text(slot, text);
-    set_state(s, slot, (enum sc_slot_state)status.state);
+    if (status.state == SC_SLOT_LOADED)
+        take_loaded(s, slot, rank, text);
+    else
+        take_failed(s, slot, text);
     return SC_OK;
 }
 
-void sc_slots_event(struct sc_super *s, uint32_t number, uint32_t events)
+/* Its end is that of all: what a launcher would start in its place is not what the others know. */
+static void rank_ended(struct sc_super *s, struct sc_slot *slot, uint32_t rank)
 {
-    struct sc_slot *slot = s->slots[number];
-    if (!slot || slot->peer.fd < 0)
+    sc_ranks_ended(s, slot, rank);
+    /* It is ending, or of no use any more; in the first case its exit code is worth waiting for. */
+    int64_t grace = slot->launcher && !slot->stopping && s->phase != SC_STOPPING
+                        ? SC_MIN(s->stop_grace_ms, SC_RANK_GRACE_MS)
+                        : s->stop_grace_ms;
+    slot->kill_at = SC_MIN(slot->kill_at, sc_clock_ms() + grace);
+}
+
+void sc_slots_event(struct sc_super *s, uint32_t index, uint32_t events)
+{
+    struct sc_slot *slot = s->slots[index & 0xFFFF];
+    uint32_t rank = index >> 16;
+    if (!slot || rank >= slot->nranks || slot->ranks[rank].peer.fd < 0)
         return;
-    int rc = events & EPOLLOUT ? sc_peer_flush(s, &slot->peer) : SC_OK;
+    struct sc_peer *peer = &slot->ranks[rank].peer;
+    int rc = events & EPOLLOUT ? sc_peer_flush(s, peer) : SC_OK;
     for (int i = 0; rc >= 0 && i < SC_PEER_TURN; i++) {
-        rc = sc_ctl_receive(slot->peer.fd, &s->message);
+        rc = sc_ctl_receive(peer->fd, &s->message);
         if (rc <= 0)
             break;
-        rc = take_status(s, slot, &s->message);
+        rc = take_status(s, slot, rank, &s->message);
         sc_ctl_close_fds(&s->message);
     }
     if (rc >= 0)
         return;
     if (rc != SC_ECLOSED) {
-        sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: %s.", SC_FMT(slot->tag), number,
+        sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: %s.", SC_FMT(slot->tag), slot->number,
                      sc_strerror(rc));
         kill_life(slot);
-        sc_peer_close(s, &slot->peer);
+        sc_peer_close(s, peer);
         return;
     }
-    sc_peer_close(s, &slot->peer);
-    /* It is ending, or of no use any more; in the first case its exit code is worth waiting for. */
-    slot->kill_at = SC_MIN(slot->kill_at, sc_clock_ms() + s->stop_grace_ms);
+    rank_ended(s, slot, rank);
 }
 
 static struct sc_slot *slot_of(const struct sc_super *s, pid_t pid)
@@ -454,12 +510,14 @@ bool sc_slots_owns(const struct sc_super *s, pid_t pid)
 /* What the worker said before it died may still lie in its socket, which may not even be accepted yet. */
 static void read_last_words(struct sc_super *s, struct sc_slot *slot)
 {
-    if (slot->state == SC_SLOT_STARTING)
+    if (slot->nconnected < slot->nranks)
         sc_strangers_hear(s);
-    int rc = SC_OK;
-    while (rc == SC_OK && slot->peer.fd >= 0 && sc_ctl_receive(slot->peer.fd, &s->message) > 0) {
-        rc = take_status(s, slot, &s->message); /* an error after SC_STATUS_MAX of them */
-        sc_ctl_close_fds(&s->message);
+    for (uint32_t i = 0; i < slot->nranks; i++) {
+        int rc = SC_OK, fd;
+        while (rc == SC_OK && (fd = slot->ranks[i].peer.fd) >= 0 && sc_ctl_receive(fd, &s->message) > 0) {
+            rc = take_status(s, slot, i, &s->message); /* an error after SC_STATUS_MAX of them */
+            sc_ctl_close_fds(&s->message);
+        }
     }
 }
 
@@ -485,7 +543,8 @@ static void slot_tick(struct sc_super *s, struct sc_slot *slot, int64_t now)
 {
     if (slot->connect_by <= now) {
         sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: it has not connected in %lld ms.",
-                     SC_FMT(slot->tag), slot->number, (long long)s->connect_back_ms);
+                     SC_FMT(slot->tag), slot->number,
+                     (long long)(slot->launcher ? s->launch_back_ms : s->connect_back_ms));
         kill_life(slot);
     }
     if (slot->kill_at <= now)

@@ -101,8 +101,8 @@ void sc_strangers_event(struct sc_super *s, uint32_t index)
         slot = sc_slots_by_token(s, hello.token);
     if (rc > 0)
         sc_ctl_close_fds(m);
-    if (!slot || hello.rank != 0) {
-        say_refused(s, slot ? "its rank is not 0" : "no worker with its token is awaited");
+    if (!slot || !sc_ranks_awaits(slot, hello.rank)) {
+        say_refused(s, slot ? "its rank is not awaited" : "no worker with its token is awaited");
         sc_peer_close(s, p);
         return;
     }

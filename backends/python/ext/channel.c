@@ -113,6 +113,8 @@ static void channel_dealloc(PyObject *self)
     if (c->epoll >= 0)
         close(c->epoll);
     Py_XDECREF(c->lost);
+    while (c->nlinks > 0)
+        close(c->links[--c->nlinks]);
     Py_XDECREF(c->decode);
     Py_XDECREF(c->loads);
     free(c->message);
@@ -264,6 +266,27 @@ static PyObject *stop_method(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static PyObject *links_method(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    struct sc_py_channel *c = (struct sc_py_channel *)self;
+    PyObject *list = PyList_New(0);
+    unsigned n = 0;
+    while (list && n < c->nlinks) {
+        PyObject *fd = PyLong_FromLong(c->links[n]);
+        if (!fd || PyList_Append(list, fd) < 0) {
+            Py_DECREF(list);
+            list = NULL;
+        } else {
+            n++;
+        }
+        Py_XDECREF(fd);
+    }
+    if (list)
+        c->nlinks = 0;
+    return list;
+}
+
 static PyObject *line_method(PyObject *self, PyObject *line)
 {
     const char *text;
@@ -338,6 +361,8 @@ static PyMethodDef methods[] = {
     {"arm", arm_method, METH_NOARGS, "Before they are polled. False: take_new first."},
     {"stop", stop_method, METH_NOARGS, "Makes the next take() return None."},
     {"decode_ahead", decode_ahead_method, METH_NOARGS, "The life of the thread that decodes ahead."},
+    {"links", links_method, METH_NOARGS,
+     "Descriptors of the sockets to the worker's other ranks, if they have come; the caller's from then on."},
     {"line", line_method, METH_O, "A line for standard output that may wait some milliseconds for others."},
     {"close", close_method, METH_NOARGS, "Ends that thread and writes the lines that waited."},
     {NULL, NULL, 0, NULL},

@@ -132,12 +132,22 @@ static void attach(struct sc_py_channel *c, struct sc_ctl_message *m)
     watch_port(c);
 }
 
+static void keep_links(struct sc_py_channel *c, struct sc_ctl_message *m)
+{
+    for (unsigned i = 0; i < m->nfds && c->nlinks < SC_COUNT(c->links); i++) {
+        c->links[c->nlinks++] = move_up(m->fds[i]);
+        m->fds[i] = -1;
+    }
+}
+
 void sc_py_control(struct sc_py_channel *c)
 {
     int rc;
     while ((rc = sc_ctl_receive(c->ctl, c->message)) == 1) {
         if (c->message->type == SC_CTL_ATTACH)
             attach(c, c->message);
+        else if (c->message->type == SC_CTL_RANKS)
+            keep_links(c, c->message);
         sc_ctl_close_fds(c->message);
     }
     if (rc < 0 && !c->over)

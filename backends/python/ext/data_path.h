@@ -63,6 +63,8 @@ struct sc_py_channel {
     struct sc_ctl_message *message;
     int64_t ctl_looked_ns;
     const char *over; /* why take() has ended; NULL while it goes on */
+    int links[SC_CTL_FDS]; /* sockets to the worker's other ranks, until links() takes them */
+    unsigned nlinks;
 
     struct sc_port *port; /* the present attachment; NULL before the first and after its end */
 

@@ -52,6 +52,7 @@ class Channel:
         self._looked_ns = self._began_ns = self._handler_ns = self._lines_due_ns = 0
         self._lines = []
         self._lines_fd = -1
+        self._links = []
         self._held = None  # (work, row): must be alone, and there was a batch before it
         self._batch = []
         self.alone = False
@@ -100,6 +101,8 @@ class Channel:
                 kind, payload, fds = message
                 if kind == control.ATTACH:
                     self._attach(payload, fds)
+                elif kind == control.RANKS:
+                    self._links += [shared.move_up(fd) for fd in fds]
                 else:
                     for fd in fds:
                         os.close(fd)
@@ -121,6 +124,11 @@ class Channel:
         if self._port is not None:
             self._port.close()
             self._port = None
+
+    def links(self):
+        """Descriptors of the sockets to the worker's other ranks, if they have come; the caller's from then on."""
+        links, self._links = self._links, []
+        return links
 
     def stop(self):
         """Makes the next take() return None."""

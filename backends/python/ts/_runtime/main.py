@@ -92,6 +92,12 @@ def _live(argv):
         signal.signal(signal.SIGTERM, lambda number, frame: channel.stop())
     channel.status(True, json.dumps({"pid": os.getpid()}))
     log.late_line = channel.line
+    if settings.rank:
+        return channel.follow(service)
+    if settings.ranks > 1:
+        from ts._runtime.ranks import Leader
+
+        service = Leader(service, channel, settings)
     try:
         return (_profiled if settings.profile else serve)(channel, service, settings.decode_ahead)
     finally:

@@ -23,6 +23,10 @@ class Settings:
         self.pure_python = environ.get("SCONCE_PURE_PYTHON", "") not in ("", "0")
         self.decode_ahead = environ.get("SCONCE_DECODE_AHEAD", "1") != "0"
         self.decode = environ.get("TS_DECODE_INPUT_REQUEST", "true") == "true"
+        self.launched = "SCONCE_RANKS" in environ  # by torchrun or another launcher, not by the supervisor
+        self.ranks = max(1, _number(environ, "SCONCE_RANKS", 1))
+        self.rank = _number(environ, "LOCAL_RANK", 0) if self.ranks > 1 else 0
+        self.parallel = environ.get("SCONCE_PARALLEL", "")
         self.profile = environ.get("TS_BENCHMARK") in ("True", "true", "TRUE")
 
     @staticmethod
