@@ -253,7 +253,10 @@ static void a_lying_start_is_refused(void **state)
     assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .envc = UINT32_MAX}, ab), SC_EPROTO);
     assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .tag_len = UINT32_MAX}, ab), SC_EPROTO);
     assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .slot = SC_SLOTS_MAX}, ab), SC_EPROTO);
-    assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .flags = 16}, ab), SC_EPROTO);
+    assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .flags = SC_START_FLAGS + 1}, ab),
+                     SC_EPROTO);
+    assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .ranks = SC_RANKS_MAX + 1}, ab),
+                     SC_EPROTO);
     assert_int_equal(read_hostile((struct sc_ctl_start){.argc = 2, .flags = SC_START_DIR}, ab), SC_EPROTO);
     assert_int_equal(
         read_hostile((struct sc_ctl_start){.argc = 2, .flags = SC_START_DIR}, SC_SPAN("a\0b\0c\0")),
