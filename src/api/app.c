@@ -29,7 +29,7 @@ static struct sc_call *take_call(struct sc_app *app, struct sc_http_exchange *x)
     c->app = app;
     c->x = x;
     c->job = NULL;
-    c->running = false;
+    c->running = c->versioned = c->explain = c->streaming = false;
     c->shard = NULL;
     c->route = NULL;
     c->status = 0;
@@ -90,7 +90,7 @@ static void on_gone(struct sc_http_exchange *x, void *ctx)
     if (!c->running)
         sc_respond_status(x, 500, SC_SPAN("")); /* the body was still coming; nobody reads this */
     else if (c->job)
-        sc_job_cancel(c->job); /* answers now, or when the worker has */
+        sc_job_cancel(c->job); /* which answers, for nobody */
 }
 
 static void on_done(struct sc_http_exchange *x, void *ctx)

@@ -38,6 +38,7 @@ struct sc_call {
     struct sc_shard *shard;
     bool versioned;          /* the request named a version */
     bool explain;            /* /explanations */
+    bool streaming;          /* the head of its answer was sent */
     struct sc_span sequence; /* id of the request's sequence, in its headers or in made_id */
     bool sequence_begins;
     char made_id[48];

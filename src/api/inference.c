@@ -5,6 +5,7 @@
 #include "api/respond.h"
 #include "api/rows.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "metrics/registry.h"
 #include "worker/meta.h"
 
@@ -46,6 +47,68 @@ static unsigned collect_headers(struct sc_span meta, struct sc_http_header *h, u
     return n;
 }
 
+/* What a normal answer says in its head; its body beside it. */
+struct head {
+    char reason[256];
+    struct sc_http_header headers[SC_HTTP_HEADERS_MAX];
+    struct sc_http_response r;
+};
+
+static void make_head(const struct sc_job_answer *a, struct head *h)
+{
+    snprintf(h->reason, sizeof h->reason, "%.*s", SC_FMT(sc_meta_get(a->meta, SC_SPAN(":reason"))));
+    h->r = (struct sc_http_response){
+        .status = a->status,
+        .reason = h->reason,
+        .content_type = sc_meta_get(a->meta, SC_SPAN(":content-type")),
+        .headers = h->headers,
+        .nheaders = collect_headers(a->meta, h->headers, SC_COUNT(h->headers)),
+        .body = a->body,
+    };
+}
+
+/* ---- streams -------------------------------------------------------------------------------- */
+
+/* False if its client cannot have it: gone, or so slow that too much waits for it. */
+static bool send_chunk(struct sc_call *c, struct sc_span data)
+{
+    int rc = sc_http_stream_chunk(c->x, data);
+    if (rc == SC_ELIMIT)
+        sc_log(SC_LOG_WARN, "model %s: a client reads its stream too slowly; %u bytes wait, and it is closed",
+               sc_shard_spec(c->shard)->name, SC_CONN_STREAM_BYTES);
+    return rc == 0;
+}
+
+static void part(struct sc_job *j, void *arg, const struct sc_job_answer *a)
+{
+    struct sc_call *c = arg;
+    if (!c->streaming) {
+        struct head h;
+        make_head(a, &h);
+        c->streaming = true;
+        sc_http_stream_begin(c->x, &h.r, NULL);
+    }
+    if (!send_chunk(c, a->body))
+        sc_job_cancel(j); /* the call is over with it */
+}
+
+/* ---- whole answers -------------------------------------------------------------------------- */
+
+/* The server's own words, or the worker's, in place of an answer. */
+static void respond_failed(struct sc_call *c, const struct sc_job_answer *a, struct sc_span type)
+{
+    char name[64];
+    int status = a->status < 400 ? 500 : a->status;
+    if (c->streaming) { /* its client finds no last chunk */
+        sc_http_stream_abort(c->x);
+        return;
+    }
+    if (status == 413 && !sc_spec_is_native(sc_shard_spec(c->shard)))
+        status = 507; /* a handler's 413 means that it ran out of something (docs/contract.md §4) */
+    snprintf(name, sizeof name, "%.*s", SC_FMT(type));
+    sc_respond_error(c->x, status, name, a->body.p ? a->body : SC_SPAN(""));
+}
+
 static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
 {
     struct sc_call *c = arg;
@@ -53,36 +116,32 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
     (void)j;
     c->job = NULL;
     if (a->status == 0) { /* the client is gone */
-        sc_respond_status(c->x, 500, SC_SPAN(""));
+        if (c->streaming)
+            sc_http_stream_abort(x);
+        else
+            sc_respond_status(x, 500, SC_SPAN(""));
         return;
     }
     struct sc_span type = a->type.p ? a->type : sc_meta_get(a->meta, SC_SPAN(":type"));
     if (type.p) {
-        char name[64];
-        int status = a->status < 400 ? 500 : a->status;
-        if (status == 413 && !sc_spec_is_native(sc_shard_spec(c->shard)))
-            status = 507; /* a handler's 413 means that it ran out of something (docs/contract.md §4) */
-        snprintf(name, sizeof name, "%.*s", SC_FMT(type));
-        sc_respond_error(c->x, status, name, a->body.p ? a->body : SC_SPAN(""));
+        respond_failed(c, a, type);
         return;
     }
-    /* Not of batches that failed as a whole, as in TorchServe. */
+    /* Not of batches that failed as a whole, as in TorchServe; of streams at their end. */
     int64_t now = sc_clock_ns();
     sc_metrics_answered(sc_shard_metrics(c->shard), x->loop->index, c->versioned, a->queue_ns,
                         now - x->start_ns);
     sc_metrics_queue_time(c->app->metrics, x->loop->index, now, a->queue_ns / 1000000);
-    char reason[256];
-    snprintf(reason, sizeof reason, "%.*s", SC_FMT(sc_meta_get(a->meta, SC_SPAN(":reason"))));
-    struct sc_http_header headers[SC_HTTP_HEADERS_MAX];
-    struct sc_http_response r = {
-        .status = a->status,
-        .reason = reason,
-        .content_type = sc_meta_get(a->meta, SC_SPAN(":content-type")),
-        .headers = headers,
-        .nheaders = collect_headers(a->meta, headers, SC_COUNT(headers)),
-        .body = a->body,
-    };
-    sc_http_respond(c->x, &r);
+    if (c->streaming) {
+        if (send_chunk(c, a->body))
+            sc_http_stream_end(x);
+        else
+            sc_http_stream_abort(x);
+        return;
+    }
+    struct head h;
+    make_head(a, &h);
+    sc_http_respond(x, &h.r);
 }
 
 static void give_up(struct sc_call *c)
@@ -97,7 +156,7 @@ static void submit(struct sc_call *c)
     struct sc_job *j = c->job;
     if (c->sequence.n)
         sc_job_set_sequence(j, c->sequence, c->sequence_begins);
-    int rc = sc_job_submit(j, &c->x->body, done, c);
+    int rc = sc_job_submit(j, &c->x->body, part, done, c);
     if (rc < 0) {
         c->job = NULL;
         if (rc == SC_ECLOSED)

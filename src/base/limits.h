@@ -28,19 +28,19 @@
 /* --- net --- */
 #define SC_LOOPS_MAX 16 /* event loops of the frontend */
 #define SC_LISTENERS_MAX 8
-#define SC_CONNECTIONS_MAX 65536          /* per loop; beyond it new connections are closed at once */
-#define SC_CONN_READ_BYTES 16384          /* read buffer of a busy connection */
-#define SC_CONN_HEADER_TIMEOUT_MS 60000   /* from the first byte of a request to the end of its headers */
-#define SC_CONN_BODY_TIMEOUT_MS 60000     /* without a byte of the body */
-#define SC_CONN_WRITE_TIMEOUT_MS 60000    /* without the client taking a byte */
-#define SC_CONN_LINGER_MS 2000            /* for the client to read the last answer before the close */
-#define SC_CONN_STREAM_BYTES (256u << 10) /* waiting bytes of a streamed answer; more chunks are refused */
-#define SC_CONN_SPARE_BLOCKS 64           /* read buffers kept per loop */
-#define SC_HTTP_RESPONSE_HEAD_MAX 65536   /* status line and headers of an answer */
-#define SC_ACCEPT_BURST 64                /* connections accepted before others get their turn */
-#define SC_ACCEPT_PAUSE_MS 100            /* after accept failed for want of resources */
-#define SC_REQUEST_BYTES 6553500          /* max_request_size */
-#define SC_RESPONSE_BYTES 6553500         /* max_response_size */
+#define SC_CONNECTIONS_MAX 65536         /* per loop; beyond it new connections are closed at once */
+#define SC_CONN_READ_BYTES 16384         /* read buffer of a busy connection */
+#define SC_CONN_HEADER_TIMEOUT_MS 60000  /* from the first byte of a request to the end of its headers */
+#define SC_CONN_BODY_TIMEOUT_MS 60000    /* without a byte of the body */
+#define SC_CONN_WRITE_TIMEOUT_MS 60000   /* without the client taking a byte */
+#define SC_CONN_LINGER_MS 2000           /* for the client to read the last answer before the close */
+#define SC_CONN_STREAM_BYTES (16u << 20) /* waiting bytes of a streamed answer; more chunks are refused */
+#define SC_CONN_SPARE_BLOCKS 64          /* read buffers kept per loop */
+#define SC_HTTP_RESPONSE_HEAD_MAX 65536  /* status line and headers of an answer */
+#define SC_ACCEPT_BURST 64               /* connections accepted before others get their turn */
+#define SC_ACCEPT_PAUSE_MS 100           /* after accept failed for want of resources */
+#define SC_REQUEST_BYTES 6553500         /* max_request_size */
+#define SC_RESPONSE_BYTES 6553500        /* max_response_size */
 
 /* --- archive --- */
 #define SC_ARCHIVE_URL_MAX 8192           /* bytes of a url */

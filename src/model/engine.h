@@ -79,6 +79,12 @@ struct sc_job_answer {
     int64_t queue_ns, worker_ns;
 };
 typedef void (*sc_job_done)(struct sc_job *j, void *arg, const struct sc_job_answer *a);
+/*
+ * A part of an answer that goes on: the next bytes of its body; what status and meta say counts in the first
+ * part alone. done follows, with the last bytes, or with an error: from the first part on a job is never run
+ * again, so its stream then ends half-way. Called on the job's loop; it may cancel the job.
+ */
+typedef void (*sc_job_part)(struct sc_job *j, void *arg, const struct sc_job_answer *a);
 
 /*
  * Begins a request: a block for meta and `announced` body bytes (0: unknown or none) in the shard's arena.
@@ -93,15 +99,19 @@ void sc_job_drop(struct sc_job *j, struct sc_body *body);
  * to SC_SEQUENCE_ID_MAX bytes, borrowed until then); `begins` as the client says. Without it the request is
  * by itself. */
 void sc_job_set_sequence(struct sc_job *j, struct sc_span id, bool begins);
-/* Queues it; done is called once, on this loop, possibly before submit returns. The body's memory is the
- * job's from now on. SC_AGAIN: the model's queue is full, or a limit of sequences is reached; SC_ECLOSED: the
- * worker that had the sequence's state is gone. The job is dropped then and done is not called. */
-int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, void *arg) SC_MUST_USE;
+/* Queues it; done is called once, on this loop, possibly before submit returns; part (NULL: parts are
+ * dropped) before it, as often as the worker sends one. The body's memory is the job's from now on. SC_AGAIN:
+ * the model's queue is full, or a limit of sequences is reached; SC_ECLOSED: the worker that had the
+ * sequence's state is gone. The job is dropped then and nothing is called. */
+int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_part part, sc_job_done done,
+                  void *arg) SC_MUST_USE;
 /* Replaces the job's metadata, before it is submitted. SC_ENOMEM: nothing has changed. */
 int sc_job_set_meta(struct sc_job *j, struct sc_body *body, struct sc_span meta) SC_MUST_USE;
-/* The client is gone: a waiting job is taken off the queue, a running one's answer will be dropped. done is
- * called with status 0. */
+/* The client is gone: done is called with status 0, now; the job is not the caller's any more. A worker that
+ * has it is told, and what it still answers is dropped. */
 void sc_job_cancel(struct sc_job *j);
+/* As cancel, with another answer than none. */
+void sc_job_give_up(struct sc_job *j, const struct sc_job_answer *a);
 
 /* ---- control plane: loop 0 ---------------------------------------------------------------- */
 

@@ -44,7 +44,9 @@ struct sc_job {
     struct sc_shard *shard;
     struct sc_link *link; /* while SENT */
     enum sc_job_state state;
-    bool gone;            /* the client is: its answer is dropped */
+    bool gone;            /* nobody waits (done was called): its answer is dropped */
+    bool streamed;        /* a part of its answer was passed on: never run again */
+    bool untold;          /* gone, and the worker that has it could not be told yet */
     uint8_t deaths_alone; /* workers that died while they computed nothing but this */
     uint8_t hangs;
     uint64_t id;
@@ -58,11 +60,12 @@ struct sc_job {
     size_t map_size;
     uint64_t counted; /* bytes counted against the model's queue */
     uint64_t cost;
-    int64_t arrival_ns, sent_ns;
-    struct sc_span sequence; /* its id, until it is submitted; NULL pointer: none */
-    bool begins;             /* the client says that its sequence begins */
-    bool in_sequence;        /* the turn is in the version's table */
+    int64_t arrival_ns, sent_ns, heard_ns; /* heard: of its last part; 0: none */
+    struct sc_span sequence;               /* its id, until it is submitted; NULL pointer: none */
+    bool begins;                           /* the client says that its sequence begins */
+    bool in_sequence;                      /* the turn is in the version's table */
     struct sc_turn turn;
+    sc_job_part part;
     sc_job_done done;
     void *arg;
 };
@@ -107,6 +110,7 @@ struct sc_link {
     int64_t heard_ns;     /* last completion, or first submission after idleness */
     int64_t dirty_ns;     /* when `dirty` was set */
     bool dirty;           /* submitted to, and not woken since */
+    bool untold;          /* jobs of it are */
     bool draining, broken, drain_told;
 };
 
@@ -258,6 +262,12 @@ struct sc_engine {
     struct sc_kept *kept;    /* record.c */
 };
 
+/* Its workers have many requests open, each with an end of its own. */
+static inline bool sc_version_is_open_ended(const struct sc_version *v)
+{
+    return v->spec.continuous_batching || v->spec.async_communication;
+}
+
 /* Workers are processes of one lane each, as many as people count; else lanes of one executor. */
 static inline bool sc_version_is_python(const struct sc_version *v)
 {
@@ -298,6 +308,8 @@ void sc_link_flush(struct sc_link *k);
 void sc_link_poll(struct sc_link *k);
 void sc_link_detach(struct sc_link *k); /* closes the handle; frees the link later */
 int sc_link_send(struct sc_link *k, struct sc_job *j, unsigned flags);
+/* Tells the worker that nobody waits for j any more; if there is no room, the tick does it again. */
+void sc_link_cancel(struct sc_link *k, struct sc_job *j);
 void sc_link_break(struct sc_link *k, const char *why);
 void sc_shard_drained(struct sc_shard *s); /* reports when closing and empty */
 /* Answers all that waits with 503: nobody will come for it. */

@@ -324,7 +324,7 @@ void sc_job_set_sequence(struct sc_job *j, struct sc_span id, bool begins)
     j->begins = begins;
 }
 
-int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, void *arg)
+int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_part part, sc_job_done done, void *arg)
 {
     struct sc_shard *s = j->shard;
     if (!admit(j)) {
@@ -340,6 +340,7 @@ int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_done done, void
         sc_job_drop(j, body);
         return rc == SC_ELIMIT ? SC_AGAIN : rc;
     }
+    j->part = part;
     j->done = done;
     j->arg = arg;
     *body = (struct sc_body){0};
@@ -366,22 +367,36 @@ bool sc_job_expire(struct sc_job *j, int64_t now)
     return true;
 }
 
-void sc_job_cancel(struct sc_job *j)
+void sc_job_give_up(struct sc_job *j, const struct sc_job_answer *a)
 {
-    struct sc_shard *s = j->shard;
-    j->gone = true;
-    if (j->state == SC_JOB_QUEUED || j->state == SC_JOB_SUSPECT) {
-        sc_job_answer(j, &(struct sc_job_answer){0});
+    sc_job_done done = j->done;
+    if (j->gone)
+        return;
+    if (j->state != SC_JOB_SENT) {
+        struct sc_shard *s = j->shard;
+        sc_job_answer(j, a);
         if (s->version->sequences)
             sc_shard_kick(s); /* it may be another's turn */
+        return;
     }
+    /* Its block is read by the worker, and its credit is taken: it stays until the worker has answered. */
+    j->gone = true;
+    j->done = NULL;
+    j->part = NULL;
+    sc_link_cancel(j->link, j);
+    if (done)
+        done(j, j->arg, a);
+}
+
+void sc_job_cancel(struct sc_job *j)
+{
+    sc_job_give_up(j, &(struct sc_job_answer){0});
 }
 
 void sc_job_answer(struct sc_job *j, const struct sc_job_answer *a)
 {
-    struct sc_job_answer none = {0};
     if (j->done)
-        j->done(j, j->arg, j->gone ? &none : a);
+        j->done(j, j->arg, a);
     sc_job_free(j);
 }
 

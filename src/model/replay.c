@@ -4,7 +4,7 @@
  * Not begun: back to the queue. On the dead worker's running pages: suspects, run again one at a
  * time on the quarantine worker. A request fails only after two workers died while they computed
  * nothing but it; deaths in company prove nothing and never count. A hang is not a
- * death: its batch is answered at once and the worker replaced.
+ * death: its batch is answered at once and the worker replaced. What has begun to stream ends with an error.
  */
 #include <stdlib.h>
 
@@ -57,7 +57,9 @@ static void return_jobs(struct sc_link *k, struct sc_attachment *att)
         bool running = sc_attachment_was_running(att, j->id);
         sc_job_leave(j);
         if (j->gone)
-            sc_job_answer(j, &(struct sc_job_answer){0});
+            sc_job_free(j);
+        else if (j->streamed)
+            sc_job_fail(j, 500, "InternalServerException", "Worker died.");
         else if (!believed)
             blame(j, att->quarantine); /* the quarantine worker has one request, whatever its page says */
         else if (running)
@@ -147,11 +149,48 @@ static void look_for_silence(struct sc_link *k, int64_t now)
     sc_link_break(k, "it has requests but is silent");
 }
 
+/*
+ * Where requests end one by one, a worker that goes on with others keeps its page young. What it has said
+ * nothing about for responseTimeout is given up; the worker is told, and stays.
+ */
+static void look_for_late(struct sc_link *k, int64_t now)
+{
+    int64_t limit = (int64_t)k->shard->version->spec.response_timeout * 1000000000;
+    if (limit <= 0 || !sc_version_is_open_ended(k->shard->version))
+        return;
+    for (struct sc_node *n = k->sent.next, *next; n != &k->sent; n = next) {
+        struct sc_job *j = SC_CONTAINER(n, struct sc_job, node);
+        next = n->next;
+        if (j->gone || now - SC_MAX(j->sent_ns, j->heard_ns) < limit)
+            continue;
+        sc_log(SC_LOG_ERROR, "model %s: a request was not answered in %d s (responseTimeout)",
+               k->shard->version->spec.name, k->shard->version->spec.response_timeout);
+        struct sc_job_answer a = {
+            .status = 500, .type = SC_SPAN("InternalServerException"), .body = SC_SPAN("Worker died.")};
+        sc_job_give_up(j, &a);
+    }
+}
+
+static void tell_again(struct sc_link *k)
+{
+    if (!k->untold || k->broken)
+        return;
+    k->untold = false;
+    for (struct sc_node *n = k->sent.next; n != &k->sent && !k->untold; n = n->next) {
+        struct sc_job *j = SC_CONTAINER(n, struct sc_job, node);
+        if (j->untold)
+            sc_link_cancel(k, j);
+    }
+}
+
 void sc_replay_tick(struct sc_plane *p)
 {
     int64_t now = sc_clock_ns();
-    for (struct sc_link *k = p->links; k; k = k->next)
+    for (struct sc_link *k = p->links; k; k = k->next) {
         look_for_silence(k, now);
+        look_for_late(k, now);
+        tell_again(k);
+    }
     for (struct sc_shard *s = p->shards; s; s = s->next) {
         sc_replay_suspects(s);
         if (s->version->spec.client_timeout)

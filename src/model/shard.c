@@ -59,6 +59,16 @@ static struct sc_link *choose_link(struct sc_shard *s)
     return best;
 }
 
+static void mark_dirty(struct sc_link *k, int64_t now)
+{
+    if (!k->dirty) {
+        k->dirty = true;
+        k->dirty_ns = now;
+    } else if (now - k->dirty_ns > WAKE_BY_NS) {
+        sc_link_flush(k);
+    }
+}
+
 int sc_link_send(struct sc_link *k, struct sc_job *j, unsigned flags)
 {
     struct sc_submission sub = {
@@ -81,13 +91,22 @@ int sc_link_send(struct sc_link *k, struct sc_job *j, unsigned flags)
         k->heard_ns = j->sent_ns;
     sc_job_enter(j, SC_JOB_SENT);
     sc_list_push_back(&k->sent, &j->node);
-    if (!k->dirty) {
-        k->dirty = true;
-        k->dirty_ns = j->sent_ns;
-    } else if (j->sent_ns - k->dirty_ns > WAKE_BY_NS) {
-        sc_link_flush(k);
-    }
+    mark_dirty(k, j->sent_ns);
     return 0;
+}
+
+void sc_link_cancel(struct sc_link *k, struct sc_job *j)
+{
+    /* An executor is done with it before it could be told. */
+    if (k->broken || !sc_version_is_python(k->att->version))
+        return;
+    int rc = sc_chan_cancel(k->chan, j->id);
+    j->untold = rc == SC_AGAIN;
+    k->untold |= j->untold;
+    if (rc == 0)
+        mark_dirty(k, sc_clock_ns());
+    else if (rc != SC_AGAIN)
+        sc_link_break(k, sc_strerror(rc));
 }
 
 void sc_link_flush(struct sc_link *k)
@@ -217,6 +236,23 @@ static void complete(struct sc_link *k, const struct sc_completion *c)
         return;
     }
     k->heard_ns = sc_clock_ns();
+    struct sc_job_answer a = {
+        .status = c->status < 200 ? 500 : (int)c->status,
+        .meta = c->meta,
+        .body = c->body,
+        .queue_ns = j->sent_ns - j->arrival_ns,
+        .worker_ns = k->heard_ns - j->sent_ns,
+    };
+    if (c->flags & SC_COMPLETE_MORE) {
+        j->heard_ns = k->heard_ns;
+        /* A sequence's turn is run again after quarantine: what counts is said then. */
+        if (j->part && !(k->att->quarantine && j->in_sequence)) {
+            j->streamed = true;
+            j->part(j, j->arg, &a);
+        }
+        sc_chan_release(k->chan, c->token);
+        return;
+    }
     uint64_t cost = j->cost;
     if (k->att->quarantine)
         atomic_store(&k->att->version->quarantine_owner, -1);
@@ -227,15 +263,6 @@ static void complete(struct sc_link *k, const struct sc_completion *c)
     }
     if (j->in_sequence)
         sc_turn_answered(j, c->meta);
-    struct sc_job_answer a = {
-        .status = (int)c->status,
-        .meta = c->meta,
-        .body = c->body,
-        .queue_ns = j->sent_ns - j->arrival_ns,
-        .worker_ns = k->heard_ns - j->sent_ns,
-    };
-    if (a.status < 200)
-        a.status = 500;
     sc_job_answer(j, &a);
     sc_chan_release(k->chan, c->token);
     if (!k->att->quarantine)

@@ -147,6 +147,11 @@ static void grant_credit(struct sc_worker *w, struct sc_span text)
     struct sc_attachment *att = w->att;
     if (sc_version_is_python(w->version)) {
         long long depth = 2 * SC_MAX(w->version->spec.batch_size, 1);
+        if (w->version->spec.continuous_batching) {
+            /* As many as it has places for: what waits in its ring could not go where one is free. */
+            atomic_store(&att->credit, depth / 2);
+            return;
+        }
         atomic_store(&att->depth, depth);
         atomic_store(&att->credit, depth);
         return;
