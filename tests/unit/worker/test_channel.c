@@ -71,6 +71,101 @@ static void a_request_goes_there_and_back(void **state)
     pair_free(&p);
 }
 
+static void an_answer_may_come_in_parts(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_make(&p, 1, ARENA);
+    assert_int_equal(submit(&p, 5, 0, "", "x"), 0);
+    struct sc_work w;
+    assert_int_equal(sc_port_next(p.port, &w), 1);
+    sc_port_done(p.port, &w);
+    static char large[3 << 20];
+    memset(large, 'L', sizeof large);
+    assert_int_equal(sc_port_part(p.port, &w, 200, SC_SPAN("head"), NULL, SC_SPAN("one")), 0);
+    assert_int_equal(sc_port_part(p.port, &w, 200, SC_SPAN(""), NULL, sc_span(large, sizeof large)), 0);
+    assert_int_equal(sc_port_part(p.port, &w, 200, SC_SPAN(""), NULL, SC_SPAN("")), 0);
+    assert_int_equal(sc_port_send(p.port, &w, 200, SC_SPAN(""), NULL, SC_SPAN("end")), 0);
+    static const struct {
+        size_t n;
+        uint32_t flags;
+    } want[] = {{3, SC_COMPLETE_MORE}, {3 << 20, SC_COMPLETE_MORE}, {0, SC_COMPLETE_MORE}, {3, 0}};
+    for (size_t i = 0; i < SC_COUNT(want); i++) {
+        struct sc_completion k;
+        assert_int_equal(sc_chan_poll(p.chan[0], &k, NULL), 1);
+        assert_int_equal(k.id, 5);
+        assert_int_equal(k.flags, want[i].flags);
+        assert_int_equal(k.body.n, want[i].n);
+        assert_int_equal(k.meta.n, i == 0 ? 4 : 0);
+        sc_chan_release(p.chan[0], k.token);
+    }
+    pair_free(&p);
+}
+
+static void a_cancellation_carries_an_id_alone(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_make(&p, 1, ARENA);
+    struct sc_work w;
+    assert_int_equal(sc_chan_cancel(p.chan[0], 77), 0);
+    assert_int_equal(submit(&p, 6, 0, "m", "x"), 0);
+    assert_int_equal(sc_port_next(p.port, &w), 1);
+    assert_int_equal(w.id, 77);
+    assert_int_equal(w.flags, SC_SUBMIT_CANCEL);
+    assert_int_equal(w.meta.n + w.body.n, 0);
+    assert_null(w.body_map);
+    assert_int_equal(sc_port_next(p.port, &w), 1);
+    assert_int_equal(w.flags, SC_SUBMIT_ALONE);
+    /* It takes a place in the ring like any other, and no flag of a submission turns into one. */
+    struct sc_submission s = {.id = 1, .flags = SC_SUBMIT_CANCEL, .body_fd = -1};
+    assert_int_equal(sc_chan_submit(p.chan[0], &s), 0);
+    assert_int_equal(sc_port_next(p.port, &w), 1);
+    assert_int_equal(w.flags, 0);
+    for (int i = 0; i < SC_RING_ENTRIES; i++)
+        assert_int_equal(sc_chan_cancel(p.chan[0], 1), 0);
+    assert_int_equal(sc_chan_cancel(p.chan[0], 1), SC_AGAIN);
+    assert_true(sc_port_sleep(p.port) == false);
+    pair_free(&p);
+}
+
+static void a_page_follows_what_is_open(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_make(&p, 1, ARENA);
+    static struct sc_running r;
+    uint64_t ids[SC_LANE_RUNNING_MAX + 1], batches, requests;
+    for (uint64_t i = 0; i < SC_COUNT(ids); i++)
+        ids[i] = i + 10;
+    sc_port_touch(p.port, 0); /* nothing is open: nothing to keep young */
+    sc_board_running(p.board, 0, &r);
+    assert_int_equal(r.since_ns, 0);
+    sc_port_list(p.port, 0, ids, 2, 2);
+    sc_board_running(p.board, 0, &r);
+    assert_int_equal(r.n, 2);
+    int64_t since = r.since_ns;
+    sc_port_list(p.port, 0, ids, 3, 1);
+    sc_port_list(p.port, 0, ids + 1, 2, 0);
+    sc_port_touch(p.port, 0);
+    sc_board_running(p.board, 0, &r);
+    assert_int_equal(r.n, 2);
+    assert_int_equal(r.ids[0], 11);
+    assert_true(r.since_ns > since);
+    sc_board_work(p.board, &batches, &requests);
+    assert_int_equal(batches, 2);
+    assert_int_equal(requests, 3);
+    sc_port_list(p.port, 0, ids, SC_COUNT(ids), 0);
+    sc_board_running(p.board, 0, &r);
+    assert_int_equal(r.n, SC_LANE_RUNNING_MAX);
+    sc_port_list(p.port, 0, NULL, 0, 0);
+    sc_board_running(p.board, 0, &r);
+    assert_int_equal(r.n, 0);
+    sc_port_list(p.port, 99, ids, 1, 1); /* no such lane */
+    sc_port_touch(p.port, 99);
+    pair_free(&p);
+}
+
 static void rings_wrap_and_say_when_they_are_full(void **state)
 {
     (void)state;
@@ -423,6 +518,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_goes_there_and_back),
+        cmocka_unit_test(an_answer_may_come_in_parts),
+        cmocka_unit_test(a_cancellation_carries_an_id_alone),
+        cmocka_unit_test(a_page_follows_what_is_open),
         cmocka_unit_test(rings_wrap_and_say_when_they_are_full),
         cmocka_unit_test(blocks_outside_the_arena_are_not_submitted),
         cmocka_unit_test(answers_of_every_size_arrive_whole),

@@ -87,6 +87,11 @@ static void lies_in_a_descriptor(void **state)
         {"outside", {.epoch = PAIR_EPOCH, .off = ARENA - 256, .body_len = 257}},
         {"outside", {.epoch = PAIR_EPOCH, .off = ARENA - 256, .body_len = 200, .meta_len = 57}},
         {"outside", {.epoch = PAIR_EPOCH, .off = UINT64_MAX - 255, .body_len = 256}},
+        {"flag", {.epoch = PAIR_EPOCH, .flags = SC_COMPLETE_MORE << 1, .status = 200}},
+        {"flag", {.epoch = PAIR_EPOCH, .flags = SC_DESC_LARGE | 1u << 30, .status = 200}},
+        {"outside", {.epoch = PAIR_EPOCH, .flags = SC_COMPLETE_MORE, .off = 1, .body_len = 1}},
+        {"max_response_size",
+         {.epoch = PAIR_EPOCH, .flags = SC_COMPLETE_MORE, .body_len = PAIR_MAX_RESPONSE + 1}},
     };
     for (size_t i = 0; i < SC_COUNT(cases); i++) {
         struct hostile h;
