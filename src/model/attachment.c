@@ -134,7 +134,7 @@ fail:
 static void follow_speed(struct sc_attachment *att, uint64_t requests)
 {
     long long depth = atomic_load(&att->depth);
-    if (depth == 0)
+    if (depth == 0 || att->version->spec.client_timeout)
         return;
     long long least = 2 * SC_MAX(att->version->spec.batch_size, 1);
     long long fresh = SC_MIN(SC_MAX((long long)requests / SPEED_SHARE, least), least + SPEED_MORE);

@@ -150,16 +150,16 @@ struct sc_worker {
     bool failed_for_memory; /* its last load */
     int pid;
     uint64_t life;
-    int64_t made_ms;          /* wall clock */
-    int64_t load_deadline_ns; /* 0: none */
-    unsigned first_id;        /* ids of its lanes as reported: first_id, first_id + 1, ... */
-    unsigned drained;         /* loops */
+    int64_t made_ms;              /* wall clock */
+    int64_t load_deadline_ns;     /* 0: none */
+    unsigned first_id;            /* ids of its lanes as reported: first_id, first_id + 1, ... */
+    unsigned drained;             /* loops */
     unsigned instance, instances; /* of the CPU launcher's division of the cores; 0: not divided */
-    int gpu_id;               /* -1: none */
-    int64_t recovering_ms;    /* wall clock of the first death that no load has followed; 0: none */
-    int64_t told_rss;         /* by system_metrics_cmd; 0: nothing */
-    char failure[256];        /* what it said when it failed to load */
-    char last_end[512];       /* how its last life ended; "" if well, or never */
+    int gpu_id;                   /* -1: none */
+    int64_t recovering_ms;        /* wall clock of the first death that no load has followed; 0: none */
+    int64_t told_rss;             /* by system_metrics_cmd; 0: nothing */
+    char failure[256];            /* what it said when it failed to load */
+    char last_end[512];           /* how its last life ended; "" if well, or never */
     struct sc_output
         *output[SC_OUTPUT_FDS]; /* readers of its standard output and error; NULL: not captured */
     struct sc_attachment *att;
@@ -250,8 +250,8 @@ struct sc_engine {
     bool slots[SC_SLOTS_MAX]; /* numbers in use: from SLOT_START until the supervisor says GONE */
     uint32_t next_slot;       /* where to look for a free one */
     unsigned next_worker_id, next_block_id; /* of workers with parallelLevel */
-    unsigned gpu_next;    /* of models without deviceIds */
-    struct sc_gpus *gpus; /* the agent and what it tells; NULL: none */
+    unsigned gpu_next;                      /* of models without deviceIds */
+    struct sc_gpus *gpus;                   /* the agent and what it tells; NULL: none */
     uv_poll_t line;
     struct sc_line_out *out, **out_tail;
     size_t out_n;
@@ -338,6 +338,8 @@ void sc_turn_leave(struct sc_job *j);
 bool sc_turn_back(struct sc_job *j, bool keep);
 /* The quarantine worker has lived through it: it is run again, where the sequence is to live. */
 void sc_turn_survived(struct sc_job *j);
+/* A part of its answer has come: it is not run again, and the next of its sequence may come. */
+void sc_turn_streams(struct sc_job *j, struct sc_span meta);
 /* What an answer's headers say of sequences. */
 void sc_turn_answered(struct sc_job *j, struct sc_span meta);
 /* The link takes no more: what is ready for it goes back. */

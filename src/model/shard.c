@@ -247,6 +247,8 @@ static void complete(struct sc_link *k, const struct sc_completion *c)
         j->heard_ns = k->heard_ns;
         /* A sequence's turn is run again after quarantine: what counts is said then. */
         if (j->part && !(k->att->quarantine && j->in_sequence)) {
+            if (j->in_sequence)
+                sc_turn_streams(j, c->meta);
             j->streamed = true;
             j->part(j, j->arg, &a);
         }

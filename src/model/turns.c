@@ -136,6 +136,13 @@ void sc_turn_answered(struct sc_job *j, struct sc_span meta)
         sc_sequences_end(v->sequences, ids, j->turn.loop, sc_clock_ns());
 }
 
+void sc_turn_streams(struct sc_job *j, struct sc_span meta)
+{
+    if (!j->streamed)
+        sc_sequences_streams(j->shard->version->sequences, &j->turn, sc_clock_ns());
+    sc_turn_answered(j, meta);
+}
+
 void sc_turns_link_gone(struct sc_link *k)
 {
     bool any = !sc_list_empty(&k->ready);

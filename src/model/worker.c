@@ -146,10 +146,13 @@ static void grant_credit(struct sc_worker *w, struct sc_span text)
 {
     struct sc_attachment *att = w->att;
     if (sc_version_is_python(w->version)) {
-        long long depth = 2 * SC_MAX(w->version->spec.batch_size, 1);
-        if (w->version->spec.continuous_batching) {
-            /* As many as it has places for: what waits in its ring could not go where one is free. */
-            atomic_store(&att->credit, depth / 2);
+        const struct sc_model_spec *spec = &w->version->spec;
+        /* Nothing ahead where clients have a time limit: what a worker has is computed. */
+        long long batch = SC_MAX(spec->batch_size, 1), depth = spec->client_timeout ? batch : 2 * batch;
+        if (spec->continuous_batching) {
+            /* As many as it has places for: what waits in its ring could not go where one is free. A sequence
+             * may send a second request while its first streams. */
+            atomic_store(&att->credit, w->version->sequences ? 2 * batch : batch);
             return;
         }
         atomic_store(&att->depth, depth);
