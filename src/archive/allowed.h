@@ -1,9 +1,7 @@
 /*
  * allowed_urls: comma-separated regular expressions, one of which must match a url as a whole, in any case.
  *
- * They are written for Java. POSIX extended expressions are what is there: Java's classes (\d \w \s and their
- * opposites), lazy quantifiers, (?:...) and a leading (?i) are translated; look-around, possessive
- * quantifiers, back-references, \b, \p{..} and class arithmetic are refused. Any thread.
+ * They are written for Java: proto/java_regex.h says what of that can be used. Any thread.
  */
 #ifndef SC_ARCHIVE_ALLOWED_H
 #define SC_ARCHIVE_ALLOWED_H

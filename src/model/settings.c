@@ -10,6 +10,7 @@
 #include "model/settings_parts.h"
 #include "model/settings_table.h"
 #include "model/spec_models.h"
+#include "proto/java_regex.h"
 #include "proto/number.h"
 
 /* Key in the text of resolved settings; no user's key begins so (sc_settings_resolve drops them). */
@@ -88,16 +89,21 @@ static int refuse_as(const struct value *v, int rc, const char *said)
 
 static int take_regex(const struct value *v, char **at)
 {
-    struct sc_buf b;
-    struct sc_msg why = {""};
-    sc_buf_init(&b, 4 * SC_SETTINGS_FILE_BYTES);
-    char *java = sc_span_dup(v->text);
-    int rc = java ? sc_settings_regex(java, &b, &why) : SC_ENOMEM;
-    free(java);
+    struct sc_buf posix;
+    struct sc_msg why = {""}, msg;
+    regex_t re;
+    sc_buf_init(&posix, 4 * SC_SETTINGS_FILE_BYTES);
+    int rc = sc_java_regex(&re, v->text, SC_JAVA_REGEX_QUOTES, &posix, &why);
+    if (rc == 0) {
+        regfree(&re);
+        *at = sc_span_dup(sc_buf_view(&posix));
+    }
+    sc_buf_free(&posix);
     if (rc == 0)
-        *at = sc_span_dup(sc_buf_view(&b));
-    sc_buf_free(&b);
-    return rc < 0 ? refuse_as(v, rc, why.text) : 0;
+        return 0;
+    sc_fail(&msg, rc, "\"%.*s\" is no regular expression: %s", (int)SC_MIN(v->text.n, (size_t)200), v->text.p,
+            why.text);
+    return refuse_as(v, rc, msg.text);
 }
 
 static int take_address(const struct value *v, char **at)

@@ -43,9 +43,6 @@ const char *sc_setting_default(const struct sc_setting_key *k, enum sc_face face
 /* The variable that overrides the key, written into room; NULL: none does. */
 const char *sc_setting_environment(const struct sc_setting_key *k, char room[64]);
 
-/* A Java regular expression as POSIX extended one: \d, \D, \w, \s, \Q..\E, (?: and a leading (?i) are
- * understood. SC_EINVAL with *msg if it is none, or cannot be said there (look-around, lazy quantifiers). */
-int sc_settings_regex(const char *java, struct sc_buf *out, struct sc_msg *msg) SC_MUST_USE;
 /* Checks an address; *https: it wants TLS. */
 int sc_settings_check_address(const char *text, bool *https, struct sc_msg *msg) SC_MUST_USE;
 
