@@ -268,12 +268,6 @@ static inline bool sc_version_is_open_ended(const struct sc_version *v)
     return v->spec.continuous_batching || v->spec.async_communication;
 }
 
-/* Workers are processes of one lane each, as many as people count; else lanes of one executor. */
-static inline bool sc_version_is_python(const struct sc_version *v)
-{
-    return strcmp(v->spec.backend, "python") == 0;
-}
-
 static inline struct sc_loop *sc_engine_loop(struct sc_engine *e, unsigned i)
 {
     return sc_loops_at(e->spec.loops, i);

@@ -47,13 +47,13 @@ static struct sc_gpu_choice choice_of(const struct sc_version *v)
 bool sc_gpus_used(const struct sc_version *v)
 {
     struct sc_gpu_choice c = choice_of(v);
-    return sc_version_is_python(v) && sc_gpu_used(&c);
+    return !sc_spec_is_native(&v->spec) && sc_gpu_used(&c);
 }
 
 int sc_gpus_choose(struct sc_version *v)
 {
     struct sc_gpu_choice c = choice_of(v);
-    return sc_version_is_python(v) ? sc_gpu_next(&c, &v->engine->gpu_next, &v->gpu_next) : -1;
+    return sc_spec_is_native(&v->spec) ? -1 : sc_gpu_next(&c, &v->engine->gpu_next, &v->gpu_next);
 }
 
 bool sc_gpus_block(const struct sc_version *v, int gpu_id, char *out, size_t size)

@@ -302,7 +302,7 @@ static bool admit(struct sc_job *j)
 {
     struct sc_version *v = j->shard->version;
     long long open = atomic_fetch_add_explicit(&v->open, 1, memory_order_relaxed);
-    if (!sc_version_is_python(v) || j->sequence.p)
+    if (sc_spec_is_native(&v->spec) || j->sequence.p)
         return true;
     long long room = atomic_load_explicit(&v->capacity, memory_order_relaxed);
     if (v->spec.use_job_ticket && !v->spec.async_communication)

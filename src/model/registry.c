@@ -276,11 +276,11 @@ static bool enough_loaded(const struct sc_version *v)
         if (w->quarantine || !w->loaded || w->draining || w->stopping)
             continue;
         loaded++;
-        if (!sc_version_is_python(v) && (int)w->lanes >= v->spec.min_workers &&
+        if (sc_spec_is_native(&v->spec) && (int)w->lanes >= v->spec.min_workers &&
             (int)w->lanes <= SC_MAX(v->spec.max_workers, 1))
             return true;
     }
-    return v->spec.max_workers == 0 || (sc_version_is_python(v) && loaded >= v->spec.min_workers);
+    return v->spec.max_workers == 0 || (!sc_spec_is_native(&v->spec) && loaded >= v->spec.min_workers);
 }
 
 static void tell_waiters(struct sc_version *v, int rc, const char *text)
@@ -333,7 +333,7 @@ int sc_engine_scale(struct sc_engine *e, struct sc_span name, struct sc_span ver
     int rc = find(e, name, version, &m, &v);
     if (rc < 0)
         return rc;
-    if (!sc_version_is_python(v) && max_workers > SC_LANES_MAX)
+    if (sc_spec_is_native(&v->spec) && max_workers > SC_LANES_MAX)
         return SC_ELIMIT;
     v->spec.min_workers = min_workers;
     v->spec.max_workers = max_workers;

@@ -71,7 +71,8 @@ void sc_spec_init(struct sc_model_spec *s);
 void sc_spec_free(struct sc_model_spec *s);
 /* Deep copy; `to` is overwritten. */
 void sc_spec_copy(struct sc_model_spec *to, const struct sc_model_spec *from);
-/* True for a model that our own executor serves: not Python. */
+/* True for a model that our own executor serves: its workers are lanes of one process. Python's are processes
+ * of one lane each. */
 bool sc_spec_is_native(const struct sc_model_spec *s);
 /*
  * Adds or replaces a backend setting. SC_EINVAL for a key or value that cannot be one (a key is of printable

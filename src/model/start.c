@@ -179,10 +179,10 @@ void sc_worker_send_start(const struct sc_worker *w)
     make_tag(w, &tag);
     start.tag_len = (uint32_t)tag.n;
     sc_buf_span(&strings, sc_buf_view(&tag));
-    if (sc_version_is_python(w->version))
-        python_strings(w, &start, &strings);
-    else
+    if (sc_spec_is_native(&w->version->spec))
         native_strings(w, &start, &strings);
+    else
+        python_strings(w, &start, &strings);
     if (strings.failed)
         sc_log(SC_LOG_ERROR, "model %s: its settings exceed %d bytes; shorten them", s->name, SC_CTL_BYTES);
     else

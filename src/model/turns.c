@@ -27,7 +27,7 @@ static void wake(void *version, unsigned loop)
 void sc_turns_open(struct sc_version *v)
 {
     const struct sc_model_spec *spec = &v->spec;
-    if (!spec->sequence_batching || !sc_version_is_python(v))
+    if (!spec->sequence_batching || sc_spec_is_native(spec))
         return;
     /* As many as the workers can batch may always be open: what TorchServe means to do
      * (docs/compatibility.md). */

@@ -59,7 +59,7 @@ static void view_version(struct sc_version *v, bool is_default,
     }
     for (unsigned i = 0; i < v->engine->nloops; i++)
         view.pending += atomic_load_explicit(&v->shards[i]->queued, memory_order_relaxed);
-    if (sc_version_is_python(v)) {
+    if (!sc_spec_is_native(&v->spec)) {
         /* What waits beside the batches that the workers have, as TorchServe counts. */
         long long open = atomic_load(&v->open), busy = atomic_load(&v->capacity);
         long long size =

@@ -145,7 +145,7 @@ void sc_worker_stop(struct sc_worker *w, bool drain)
 static void grant_credit(struct sc_worker *w, struct sc_span text)
 {
     struct sc_attachment *att = w->att;
-    if (sc_version_is_python(w->version)) {
+    if (!sc_spec_is_native(&w->version->spec)) {
         const struct sc_model_spec *spec = &w->version->spec;
         /* Nothing ahead where clients have a time limit: what a worker has is computed. */
         long long batch = SC_MAX(spec->batch_size, 1), depth = spec->client_timeout ? batch : 2 * batch;
@@ -197,7 +197,7 @@ static void loaded(struct sc_worker *w, struct sc_span text)
     for (struct sc_node *n = v->workers.next, *next; n != &v->workers; n = next) {
         struct sc_worker *o = SC_CONTAINER(n, struct sc_worker, node);
         next = n->next;
-        if (!sc_version_is_python(v) && !o->quarantine && o->first_id < w->first_id)
+        if (sc_spec_is_native(&v->spec) && !o->quarantine && o->first_id < w->first_id)
             sc_worker_stop(o, true);
     }
     sc_registry_workers_changed(v, 0, "");
@@ -422,7 +422,7 @@ static void take_output(struct sc_worker *w, int *fds, unsigned nfds)
 /* "<code> <message>" of a Python worker; anything of an executor. */
 static void failed(struct sc_worker *w, struct sc_span text)
 {
-    w->failed_for_memory = sc_version_is_python(w->version) && sc_span_starts(text, SC_SPAN("507 "));
+    w->failed_for_memory = !sc_spec_is_native(&w->version->spec) && sc_span_starts(text, SC_SPAN("507 "));
     snprintf(w->failure, sizeof w->failure, "%.*s", SC_FMT(text));
 }
 
@@ -556,8 +556,8 @@ static void reconcile_processes(struct sc_version *v)
 void sc_workers_reconcile(struct sc_version *v)
 {
     atomic_store(&v->workers_wanted, v->spec.max_workers);
-    if (sc_version_is_python(v))
-        reconcile_processes(v);
-    else
+    if (sc_spec_is_native(&v->spec))
         reconcile_lanes(v);
+    else
+        reconcile_processes(v);
 }
