@@ -266,6 +266,10 @@ struct sc_engine {
 static inline bool sc_version_is_open_ended(const struct sc_version *v)
 {
     return v->spec.continuous_batching || v->spec.async_communication;
+/* How many requests may wait beside those that the workers have: the model's own number, or the setting. */
+static inline long long sc_version_queue_size(const struct sc_version *v)
+{
+    return v->spec.job_queue_size > 0 ? v->spec.job_queue_size : v->engine->spec.settings->job_queue_size;
 }
 
 static inline struct sc_loop *sc_engine_loop(struct sc_engine *e, unsigned i)

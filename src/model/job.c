@@ -308,8 +308,7 @@ static bool admit(struct sc_job *j)
     if (v->spec.use_job_ticket && !v->spec.async_communication)
         room /= SC_MAX(v->spec.batch_size, 1);
     else
-        room +=
-            v->spec.job_queue_size > 0 ? v->spec.job_queue_size : v->engine->spec.settings->job_queue_size;
+        room += sc_version_queue_size(v);
     if (open < room)
         return true;
     atomic_fetch_sub_explicit(&v->open, 1, memory_order_relaxed);

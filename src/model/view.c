@@ -62,10 +62,8 @@ static void view_version(struct sc_version *v, bool is_default,
     if (!sc_spec_is_native(&v->spec)) {
         /* What waits beside the batches that the workers have, as TorchServe counts. */
         long long open = atomic_load(&v->open), busy = atomic_load(&v->capacity);
-        long long size =
-            v->spec.job_queue_size > 0 ? v->spec.job_queue_size : v->engine->spec.settings->job_queue_size;
         view.pending = (uint64_t)SC_MIN(view.pending, (uint64_t)SC_MAX(open - busy, 0));
-        view.queue_free = (uint64_t)SC_MAX(size - (long long)view.pending, 0);
+        view.queue_free = (uint64_t)SC_MAX(sc_version_queue_size(v) - (long long)view.pending, 0);
         fn(arg, &view);
         return;
     }
