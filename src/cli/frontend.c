@@ -28,7 +28,7 @@ struct frontend {
     struct sc_settings settings;
     struct sc_loops *loops;
     struct sc_app app;
-    char backend_dir[PATH_MAX], home[PATH_MAX + 16];
+    char backend_dir[PATH_MAX];
     int listeners[SC_LISTENERS_MAX];
     unsigned nlisteners;
     uv_timer_t system_timer;
@@ -107,9 +107,9 @@ static void worker_memory(void *ctx, int pid, int64_t bytes)
 static void start_collector(struct frontend *f)
 {
     struct sc_collector_config c = {
-        .python = f->settings.python && *f->settings.python ? f->settings.python : "python3",
+        .python = sc_settings_python(&f->settings),
         .command = f->settings.system_metrics_cmd,
-        .home = f->settings.home ? f->settings.home : f->home,
+        .home = f->settings.home,
         .interval_s = (unsigned)f->settings.metric_interval,
         .metrics = f->app.metrics,
         .pids = worker_pids,
@@ -274,7 +274,6 @@ int sc_cli_frontend(void)
         snprintf(f.backend_dir, sizeof f.backend_dir, "%s", f.settings.backend_dir);
     else
         sc_place_plugins(f.backend_dir, sizeof f.backend_dir);
-    sc_place_home(f.backend_dir, f.home, sizeof f.home);
     unsigned cpus = cpu_count();
     unsigned n = f.settings.loops > 0 ? (unsigned)f.settings.loops : SC_MIN(SC_MAX(cpus / 4, 1u), 4u);
     if (sc_loops_new(&f.loops, SC_MIN(n, (unsigned)SC_LOOPS_MAX), &msg) < 0) {
@@ -299,7 +298,7 @@ int sc_cli_frontend(void)
         .control = SC_FD_CONTROL,
         .backend_dir = f.backend_dir,
         .exe = "/proc/self/exe",
-        .home = f.settings.home ? f.settings.home : f.home,
+        .home = f.settings.home,
         .on_listeners = on_listeners,
         .on_ready = on_ready,
         .on_drain = on_drain,

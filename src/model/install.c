@@ -78,8 +78,7 @@ int sc_spec_install(struct sc_model_spec *s, const struct sc_settings *settings,
     bool packages = settings->install_py_dep_per_model && s->requirements && *s->requirements;
     if (sc_spec_is_native(s) || (!own && !packages))
         return 0;
-    snprintf(python, sizeof python, "%s",
-             settings->python && *settings->python ? settings->python : "python3");
+    snprintf(python, sizeof python, "%s", sc_settings_python(settings));
     snprintf(venv, sizeof venv, "%s/venv", s->dir);
     snprintf(script, sizeof script, "%s/ts/utils/setup_model_venv.py", home);
     if (own) {

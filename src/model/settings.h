@@ -78,9 +78,9 @@ struct sc_settings {
     char *cpu_launcher_args;
     bool use_native_io;
     bool debug;
-    char *python;            /* interpreter */
+    char *python;            /* sc_settings_python */
     char *model_server_home; /* of a TorchServe; exists. Only shown: the `ts` package is ours */
-    char *home;              /* folder that holds our `ts`; NULL: beside the program's plug-ins */
+    char *home;              /* folder that holds our `ts`; a server always has it */
     char *temp;              /* TEMP, or /tmp */
     char *sequence_id_header, *sequence_start_header, *sequence_end_header;
 
@@ -109,7 +109,7 @@ struct sc_settings_sources {
     struct sc_span text;                      /* its content */
     const struct sc_properties *command_line; /* NULL: none */
     bool no_snapshots;
-    const char *home; /* folder of our `ts`; NULL: to be found beside the plug-ins */
+    const char *home; /* folder of our `ts`; NULL: not known here */
     int gpus;         /* detected; -1: not known yet (sc_settings_set_gpus later) */
     /* getenv of tests; NULL: getenv */
     const char *(*environment)(const char *name, void *ctx);
@@ -134,6 +134,12 @@ void sc_settings_write(const struct sc_settings *s, struct sc_buf *out);
 int sc_settings_read(struct sc_settings *s, struct sc_span text, const char *name,
                      struct sc_msg *msg) SC_MUST_USE;
 void sc_settings_free(struct sc_settings *s);
+
+/* The interpreter that is asked for, or the one on PATH. */
+static inline const char *sc_settings_python(const struct sc_settings *s)
+{
+    return s->python && *s->python ? s->python : "python3";
+}
 
 /* True if there is a setting of that name. */
 bool sc_settings_known(const char *key);
