@@ -137,14 +137,12 @@ static int check_limits(struct sc_call *c, const struct sc_model_spec *s)
 static void prepared(void *arg, int rc, struct sc_model_spec *spec, const struct sc_archive_error *err)
 {
     struct registration *r = arg;
-    struct sc_engine *e = r->c->app->engine;
     if (rc < 0)
         sc_call_error(r->c, err->status, err->type, "%s", err->msg.text);
-    else if (add_extras(r, spec) < 0 || check_limits(r->c, spec) < 0 ||
-             register_spec(r->c, spec, r->synchronous) < 0)
-        sc_engine_discard(e, spec);
     else
-        sc_spec_free(spec);
+        sc_engine_release(r->c->app->engine, spec,
+                          add_extras(r, spec) < 0 || check_limits(r->c, spec) < 0 ||
+                              register_spec(r->c, spec, r->synchronous) < 0);
     registration_free(r);
 }
 

@@ -46,6 +46,16 @@ static void finish(struct startup *u)
 
 static void next(struct startup *u);
 
+/* Registers it; the spec is gone in any case. */
+static int take(struct startup *u, struct sc_model_spec *spec, bool is_default)
+{
+    int rc = sc_engine_register(u->engine, spec, NULL, NULL);
+    if (rc == 0 && is_default)
+        (void)sc_engine_set_default(u->engine, sc_span_str(spec->name), sc_span_str(spec->version));
+    sc_engine_release(u->engine, spec, rc < 0);
+    return rc;
+}
+
 /* ---- models by name ---------------------------------------------------------------------------------- */
 
 static void add(struct startup *u, struct sc_span text)
@@ -126,20 +136,11 @@ static void add_named(struct startup *u)
 static void prepared(void *arg, int rc, struct sc_model_spec *spec, const struct sc_archive_error *err)
 {
     struct startup *u = arg;
-    const char *what = u->items[u->at].text;
-    if (rc < 0) {
-        sc_log(SC_LOG_WARN, "Failed to load model: %s: %s", what, err->msg.text);
-    } else {
-        spec->at_startup = true;
-        rc = sc_engine_register(u->engine, spec, NULL, NULL);
-        if (rc < 0) {
-            sc_log(SC_LOG_WARN, "Failed to load model: %s: %s", what,
-                   rc == SC_EEXIST ? "a model of that name is loaded already" : sc_strerror(rc));
-            sc_engine_discard(u->engine, spec);
-        } else {
-            sc_spec_free(spec);
-        }
-    }
+    const char *why = rc < 0 ? err->msg.text : NULL;
+    if (rc == 0 && (rc = take(u, spec, false)) < 0)
+        why = rc == SC_EEXIST ? "a model of that name is loaded already" : sc_strerror(rc);
+    if (why)
+        sc_log(SC_LOG_WARN, "Failed to load model: %s: %s", u->items[u->at].text, why);
     u->at++;
     next(u);
 }
@@ -162,17 +163,8 @@ static void restored(void *arg, int rc, struct sc_model_spec *spec, const struct
     struct startup *u = arg;
     const struct sc_snapshot_model *m = &u->snapshot.models[u->at];
     const char *why = rc < 0 ? err->msg.text : NULL;
-    if (rc == 0) {
-        rc = sc_engine_register(u->engine, spec, NULL, NULL);
-        if (rc < 0) {
-            why = sc_strerror(rc);
-            sc_engine_discard(u->engine, spec);
-        } else {
-            if (m->is_default)
-                (void)sc_engine_set_default(u->engine, sc_span_str(spec->name), sc_span_str(spec->version));
-            sc_spec_free(spec);
-        }
-    }
+    if (rc == 0 && (rc = take(u, spec, m->is_default)) < 0)
+        why = sc_strerror(rc);
     if (why)
         sc_log(SC_LOG_ERROR, "Error while registering model. Details: %s: %s", m->want.name, why);
     u->at++;

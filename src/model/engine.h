@@ -115,16 +115,15 @@ void sc_job_give_up(struct sc_job *j, const struct sc_job_answer *a);
 
 /* ---- control plane: loop 0 ---------------------------------------------------------------- */
 
-/* What became of a preparation: on success rc is 0 and *spec is the callee's (sc_engine_register and
- * sc_spec_free, or sc_engine_discard). */
+/* What became of a preparation: on success rc is 0 and *spec is the callee's, until sc_engine_release. */
 typedef void (*sc_engine_prepared)(void *arg, int rc, struct sc_model_spec *spec,
                                    const struct sc_archive_error *err);
 /* sc_spec_prepare on a pool thread, and what the model's requirements ask for; done is called on loop 0,
  * later. want is copied. */
 void sc_engine_prepare(struct sc_engine *e, const struct sc_spec_want *want, sc_engine_prepared done,
                        void *arg);
-/* Frees a spec that was prepared and will not be registered, and removes its files. */
-void sc_engine_discard(struct sc_engine *e, struct sc_model_spec *spec);
+/* Frees a spec that was prepared. `files`: they go, too, as it was not registered. */
+void sc_engine_release(struct sc_engine *e, struct sc_model_spec *spec, bool files);
 
 /* How an operation ended: 0, or a negative code with text (SC_ENOMEM: a worker had not enough memory). */
 typedef void (*sc_engine_done)(void *arg, int rc, const char *text);

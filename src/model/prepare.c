@@ -94,9 +94,9 @@ static void removed(uv_work_t *work, int status)
     free(r);
 }
 
-void sc_engine_discard(struct sc_engine *e, struct sc_model_spec *spec)
+void sc_engine_release(struct sc_engine *e, struct sc_model_spec *spec, bool files)
 {
-    if (spec->remove || spec->downloaded) {
+    if (files && (spec->remove || spec->downloaded)) {
         struct removal *r = sc_alloc(sizeof *r);
         r->work.data = r;
         r->folder = spec->remove;

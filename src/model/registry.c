@@ -145,14 +145,10 @@ static int make_shards(struct sc_version *v)
 static void discard_files(struct sc_version *v)
 {
     struct sc_engine *e = v->engine;
-    if (!v->unregistering && !e->closed) { /* it was never registered: the files are the caller's */
-        sc_spec_free(&v->spec);
-    } else if (e->closed) {
+    if (e->closed)
         sc_archive_remove(v->spec.remove, e->spec.settings->snapshots ? NULL : v->spec.downloaded);
-        sc_spec_free(&v->spec);
-    } else {
-        sc_engine_discard(e, &v->spec);
-    }
+    /* If it was never registered the files are the caller's. */
+    sc_engine_release(e, &v->spec, v->unregistering && !e->closed);
 }
 
 static void version_free(struct sc_version *v)
