@@ -34,15 +34,14 @@ void sc_worker_del(struct sc_worker *w)
     free(w);
 }
 
+static bool has_attachment(void *att, struct sc_worker *w)
+{
+    return w->att == att;
+}
+
 static struct sc_worker *worker_of(struct sc_attachment *att)
 {
-    struct sc_version *v = att->version;
-    for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
-        struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
-        if (w->att == att)
-            return w;
-    }
-    return NULL;
+    return sc_workers_each(att->version->engine, has_attachment, att);
 }
 
 void sc_attachment_kill(void *attachment, void *unused)

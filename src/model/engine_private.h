@@ -390,6 +390,9 @@ void sc_worker_drain_links(struct sc_worker *w);
 /* SLOT_STOP or SLOT_KILL. */
 void sc_worker_order(struct sc_engine *e, uint16_t type, uint32_t slot, uint64_t life);
 void sc_workers_reconcile(struct sc_version *v);
+/* Calls fn for every worker of every version until it says true: returns that one, or NULL. fn takes none
+ * away. */
+struct sc_worker *sc_workers_each(struct sc_engine *e, bool (*fn)(void *arg, struct sc_worker *w), void *arg);
 /* The engine ends: nobody reads what workers print any more. */
 void sc_workers_close_output(struct sc_engine *e);
 

@@ -73,38 +73,37 @@ static void view_version(struct sc_version *v, bool is_default,
     fn(arg, &view);
 }
 
-/* The next worker behind `at` (NULL: the first), of all models. */
-static struct sc_worker *next_worker(struct sc_engine *e, struct sc_worker *at)
+struct pids {
+    struct sc_buf *out;
+    const char *comma;
+};
+
+static bool add_pid(void *arg, struct sc_worker *w)
 {
-    bool found = at == NULL;
-    for (unsigned i = 0; i < e->nmodels; i++)
-        for (unsigned k = 0; k < e->models[i]->nversions; k++) {
-            struct sc_version *v = e->models[i]->versions[k];
-            for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
-                struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
-                if (found)
-                    return w;
-                found = w == at;
-            }
-        }
-    return NULL;
+    struct pids *p = arg;
+    if (w->pid > 0) {
+        sc_buf_printf(p->out, "%s%d", p->comma, w->pid);
+        p->comma = ",";
+    }
+    return false;
 }
 
 void sc_engine_pids(struct sc_engine *e, struct sc_buf *out)
 {
-    const char *comma = "";
-    for (struct sc_worker *w = next_worker(e, NULL); w; w = next_worker(e, w))
-        if (w->pid > 0) {
-            sc_buf_printf(out, "%s%d", comma, w->pid);
-            comma = ",";
-        }
+    struct pids p = {.out = out, .comma = ""};
+    (void)sc_workers_each(e, add_pid, &p);
+}
+
+static bool has_pid(void *pid, struct sc_worker *w)
+{
+    return w->pid == *(int *)pid;
 }
 
 void sc_engine_memory(struct sc_engine *e, int pid, int64_t bytes)
 {
-    for (struct sc_worker *w = next_worker(e, NULL); w; w = next_worker(e, w))
-        if (w->pid == pid)
-            w->told_rss = bytes;
+    struct sc_worker *w = pid > 0 ? sc_workers_each(e, has_pid, &pid) : NULL;
+    if (w)
+        w->told_rss = bytes;
 }
 
 void sc_engine_each(struct sc_engine *e, struct sc_span name,

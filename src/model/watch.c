@@ -83,26 +83,31 @@ static void look_at_quarantine(struct sc_version *v, int64_t now)
     }
 }
 
+static bool look_at_worker(void *time, struct sc_worker *w)
+{
+    int64_t now = *(int64_t *)time;
+    const struct sc_model_spec *s = &w->version->spec;
+    if (w->att)
+        sc_attachment_count(w->att);
+    look_for_hang(w, now);
+    if (w->load_deadline_ns && now > w->load_deadline_ns) {
+        w->load_deadline_ns = 0;
+        snprintf(w->failure, sizeof w->failure, "the model did not load within %d s (startupTimeout)",
+                 s->startup_timeout);
+        sc_log(SC_LOG_ERROR, "model %s: %s", s->name, w->failure);
+        sc_worker_order(w->version->engine, SC_CTL_SLOT_KILL, w->slot, w->life);
+    }
+    return false;
+}
+
 void sc_workers_tick(struct sc_engine *e)
 {
     int64_t now = sc_clock_ns();
     sc_gpus_tick(e, now);
+    (void)sc_workers_each(e, look_at_worker, &now);
     for (unsigned i = 0; i < e->nmodels; i++)
         for (unsigned k = 0; k < e->models[i]->nversions; k++) {
             struct sc_version *v = e->models[i]->versions[k];
-            for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
-                struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
-                if (w->att)
-                    sc_attachment_count(w->att);
-                look_for_hang(w, now);
-                if (w->load_deadline_ns && now > w->load_deadline_ns) {
-                    w->load_deadline_ns = 0;
-                    snprintf(w->failure, sizeof w->failure,
-                             "the model did not load within %d s (startupTimeout)", v->spec.startup_timeout);
-                    sc_log(SC_LOG_ERROR, "model %s: %s", v->spec.name, w->failure);
-                    sc_worker_order(e, SC_CTL_SLOT_KILL, w->slot, w->life);
-                }
-            }
             look_at_quarantine(v, now);
             if (v->sequences)
                 sc_turns_tick(v, now);

@@ -338,18 +338,23 @@ static void gone(struct sc_worker *w)
     sc_registry_worker_gone(v);
 }
 
-static struct sc_worker *find_slot(struct sc_engine *e, uint32_t slot)
+struct sc_worker *sc_workers_each(struct sc_engine *e, bool (*fn)(void *arg, struct sc_worker *w), void *arg)
 {
     for (unsigned i = 0; i < e->nmodels; i++)
         for (unsigned k = 0; k < e->models[i]->nversions; k++) {
             struct sc_version *v = e->models[i]->versions[k];
             for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
                 struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
-                if (w->slot == slot)
+                if (fn(arg, w))
                     return w;
             }
         }
     return NULL;
+}
+
+static bool has_slot(void *slot, struct sc_worker *w)
+{
+    return w->slot == *(uint32_t *)slot;
 }
 
 static struct sc_span next_field(struct sc_span *text)
@@ -438,7 +443,8 @@ static int pid_of(struct sc_span text, int fallback)
 void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc_span tag,
                      struct sc_span text, int *fds, unsigned nfds)
 {
-    struct sc_worker *w = find_slot(e, s->slot);
+    uint32_t slot = s->slot;
+    struct sc_worker *w = sc_workers_each(e, has_slot, &slot);
     if (sc_span_eq(tag, SC_SPAN(SC_GPUS_TAG))) {
         e->slots[s->slot] = s->state != SC_SLOT_GONE;
         sc_gpus_state(e, s, fds, nfds);
@@ -482,14 +488,16 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
     sc_registry_health(e);
 }
 
+static bool close_output(void *unused, struct sc_worker *w)
+{
+    (void)unused;
+    sc_worker_close_output(w);
+    return false;
+}
+
 void sc_workers_close_output(struct sc_engine *e)
 {
-    for (unsigned i = 0; i < e->nmodels; i++)
-        for (unsigned k = 0; k < e->models[i]->nversions; k++) {
-            struct sc_version *v = e->models[i]->versions[k];
-            for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next)
-                sc_worker_close_output(SC_CONTAINER(n, struct sc_worker, node));
-        }
+    (void)sc_workers_each(e, close_output, NULL);
 }
 
 /* ---- wanted and had --------------------------------------------------------------------------------- */
