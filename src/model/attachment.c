@@ -152,8 +152,9 @@ void sc_attachment_count(struct sc_attachment *att)
     if (batches < att->batches || requests < att->requests)
         return;
     /* No thread of the server's is bound to a worker: beside the backend's own time a batch takes none. */
+    int64_t now = sc_clock_ns();
     for (uint64_t i = att->batches; i < batches && i < att->batches + LINES_MAX; i++)
-        sc_metrics_worker_thread_time(att->version->engine->spec.metrics, 0, sc_clock_ns(), 0);
+        sc_metrics_worker_thread_time(att->version->engine->spec.metrics, 0, now, 0);
     follow_speed(att, requests - att->requests);
     sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHES, (int64_t)(batches - att->batches));
     sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHED, (int64_t)(requests - att->requests));
