@@ -5,6 +5,8 @@ for what is asked: a handler that looks at no header and sets no status pays not
 """
 import os
 
+from ts._runtime.request_ids import RequestIds
+
 
 class RequestProcessor:
     """One request's headers, and the status and headers of its answer."""
@@ -41,7 +43,7 @@ class RequestProcessor:
         return self._response_header
 
 
-class Context:
+class Context(RequestIds):
     """See the attributes below; anything else that a handler sets is kept.
 
     Not for two threads that serve two batches: it describes one batch at a time.
@@ -66,9 +68,7 @@ class Context:
             "limit_max_image_pixels": limit_max_image_pixels,
         }
         self._metrics = metrics
-        self._ids = None  # ids of the batch in order, until someone asks for the dict
-        self._headers = ()  # their headers, until someone asks for the processors
-        self._request_ids = None
+        self._headers = ()  # of the batch in order, until someone asks for the processors
         self._processors = None
 
     def begin(self, ids, headers):
@@ -90,18 +90,6 @@ class Context:
     @metrics.setter
     def metrics(self, metrics):
         self._metrics = metrics
-
-    @property
-    def request_ids(self):
-        """`{index: id}` of the batch, None before the first one."""
-        if self._request_ids is None and self._ids is not None:
-            self._request_ids = dict(enumerate(self._ids))
-        return self._request_ids
-
-    @request_ids.setter
-    def request_ids(self, request_ids):
-        self._ids = None
-        self._request_ids = request_ids
 
     @property
     def request_processor(self):

@@ -1,6 +1,7 @@
 """`context.metrics`: what a handler calls to report a number."""
 from abc import ABC, abstractmethod
 
+from ts._runtime.request_ids import RequestIds
 from ts.metrics.dimension import Dimension
 from ts.metrics.metric_cache_errors import MetricsCacheTypeError, MetricsCacheValueError
 from ts.metrics.metric_type_enum import MetricTypes
@@ -13,7 +14,7 @@ def all_ids(request_ids):
     return str(request_ids) if request_ids else ""
 
 
-class MetricCacheAbstract(ABC):
+class MetricCacheAbstract(RequestIds, ABC):
     """Metrics by type and name, and whose requests are being worked on.
 
     A `dimensions` list that a caller passes gets the default dimensions appended, as handlers know it; without one
@@ -23,22 +24,8 @@ class MetricCacheAbstract(ABC):
     def __init__(self, config_file_path):
         self.cache = {}
         self.store = []
-        self._ids = None  # the ids of a batch in order, until someone asks for the dict
-        self._request_ids = None
         self.model_name = None
         self.config_file_path = config_file_path
-
-    @property
-    def request_ids(self):
-        """`{index: id}` of the batch, one id, or None."""
-        if self._request_ids is None and self._ids is not None:
-            self._request_ids = dict(enumerate(self._ids))
-        return self._request_ids
-
-    @request_ids.setter
-    def request_ids(self, request_ids):
-        self._ids = None
-        self._request_ids = request_ids
 
     def set_request_ids(self, request_ids):
         self.request_ids = request_ids
