@@ -50,7 +50,7 @@ static const char *python_of(const struct sc_settings *set, const struct sc_mode
     }
     if (strcmp(s->runtime, "python3") == 0)
         return "python3";
-    return set->python && *set->python ? set->python : "python3";
+    return sc_settings_python(set);
 }
 
 /* torchrun of the same environment as the interpreter: the one beside it. */
@@ -151,7 +151,7 @@ void sc_launch_environment(const struct sc_launch *l, struct sc_ctl_start *start
 bool sc_launch_used(const struct sc_worker *w)
 {
     const struct sc_version *v = w->version;
-    return sc_version_is_python(v) &&
+    return !sc_spec_is_native(&v->spec) &&
            (sc_launch_ranks(&v->spec) || v->engine->spec.settings->cpu_launcher_enable);
 }
 
