@@ -266,6 +266,8 @@ struct sc_engine {
 static inline bool sc_version_is_open_ended(const struct sc_version *v)
 {
     return v->spec.continuous_batching || v->spec.async_communication;
+}
+
 /* How many requests may wait beside those that the workers have: the model's own number, or the setting. */
 static inline long long sc_version_queue_size(const struct sc_version *v)
 {

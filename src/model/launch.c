@@ -160,7 +160,7 @@ unsigned sc_launch_instances(const struct sc_version *v, unsigned *free_instance
     bool taken[SC_WORKERS_MAX] = {false};
     unsigned want = (unsigned)SC_MIN(SC_MAX(v->spec.min_workers, 0), SC_WORKERS_MAX);
     *free_instance = 0;
-    if (!sc_version_is_python(v) || !v->engine->spec.settings->cpu_launcher_enable || want < 2)
+    if (sc_spec_is_native(&v->spec) || !v->engine->spec.settings->cpu_launcher_enable || want < 2)
         return 0;
     for (const struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
         const struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);

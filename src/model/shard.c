@@ -98,7 +98,7 @@ int sc_link_send(struct sc_link *k, struct sc_job *j, unsigned flags)
 void sc_link_cancel(struct sc_link *k, struct sc_job *j)
 {
     /* An executor is done with it before it could be told. */
-    if (k->broken || !sc_version_is_python(k->att->version))
+    if (k->broken || sc_spec_is_native(&k->att->version->spec))
         return;
     int rc = sc_chan_cancel(k->chan, j->id);
     j->untold = rc == SC_AGAIN;
