@@ -335,3 +335,59 @@ def test_a_batch_of_streams(serve, store):
     for w in wires:
         assert w.reply().chunks == [b"a", b"b", b"last"]
         w.close()
+
+
+# Writes completions into the ring behind the runtime's back, once: a flag in the model's folder says that it was done.
+HOSTILE = """
+    import os, re, struct
+
+    def base(name):
+        for line in open("/proc/self/maps"):
+            if "memfd:" + name in line and "rw-s" in line:
+                return int(line.split("-")[0], 16)
+
+    def publish(*descriptors):
+        rings = base("sconce-rings")
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+            def at(where, n):
+                memory.seek(where)
+                return memory.read(n)
+            def put(where, data):
+                memory.seek(where)
+                memory.write(data)
+            (epoch,) = struct.unpack("=Q", at(rings + 8, 8))
+            (own,) = struct.unpack("=Q", at(base("sconce-board") + 256 + 16, 8))
+            for number, flags in descriptors:
+                (tail,) = struct.unpack("=I", at(rings + 512, 4))
+                desc = struct.pack("=QQQQIII20x", own if number is None else number, epoch, 0, 0, 0, flags, 200)
+                put(rings + 1024 + 64 * 1024 + 64 * (tail % 1024), desc)
+                put(rings + 512, struct.pack("=I", (tail + 1) & 0xFFFFFFFF))
+
+    def handle(data, context):
+        if data is None:
+            return None
+        flag = os.path.join(context.system_properties["model_dir"], "done")
+        if not os.path.exists(flag):
+            open(flag, "w").close()
+            publish(*eval(bytes(data[0]["body"]).decode()))
+            import time
+            time.sleep(30)
+        return [b"well"] * len(data)
+"""
+
+
+@pytest.mark.parametrize("lies, answer", [
+    ("[(12345, 1)]", b"well"),          # a part of nobody's answer: the request itself runs again
+    ("[(None, 0), (None, 1)]", b""),    # a part after the end: the end was good
+    ("[(None, 2)]", b"well"),           # a flag that means nothing
+])
+def test_a_worker_that_lies_about_parts_is_replaced(serve, store, lies, answer):
+    folder(store, "s", HOSTILE)
+    server = serve(models={"s": "s"}, store=store, config={**PYTHON, "default_workers_per_model": 1})
+    (pid,) = wait_for(lambda: worker(server), 30, "the worker")
+    with wire(server, timeout=60) as w:
+        r = w.send(ask(lies)).reply()
+        assert (r.status_code, r.content) == (200, answer)
+        wait_for(lambda: worker(server) and worker(server) != [pid], 30, "another worker")
+        assert w.send(ask("x")).reply().content == b"well"
+    assert "broke the channel's rules" in (server.folder / "logs" / "ts_log.log").read_text()
