@@ -116,11 +116,19 @@ deps_test() {
 # PyTorch, for the tests of handlers that use it: 1.3 GB, and not to be had everywhere. Without it they are skipped by name.
 deps_torch() {
     [ ! -e build/.without-torch ] || return 0
-    (venv build/venv-torch tests/requirements-torch.txt && build/venv-torch/bin/python -c 'import torch') || {
+    (venv build/venv-torch tests/requirements-torch.txt && with_torchvision && build/venv-torch/bin/python -c 'import torch') || {
         say "going on without PyTorch, tests that need it are skipped (./dev clean, or rm build/.without-torch, to try again)"
         rm -rf build/venv-torch
         : >build/.without-torch
     }
+}
+
+# torchvision's wheel is built for CUDA: beside a torch without it it has to be helped (the file says how).
+with_torchvision() {
+    packages=$(build/venv-torch/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    [ ! -e "$packages/torchvision_cpu.pth" ] || return 0
+    cp tests/python/torchvision_cpu/sitecustomize.py "$packages/torchvision_cpu.py" || return 1
+    echo 'import torchvision_cpu' >"$packages/torchvision_cpu.pth"
 }
 
 deps_bench() {
@@ -146,6 +154,6 @@ venv() {
     closed= # a list that says so names all that is needed: what a package would also like to have stays away
     ! grep -q '^# complete' "$2" || closed=--no-deps
     # shellcheck disable=SC2086
-    "$1/bin/pip" --disable-pip-version-check --no-input --quiet install $closed -r "$2" || return 1
+    "$1/bin/pip" --disable-pip-version-check --no-input --quiet install --no-compile $closed -r "$2" || return 1
     cp "$2" "$1/.requirements"
 }

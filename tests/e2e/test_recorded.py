@@ -25,6 +25,8 @@ def interpreter(suite):
     """The workers' interpreter: the tests' own, for models of PyTorch one that has it."""
     if not suite.get("imports"):
         return sys.executable
+    if os.environ.get("SCONCE_TORCH_PYTHON") == "":
+        pytest.skip("SCONCE_TORCH_PYTHON is empty: the models of PyTorch are left to another run")
     for python in (os.environ.get("SCONCE_TORCH_PYTHON"), sys.executable, *WITH_TORCH):
         if python and Path(python).exists() and can_import(str(python), suite["imports"]):
             return str(python)

@@ -297,3 +297,28 @@ def test_properties_are_read_as_the_command_reads_them(tmp_path):
 
     (tmp_path / "p").write_text("# c\n a = b=c \n\n!x\nd\na=2\n")
     assert load_properties(str(tmp_path / "p")) == {"a": "2", "d": ""}
+
+
+def test_a_models_environment_sees_the_packages_of_this_interpreter(tmp_path):
+    from ts.utils import setup_model_venv
+
+    done = subprocess.run([sys.executable, setup_model_venv.__file__, str(tmp_path / "venv")], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, universal_newlines=True)
+    if done.returncode and "ensurepip" in done.stdout:
+        pytest.skip("this Python has no ensurepip")
+    assert done.returncode == 0, done.stdout
+    program = str(tmp_path / "venv" / "bin" / "python")
+    found = subprocess.check_output([program, "-c", "import pytest, pip; print(pytest.__file__, pip.__file__)"],
+                                    universal_newlines=True).split()
+    assert found[0] == pytest.__file__
+    assert found[1].startswith(str(tmp_path))
+
+
+def test_a_models_environment_that_cannot_be_made_says_why(tmp_path):
+    from ts.utils import setup_model_venv
+
+    (tmp_path / "file").write_text("")
+    for arguments, text in (([str(tmp_path / "file" / "venv")], "could not be made"), ([], "usage")):
+        done = subprocess.run([sys.executable, setup_model_venv.__file__, *arguments], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, universal_newlines=True)
+        assert done.returncode == 1 and text in done.stdout and "Traceback" not in done.stdout

@@ -21,7 +21,8 @@ class OtfService(Service):
 
     def predict(self, batch):
         rows = requests(batch)
-        return framed(super().predict(rows), [row[0] for row in rows])
+        reply = super().predict(rows)
+        return framed(reply, [row[0] for row in rows], bool(self.context.stopping_criteria))
 
     def run_async(self, batches):
         """Answers the batches of a queue, many at a time, until None comes out of it."""
@@ -86,8 +87,8 @@ def requests(batch):
     return rows
 
 
-def framed(reply, ids):
-    """The bytes of a Reply of ts.service."""
+def framed(reply, ids, more=False):
+    """The bytes of a Reply of ts.service. Unless there may be `more`, it ends the streams that were begun."""
     if reply.code != 200:
         return create_predict_response(None, dict(enumerate(ids)), reply.message, reply.code)
     out = create_predict_response([], {}, reply.message, 200)
@@ -96,6 +97,8 @@ def framed(reply, ids):
     for request_id, (body, status, phrase, kind, headers) in zip(ids, reply.items):
         body = body.encode() if isinstance(body, str) else bytes(body)
         pairs = dict(headers)
+        if not more and pairs.get(STREAM_NEXT) == "true":
+            pairs[STREAM_NEXT] = "false"
         if kind is not None:
             pairs["content-type"] = kind
         for part in (request_id, kind or ""):
