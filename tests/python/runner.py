@@ -34,7 +34,7 @@ class Ours:
         metrics = model_loader.load_metrics(os.path.join(folder, "metrics.json"))
         self.service = model_loader.load(
             "m", os.path.join(folder, "model"), scenario["handler"], scenario.get("gpu"), scenario.get("batch_size", 1),
-            scenario.get("envelope"), True, metrics)
+            scenario.get("envelope"), scenario.get("limit_pixels", True), metrics)
 
     def predict(self, batch):
         from ts.service import decode
@@ -68,7 +68,7 @@ class Theirs:
         metrics.model_name = "m"
         self.service = TsModelLoader().load(
             "m", os.path.join(folder, "model"), scenario["handler"], scenario.get("gpu"), scenario.get("batch_size", 1),
-            scenario.get("envelope"), True, metrics)
+            scenario.get("envelope"), scenario.get("limit_pixels", True), metrics)
 
     def predict(self, batch):
         import socket
