@@ -99,6 +99,26 @@ INVENTORY = [
         "collect_all(mod, num_of_gpu)", "cpu_utilization()", "memory_used()", "memory_available()", "memory_utilization()",
         "disk_used()", "disk_utilization()", "disk_available()", "gpu_utilization(num_of_gpu)"]),
     ("ts.metrics.metric_collector", "", []),
+    ("ts.torch_handler.vision_handler", "torch torchvision PIL", ["VisionHandler(): initialize preprocess get_insights"]),
+    ("ts.torch_handler.image_classifier", "torch torchvision PIL", [
+        "ImageClassifier(): topk set_max_result_classes get_max_result_classes image_processing postprocess"]),
+    ("ts.torch_handler.image_segmenter", "torch torchvision PIL", ["ImageSegmenter(): image_processing postprocess"]),
+    ("ts.torch_handler.object_detector", "torch torchvision PIL", ["ObjectDetector(): threshold image_processing postprocess"]),
+    ("ts.torch_handler.text_handler", "torch", [
+        "TextHandler(): _expand_contractions _remove_accented_characters _remove_html_tags _remove_punctuation "
+        "_remove_puncutation _tokenize get_word_token summarize_attributions"]),
+    ("ts.torch_handler.text_classifier", "torch", ["TextClassifier(): ngrams preprocess inference postprocess get_insights"]),
+    ("ts.torch_handler.densenet_handler", "torch", ["DenseNetHandler(): initialize inference handle"]),
+    ("ts.torch_handler.contractions", "", ["CONTRACTION_MAP"]),
+    ("ts.torch_handler.dali_handler", "torch nvidia.dali", ["DALIHandler()"]),
+    ("ts.torch_handler.dali_image_classifier", "torch nvidia.dali", ["DALIImageClassifier()"]),
+    ("ts.torch_handler.vllm_handler", "vllm", ["VLLMHandler()"]),
+    ("ts.torch_handler.trt_llm_handler", "tensorrt_llm", ["TRTLLMHandler()"]),
+    ("ts.torch_handler.distributed.base_deepspeed_handler", "torch", ["BaseDeepSpeedHandler(): initialize"]),
+    ("ts.torch_handler.distributed.base_pippy_handler", "torch pippy", ["BasePippyHandler(): initialize"]),
+    ("ts.handler_utils.distributed.deepspeed", "deepspeed", ["get_ds_engine(model, ctx)"]),
+    ("ts.handler_utils.distributed.pt_pippy", "pippy", [
+        "get_pipeline_driver(model, world_size, ctx)", "initialize_rpc_workers(local_rank, world_size, ctx)"]),
     ("ts.torch_handler.request_envelope.base", "", ["BaseEnvelope(handle_fn): handle parse_input format_output"]),
     ("ts.torch_handler.request_envelope.body", "", ["BodyEnvelope(handle_fn)"]),
     ("ts.torch_handler.request_envelope.json", "", ["JSONEnvelope(handle_fn)"]),
@@ -121,7 +141,7 @@ def parameters(function):
 
 @pytest.mark.parametrize("module, needs, row", list(rows()))
 def test_is_there_and_called_alike(module, needs, row):
-    absent = [name for name in needs if importlib.util.find_spec(name) is None]
+    absent = [name for name in needs if importlib.util.find_spec(name.split(".")[0]) is None]
     if absent:
         pytest.skip("not installed: %s" % ", ".join(absent))
     where = importlib.import_module(module)
