@@ -144,6 +144,16 @@ class Worker:
         raw = [b"" if w == "-" else bytes.fromhex(w) for w in words[3:5]]
         return Answer(int(words[1]), int(words[2]), *raw, more=words[0] == "part")
 
+    def whole(self, *numbers, ms=10000):
+        """All that comes until these requests have their last answers: number -> pieces, in order."""
+        out = {number: [] for number in numbers}
+        while not all(pieces and not pieces[-1].more for pieces in out.values()):
+            piece = self.piece(ms)
+            assert piece is not None, (out, self.output())
+            assert piece.id in out and not (out[piece.id] and not out[piece.id][-1].more), (piece, out)
+            out[piece.id].append(piece)
+        return out
+
     def call(self, body=b"", *more, **options):
         number = self.submit(body, *more, **options)
         answer = self.answer()

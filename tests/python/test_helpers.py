@@ -138,14 +138,14 @@ def test_classes_are_imported_by_name():
             import_class(name)
 
 
-def test_streaming_says_clearly_that_it_is_not_there(monkeypatch):
+def test_parts_cannot_be_sent_where_there_is_no_connection(monkeypatch):
     from ts.context import Context
     from ts.protocol import otf_message_handler
 
     context = Context("m", "/d", None, 1, None, "0.12.0")
-    with pytest.raises(NotImplementedError, match="stream"):
+    with pytest.raises(ValueError, match="connection"):
         send_intermediate_predict_response(["a"], {0: "x"}, "text", 200, context)
-    with pytest.warns(PendingDeprecationWarning), pytest.raises(NotImplementedError):
+    with pytest.warns(PendingDeprecationWarning), pytest.raises(ValueError):
         otf_message_handler.send_intermediate_predict_response(["a"], {0: "x"}, "text", 200, context)
     monkeypatch.setenv("LOCAL_RANK", "1")
     send_intermediate_predict_response(["a"], {0: "x"}, "text", 200, context)

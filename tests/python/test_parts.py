@@ -92,7 +92,7 @@ def live(channel):
 """
 
 
-@pytest.fixture(params=["extension"])
+@pytest.fixture(params=["extension", "plain"])
 def pure(request):
     return request.param == "plain"
 

@@ -15,6 +15,7 @@
  *   flush                                   flushed
  *   answer MS                               answer ID STATUS META BODY | part ... | none | broken REASON
  *   running                                 running [ID...]
+ *   since                                   since NANOSECONDS (when the running page was written)
  *   load SECONDS WINDOW META BODY           load ANSWERS NANOSECONDS BATCHES ERRORS
  */
 #include <inttypes.h>
@@ -294,6 +295,13 @@ static void running(void)
     putchar('\n');
 }
 
+static void since(void)
+{
+    static struct sc_running r;
+    sc_board_running(host.board, 0, &r);
+    printf("since %" PRId64 "\n", r.since_ns);
+}
+
 /* `window` requests are kept waiting for `seconds`. */
 static void load(double seconds, unsigned window, struct sc_span meta, struct sc_span body)
 {
@@ -362,6 +370,8 @@ static void obey(char **w)
         answer((int)strtol(w[1], NULL, 10));
     } else if (strcmp(w[0], "running") == 0) {
         running();
+    } else if (strcmp(w[0], "since") == 0) {
+        since();
     } else if (strcmp(w[0], "submit") == 0) {
         char *meta = unhex(w[4], &meta_n), *body = unhex(w[5], &body_n);
         int rc = submit(&host.lanes[strtoul(w[1], NULL, 10)], strtoull(w[2], NULL, 10),

@@ -176,6 +176,21 @@ int sc_py_answer_ready(struct sc_py_channel *c, struct sc_buf *meta, struct sc_p
     return error_answer(meta, a, 500, text);
 }
 
+int sc_py_answer_error(struct sc_buf *meta, struct sc_py_answer *a, PyObject *item)
+{
+    *a = (struct sc_py_answer){0};
+    long status = PyLong_AsLong(PyTuple_GetItem(item, 1));
+    if (status == -1 && PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_OverflowError))
+            return -1;
+        PyErr_Clear();
+    }
+    if (error_answer(meta, a, status < 100 || status > 999 ? 500 : (uint32_t)status, "") < 0)
+        return -1;
+    Py_CLEAR(a->keep);
+    return bytes_of(PyTuple_GetItem(item, 2), &a->body, &a->keep);
+}
+
 /* ---- sending ------------------------------------------------------------------------------------- */
 
 int sc_py_answer_send(struct sc_port *p, const struct sc_work *w, const struct sc_buf *meta,

@@ -145,7 +145,8 @@ void sc_py_open_page(struct sc_py_channel *c, uint32_t fresh);
 void sc_py_client_left(struct sc_py_channel *c, const struct sc_work *w);
 PyObject *sc_py_cancelled(struct sc_py_channel *c);
 /* Sends parts, or last answers, of the open requests that items, (id, body, status, phrase, type, headers)
- * each, name: how many were sent, or -1 with an exception; then none was. */
+ * each, or (id, status, message) of an error, name: how many were sent, or -1 with an exception; then none
+ * was. */
 int sc_py_publish(struct sc_py_channel *c, PyObject *items, bool parts);
 
 /* answer.c */
@@ -153,6 +154,8 @@ int sc_py_publish(struct sc_py_channel *c, PyObject *items, bool parts);
  * *meta. 0, or -1 with an exception; a->keep is the caller's to free in either case. */
 int sc_py_answer_ready(struct sc_py_channel *c, struct sc_buf *meta, struct sc_py_answer *a, PyObject *item,
                        Py_ssize_t first);
+/* The same of (id, status, message): an error. */
+int sc_py_answer_error(struct sc_buf *meta, struct sc_py_answer *a, PyObject *item);
 /* Sends it as a part or as the last answer; what there is no memory for becomes an error. */
 int sc_py_answer_send(struct sc_port *p, const struct sc_work *w, const struct sc_buf *meta,
                       const struct sc_py_answer *a, bool part);

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -330,6 +331,28 @@ static void woken(struct sc_py_channel *c)
         sc_py_detach(c);
 }
 
+/* Room for all that can be waiting in a ring: with less, the news of a client that left might stand behind
+ * what has to wait. Nothing is decoded ahead here, so the ring is this thread's. 0, or -1 with an exception.
+ */
+static int widen_ready(struct sc_py_channel *c)
+{
+    uint32_t cap = SC_RING_ENTRIES + 1;
+    if (c->ready_cap >= cap)
+        return 0;
+    struct sc_py_request *more = calloc(cap, sizeof *more);
+    if (!more) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (uint32_t i = 0; i < c->ready_n; i++)
+        more[i] = c->ready[(c->ready_head + i) % c->ready_cap];
+    free(c->ready);
+    c->ready = more;
+    c->ready_head = 0;
+    c->ready_cap = cap;
+    return 0;
+}
+
 /* Opens what has come, `limit` requests at most. Behind them it goes on reading as far as there is room for
  * what it finds: news of clients that left must not wait for a request that nobody wants yet. */
 static void open_new(struct sc_py_channel *c, uint32_t limit)
@@ -362,6 +385,8 @@ PyObject *sc_py_take_new(struct sc_py_channel *c, uint32_t limit, int wait_ms)
         PyErr_SetString(PyExc_ValueError, "the batch of take is open");
         return NULL;
     }
+    if (!c->apart && widen_ready(c) < 0)
+        return NULL;
     c->apart = true;
     woken(c);
     int64_t deadline_ns = wait_ms > 0 ? sc_clock_ns() + wait_ms * INT64_C(1000000) : 0;
@@ -384,8 +409,11 @@ PyObject *sc_py_take_new(struct sc_py_channel *c, uint32_t limit, int wait_ms)
         if (wait_for_work(c, deadline_ns) < 0)
             return NULL;
     }
-    if (c->n <= before) /* fewer: their frontend has gone */
+    if (c->n <= before) { /* fewer: their frontend has gone */
+        if (c->port)
+            sc_port_touch(c->port, 0);
         return PyList_New(0);
+    }
     PyObject *list = rows_from(c, before);
     if (!list)
         return NULL;

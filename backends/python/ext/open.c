@@ -170,8 +170,11 @@ struct parcel {
 
 static int add(struct sc_py_channel *c, struct parcel *p, PyObject *item, bool part)
 {
-    if (!PyTuple_Check(item) || PyTuple_Size(item) != 6) {
-        PyErr_SetString(PyExc_TypeError, "an answer is (id, body, status, reason, content type, headers)");
+    bool error = !part && PyTuple_Check(item) && PyTuple_Size(item) == 3;
+    if (!error && (!PyTuple_Check(item) || PyTuple_Size(item) != 6)) {
+        PyErr_SetString(
+            PyExc_TypeError,
+            "an answer is (id, body, status, reason, content type, headers), or (id, status, message)");
         return -1;
     }
     uint32_t at = find(c, PyTuple_GetItem(item, 0));
@@ -179,7 +182,8 @@ static int add(struct sc_py_channel *c, struct parcel *p, PyObject *item, bool p
         return 0; /* nobody waits for it */
     struct leaving *l = &p->all[p->n++];
     l->work = c->batch[at].work;
-    if (sc_py_answer_ready(c, &p->meta, &l->answer, item, 1) < 0)
+    if (error ? sc_py_answer_error(&p->meta, &l->answer, item) < 0
+              : sc_py_answer_ready(c, &p->meta, &l->answer, item, 1) < 0)
         return -1;
     p->bytes += l->answer.body.n;
     l->part = part && !l->answer.failed;

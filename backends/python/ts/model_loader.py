@@ -34,7 +34,9 @@ def load(model_name, model_dir, handler, gpu_id, batch_size, envelope=None, limi
         entry_point = _envelope(envelope)(entry_point).handle
     service = service_class(model_name, model_dir, manifest, entry_point, gpu_id, batch_size, limit_max_image_pixels, metrics,
                             config)
-    load_time(service.context)
+    result = load_time(service.context)
+    if hasattr(result, "__await__"):
+        result.close()  # a module's `async def handle`, which has nothing to load
     return service
 
 

@@ -3,10 +3,12 @@
 The rules are TorchServe's (workers-and-handlers.md §3, §4 and §6 in the project's contract); here is the path that
 every batch takes, so nothing is done in it that nobody asked for.
 """
+import copy
 import logging
 import time
 
 from ts import log
+from ts._runtime.outlet import STREAM_NEXT
 from ts.context import Context, RequestProcessor
 from ts.encoding import decode, encode, response_head
 from ts.metrics.metric_type_enum import MetricTypes
@@ -43,7 +45,13 @@ class Reply:
 
 
 class Service:
-    """Owns the context. `predict` is not to be called from two threads at once."""
+    """Owns the context. `predict` is not to be called from two threads at once.
+
+    `continuous`: a request whose stopping criterion says so is called again. `outlet`: the way for parts of answers.
+    """
+
+    continuous = False
+    outlet = None
 
     def __init__(self, model_name, model_dir, manifest, entry_point, gpu, batch_size, limit_max_image_pixels=True,
                  metrics_cache=None, model_yaml_config=None):
@@ -65,7 +73,7 @@ class Service:
 
     def set_cl_socket(self, cl_socket):
         """What send_intermediate_predict_response sends through."""
-        self._context.cl_socket = cl_socket
+        self.outlet = self._context.cl_socket = cl_socket
 
     @staticmethod
     def retrieve_data_for_inference(batch):
@@ -79,14 +87,7 @@ class Service:
     def predict(self, batch):
         """Answers a batch: a list of (request id, headers, row). Returns a Reply, whatever the handler does; only
         SystemExit and KeyboardInterrupt pass through."""
-        if len(batch) == 1:
-            request_id, headers, row = batch[0]
-            ids = (request_id,)
-            headers = (headers,)
-            rows = [row]
-        else:
-            ids, headers, rows = zip(*batch)
-            rows = list(rows)
+        ids, headers, rows = _parted(batch)
         context = self._context
         context.begin(ids, headers)
         metrics = self._metrics
@@ -99,8 +100,35 @@ class Service:
             raise
         except BaseException as error:
             return _failure(error)
-        took = _clock() - start
+        return self._reply(context, ids, results, _clock() - start)
 
+    async def predict_async(self, batch):
+        """As predict, for a handler that is a coroutine: many at a time, each with a copy of the context. Passes
+        CancelledError through, too."""
+        from asyncio import CancelledError
+
+        ids, headers, rows = _parted(batch)
+        try:
+            context = copy.deepcopy(self._context)
+            context.begin(ids, headers)
+            if context.metrics is not None:
+                context.metrics.begin(ids)
+            start = _clock()
+            results = self._entry_point(rows, context)
+            if hasattr(results, "__await__"):
+                results = await results
+        except (SystemExit, KeyboardInterrupt, CancelledError):
+            raise
+        except BaseException as error:
+            return _failure(error)
+        return self._reply(context, ids, results, _clock() - start)
+
+    @staticmethod
+    def failed():
+        """The reply to a batch of which no more is known than that it failed."""
+        return Reply(503, "Prediction failed")
+
+    def _reply(self, context, ids, results, took):
         if not isinstance(results, list):
             logger.warning("model: %s, Invalid return type: %s.", context.model_name, type(results))
             return Reply(503, "Invalid model predict output")
@@ -108,16 +136,23 @@ class Service:
             logger.warning("model: %s, number of batch response mismatched, expect: %s, got: %s.",
                            context.model_name, len(ids), len(results))
             return Reply(503, "number of batch response mismatched")
-        if metrics is not None:
+        if self._metrics is not None:
             self._report(took, ids)
-        return self._encoded(results)
+        return self._encoded(context, results)
 
-    def _encoded(self, results):
-        processors = self._context._processors
+    def _encoded(self, context, results):
+        try:
+            if context.stopping_criteria:
+                self._ask(context, results)
+        except Exception as error:
+            return _failure(error)
+        processors = context._processors
         try:
             if processors is None:
                 items = [(encode(result),) + _PLAIN for result in results]
             else:
+                if not context.stopping_criteria:
+                    _end_streams(processors)
                 items = [(encode(result),) + response_head(processor) for result, processor in zip(results, processors)]
         except MemoryError:
             logger.exception("Out of memory while the answers were encoded.")
@@ -126,6 +161,23 @@ class Service:
             logger.warning("Unable to serialize model output.", exc_info=True)
             return Reply(503, "Unsupported model output data type.")
         return Reply(200, "Prediction success", items)
+
+    def _ask(self, context, results):
+        """What the criteria say of each result: whether its request is done (True), is to be called again (False), or
+        was no stream at all (None)."""
+        criteria = context.stopping_criteria
+        for index, result in enumerate(results):
+            try:
+                criterion = criteria[index]
+            except (IndexError, KeyError):
+                continue
+            done = None if criterion is None else criterion(result)
+            if done is None:
+                continue
+            if not done and not self.continuous:
+                logger.warning("A stopping criterion wants another turn, but the model has no continuousBatching.")
+                done = True
+            context.set_response_header(index, STREAM_NEXT, "false" if done else "true")
 
     def _report(self, seconds, ids):
         """The line of PredictionTime. The metric's constant parts are put together once."""
@@ -146,6 +198,23 @@ class Service:
             self._second = second
             self._tail = "%s%d," % (self._between, second)
         log.late_line(f"{self._before}{round(seconds * 1000, 2)}{self._tail}{ids[0] if len(ids) == 1 else ','.join(ids)}")
+
+
+def _parted(batch):
+    """Ids and headers of a batch, as tuples, and the list of its rows."""
+    if len(batch) == 1:
+        request_id, headers, row = batch[0]
+        return (request_id,), (headers,), [row]
+    ids, headers, rows = zip(*batch)
+    return ids, headers, list(rows)
+
+
+def _end_streams(processors):
+    """What is returned ends the streams that parts have begun."""
+    for processor in processors:
+        headers = processor.get_response_headers()
+        if headers and headers.get(STREAM_NEXT) == "true":
+            headers[STREAM_NEXT] = "false"
 
 
 def _failure(error):

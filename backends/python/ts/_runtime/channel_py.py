@@ -1,15 +1,17 @@
 """The worker's end of the data path in plain Python: behaves as ext/channel.c, which is its fast twin."""
+import collections
 import os
 import select
 import socket
 import stat
 import sys
+import threading
 import time
 
 from ts._runtime import control_py as control
 from ts._runtime import request_py as request
 from ts._runtime import shared_py as shared
-from ts._runtime.port_py import META_BYTES, SLEEP_MS, BadAttachment, Port
+from ts._runtime.port_py import CANCEL, META_BYTES, MORE, SLEEP_MS, BadAttachment, Port
 
 _ALONE = 1
 _LOOK_NS = 20_000_000
@@ -39,9 +41,14 @@ def _not_in_child():
 
 
 class Channel:
-    """One thread, the one that calls the handler."""
+    """One thread, the one that calls the handler.
+
+    Either in batches: take, reply or reply_all, take, …; or as an open set of requests that come and are answered
+    in any order: take_new, answer, take_new, …. Parts of answers may be sent in both.
+    """
 
     wants_thread = False  # decodes nothing ahead
+    sleep_ms = SLEEP_MS  # who has armed it looks again after so long
 
     def __init__(self, batch_size, delay_ms, fill, max_response, decode, loads, lines):
         if batch_size < 1 or delay_ms < 0:
@@ -55,6 +62,14 @@ class Channel:
         self._links = []
         self._held = None  # (work, row): must be alone, and there was a batch before it
         self._batch = []
+        self._open = {}  # of take_new: id -> Work
+        self._waiting = collections.deque()  # taken from the rings, not yet given out: (Work, row)
+        self._cancelled = []  # ids, to be told
+        self._lost = set()  # ids that were open when their frontend ended
+        self._gone = set()  # numbers of open requests whose clients have left
+        self._lock = threading.RLock()  # of the open set and of sending: any thread may answer
+        self._epoll = None
+        self._armed = False
         self.alone = False
         self.over = None
 
@@ -117,11 +132,20 @@ class Channel:
             return
         self._detach()
         self._port = port
+        self._watch(True)
 
     def _detach(self):
         self._batch_over()  # one that is being filled
         self._held = None
+        self._waiting.clear()
+        self._cancelled += [name for name, work in self._open.items() if work.id not in self._gone]
+        self._cancelled = list(dict.fromkeys(self._cancelled))
+        self._lost.update(self._open)
+        self._open = {}
+        self._gone.clear()
+        self._armed = False
         if self._port is not None:
+            self._watch(False)
             self._port.close()
             self._port = None
 
@@ -142,6 +166,188 @@ class Channel:
     def decode_ahead(self):
         pass
 
+    # ---- for an event loop in the same thread ------------------------------------------------------
+
+    def poll_fds(self):
+        """Descriptors that are readable when take_new should be called; the same for the life of the channel."""
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            self._epoll.register(self._sock.fileno(), select.EPOLLIN)
+            self._watch(True)
+        return [self._epoll.fileno()]
+
+    def _watch(self, on):
+        port = self._port
+        if self._epoll is None or port is None:
+            return
+        for fd, events in ((port.wake.fileno(), select.EPOLLIN), (port.hup_fd, select.EPOLLRDHUP)):
+            if on:
+                self._epoll.register(fd, events)
+            else:
+                self._epoll.unregister(fd)
+
+    def arm(self):
+        """Before the loop waits: True if the frontend will now make a descriptor readable with its next request; False
+        if there is one already: take_new first."""
+        self._flush_lines()
+        if self._waiting or self._cancelled or self.over:
+            return False
+        if self._port is None or self._armed:
+            return True
+        if not self._port.sleep():
+            self._port.awake()
+            return False
+        self._armed = True
+        return True
+
+    # ---- an open set of requests ---------------------------------------------------------------------
+
+    def take_new(self, limit, wait_ms):
+        """At most `limit` new requests, [(id, headers, row), …], which are open from now on. Waits up to wait_ms for one
+        (-1: for ever), but not while there are ids in cancelled(). None when there will be no more."""
+        _not_in_child()
+        if self._sock is None:
+            raise ValueError("not connected")
+        if self._batch:
+            raise ValueError("the batch of take is open")
+        deadline_ns = time.monotonic_ns() + wait_ms * 1_000_000 if wait_ms > 0 else 0
+        if self._armed:
+            self._armed = False
+            self._port.awake()
+            self._read_control()
+            if self._port is not None and self._port.hung_up():
+                self._detach()
+        while True:
+            now = time.monotonic_ns()
+            if now - self._looked_ns > _LOOK_NS:
+                self._looked_ns = now
+                self._read_control()
+            if self.over:
+                self._flush_lines()
+                return None
+            with self._lock:
+                self._drain()
+            if self._waiting or self._cancelled or wait_ms == 0 or deadline_ns and now >= deadline_ns:
+                break
+            self._wait(deadline_ns)
+        rows = []
+        with self._lock:
+            while self._waiting and len(rows) < limit and not self.alone:
+                if self._waiting[0][0].flags & _ALONE and self._open:
+                    break
+                work, row = self._waiting.popleft()
+                self.alone = bool(work.flags & _ALONE)
+                self._open[row[0]] = work
+                rows.append(row)
+            self._list(len(rows))
+        if rows:
+            self._note_batch()
+        return rows
+
+    def _drain(self):
+        """Takes all that is in the rings: what was cancelled may stand behind what has to wait."""
+        while self._port is not None:
+            got = self._next()
+            if got is None:
+                return
+            self._waiting.append(got)
+
+    def _note_cancel(self, number):
+        for name, work in self._open.items():
+            if work.id == number:
+                if number not in self._gone:
+                    self._cancelled.append(name)
+                    self._gone.add(number)
+                return
+        for at, (work, _) in enumerate(self._waiting):
+            if work.id == number:
+                del self._waiting[at]
+                self._port.send(work, 200, b"", b"")
+                self._port.flush()
+                return
+
+    def _list(self, fresh):
+        if self._port is not None:
+            self._port.list([work.id for work in self._open.values()], fresh)
+
+    def cancelled(self):
+        """The ids of open requests whose answers nobody waits for any more, each once: their clients, or the frontend,
+        have left. They stay open until answered."""
+        gone, self._cancelled = self._cancelled, []
+        lost, self._lost = self._lost, set()
+        return [name for name in gone if name in self._open or name in lost]
+
+    def part(self, items):
+        """Parts of answers that go on, to requests that are open or of the batch: a list of (id, body, status, reason,
+        content type, headers). Sent at once. What HTTP cannot carry becomes an error of its request, which ends it.
+        Returns how many were sent: the others are answered already, or nobody waits for them."""
+        _not_in_child()
+        with self._lock:
+            sent = []
+            for request_id, *item in items:
+                work, answer = self._find(request_id), self._ready(*item)
+                if work is not None and work.id not in self._gone:
+                    sent.append((request_id, work, answer, answer[1] is _ERROR))
+            return self._send_some(sent)
+
+    def answer(self, items):
+        """The last, or only, parts: as part(). (id, status, message) is an error."""
+        _not_in_child()
+        with self._lock:
+            sent = []
+            for request_id, *item in items:
+                work = self._find(request_id)
+                answer = self._error(*item) if len(item) == 2 else self._ready(*item)
+                if work is not None:
+                    sent.append((request_id, work, answer, True))
+            return self._send_some(sent)
+
+    @staticmethod
+    def _error(status, message):
+        return status if 100 <= status <= 999 else 500, _ERROR, _raw(message)
+
+    def _find(self, request_id):
+        """The Work of a request that is not answered, or None."""
+        work = self._open.get(request_id)
+        if work is None:
+            for other in self._batch:
+                if other.name == request_id and not other.answered:
+                    return other
+        return work
+
+    def _send_some(self, answers):
+        self._publish([(work, answer, 0 if last else MORE) for _, work, answer, last in answers])
+        closed = False
+        for request_id, work, _, last in answers:
+            if last:
+                work.answered = True
+                self._gone.discard(work.id)
+                closed = self._open.pop(request_id, None) is not None or closed
+        if self._port is not None:
+            if closed:
+                self.alone = self.alone and bool(self._open)
+                self._list(0)
+            elif answers:
+                self._port.touch()
+            self._port.flush()
+        return len(answers)
+
+    def _publish(self, answers):
+        """Sends [(work, (status, metadata, body), flags), …]."""
+        port = self._port
+        if port is None or not answers:
+            return
+        intact = self._intact()
+        for work, (status, meta, body), flags in answers:
+            if not intact and len(body) + len(meta) > shared.BLOCK_MAX // 2:
+                continue  # it would need descriptors
+            try:
+                port.send(work, status, meta, body, flags)
+            except OSError:
+                port.send(work, 507, b"", _NO_MEMORY)
+        if not intact:
+            raise ConnectionError("the handler has closed descriptors that are not its own; the worker cannot go on")
+
     # ---- batches ---------------------------------------------------------------------------------
 
     def take(self):
@@ -149,6 +355,8 @@ class Channel:
         _not_in_child()
         if self._sock is None:
             raise ValueError("not connected")
+        if self._open:
+            raise ValueError("requests of take_new are open")
         self._batch_over()
         rows = []
         while not rows:
@@ -189,7 +397,11 @@ class Channel:
                 return None
             if work is None:
                 return None
-            got = self._convert(work)
+            if work.flags & CANCEL:
+                self._port.done(work)
+                self._note_cancel(work.id)
+            else:
+                got = self._convert(work)
         return got
 
     def _convert(self, work):
@@ -207,6 +419,7 @@ class Channel:
 
     def _add(self, got, rows):
         self._batch.append(got[0])
+        got[0].name = got[1][0]
         self.alone = bool(got[0].flags & _ALONE)
         rows.append(got[1])
 
@@ -281,13 +494,18 @@ class Channel:
     def reply(self, items):
         """Answers the batch: a list of (body, status, reason, content type, headers)."""
         _not_in_child()
+        if self._open:
+            raise ValueError("what take_new gave is answered by its ids")
         if len(items) != len(self._batch):
             raise ValueError("%d answers for %d requests" % (len(items), len(self._batch)))
         self._send([self._ready(*item) for item in items])
 
     def reply_all(self, status, message):
-        """One error for all of the batch."""
+        """One error for all of the batch, or of what is open."""
         _not_in_child()
+        if self._open:
+            self.answer([(request_id, status, message) for request_id in list(self._open)])
+            return
         message = _raw(message)
         self._send([(status if 100 <= status <= 999 else 500, _ERROR, message)] * len(self._batch))
 
@@ -313,21 +531,14 @@ class Channel:
     def _send(self, answers):
         self._handler_ns += (time.monotonic_ns() - self._began_ns - self._handler_ns) // 8
         port = self._port
+        try:
+            self._publish([(work, answer, 0) for work, answer in zip(self._batch, answers) if not work.answered])
+        finally:
+            if port is not None:
+                port.end()
+            self._batch_over()
         if port is not None:
-            intact = self._intact()
-            for work, (status, meta, body) in zip(self._batch, answers):
-                if not intact and len(body) + len(meta) > shared.BLOCK_MAX // 2:
-                    continue  # it would need descriptors
-                try:
-                    port.send(work, status, meta, body)
-                except OSError:
-                    port.send(work, 507, b"", _NO_MEMORY)
-            port.end()
-            if intact:
-                port.flush()
-        self._batch_over()
-        if port is not None and not intact:
-            raise ConnectionError("the handler has closed descriptors that are not its own; the worker cannot go on")
+            port.flush()
 
 
 def _raw(value):

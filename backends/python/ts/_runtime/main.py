@@ -70,6 +70,7 @@ def _report(text):
 def _live(argv):
     from ts import log
     from ts._runtime.channel import open_channel
+    from ts._runtime.outlet import Outlet
     from ts.encoding import decode
 
     settings = Settings(os.environ)
@@ -88,7 +89,9 @@ def _live(argv):
     print("Python runtime: %s" % sys.version.split()[0], flush=True)
 
     service = _load(settings, metrics, channel)
-    if signal.getsignal(signal.SIGTERM) is _leave_at_once:  # else the handler has its own ideas
+    service.set_cl_socket(Outlet(channel))
+    ours = signal.getsignal(signal.SIGTERM) is _leave_at_once  # else the handler has its own ideas
+    if ours:
         signal.signal(signal.SIGTERM, lambda number, frame: channel.stop())
     channel.status(True, json.dumps({"pid": os.getpid()}))
     log.late_line = channel.line
@@ -99,17 +102,38 @@ def _live(argv):
 
         service = Leader(service, channel, settings)
     try:
-        return (_profiled if settings.profile else serve)(channel, service, settings.decode_ahead)
+        run = _way_of_serving(settings, channel, service, ours)
+        return _profiled(run) if settings.profile else run()
     finally:
         channel.close()
 
 
-def _profiled(channel, service, decode_ahead):
+def _way_of_serving(settings, channel, service, heed_sigterm):
+    """The loop of the worker's mode, ready to be called."""
+
+    def fail(reply, ids):
+        _failed(reply, len(ids) == 1,
+                lambda status, message: channel.answer([(request_id, status, message) for request_id in ids]))
+
+    if settings.mode == "async":
+        from ts.async_service import AsyncService
+
+        calls = AsyncService(service, channel, settings.batch_size, settings.in_flight, fail)
+        return lambda: calls.run(heed_sigterm)
+    if settings.mode == "continuous":
+        from ts._runtime import continuous
+
+        service.continuous = True
+        return lambda: continuous.serve(channel, service, settings.batch_size, fail)
+    return lambda: serve(channel, service, settings.decode_ahead)
+
+
+def _profiled(run):
     import cProfile
 
     profile = cProfile.Profile()
     try:
-        return profile.runcall(serve, channel, service, decode_ahead)
+        return profile.runcall(run)
     finally:
         profile.dump_stats(PROFILE)
 
@@ -182,20 +206,20 @@ def serve(channel, service, decode_ahead=True):
                 _report("The answers cannot be encoded.")
                 channel.reply_all(503, "Unsupported model output data type.")
         else:
-            _failed(channel, answer, len(batch))
+            _failed(answer, channel.alone or len(batch) == 1, channel.reply_all)
         if channel.wants_thread and decode_ahead:
             threading.Thread(target=channel.decode_ahead, name="sconce-decode", daemon=True).start()
 
 
-def _failed(channel, answer, size):
-    """Answers a batch that failed as a whole. A process whose CUDA context is dead ends here: only a request that was
-    alone is known to be the cause, the others run again elsewhere."""
+def _failed(answer, alone, reply):
+    """Answers a batch that failed as a whole, with reply(status, message). A process whose CUDA context is dead ends
+    here: only a request that was alone is known to be the cause, the others run again elsewhere."""
     if getattr(answer, "cuda_suspect", False):
         from ts._runtime.device import context_is_dead
 
         if context_is_dead():
             print("The CUDA context of this worker is dead; the worker ends.", file=sys.stderr)
-            if channel.alone or size == 1:
-                channel.reply_all(507, answer.message)
+            if alone:
+                reply(507, answer.message)
             leave(EXIT_CONTEXT_DEAD)
-    channel.reply_all(answer.code if 100 <= answer.code <= 999 else 500, _clean(answer.message))
+    reply(answer.code if 100 <= answer.code <= 999 else 500, _clean(answer.message))

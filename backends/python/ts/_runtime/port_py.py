@@ -26,7 +26,8 @@ _RING, _HELD, _LARGE = 1024, 4096, 256
 _RUNNING, _LANES, _LOOPS = 1024, 64, 16
 META_BYTES = 16 << 10
 LARGE_FLAG = 1 << 31
-CANCEL = 2
+CANCEL = 2  # flag of a submission: no request, nobody waits for this id any more
+MORE = 1  # flag of an answer: it goes on
 _RELEASE_LARGE = (1 << 64) - 1
 
 # Offsets, in bytes.
@@ -55,9 +56,9 @@ class BadAttachment(Exception):
 
 
 class Work:
-    """A submission: as struct sc_work."""
+    """A submission: as struct sc_work. `name` (the request's id) and `answered` are the channel's."""
 
-    __slots__ = ("id", "end", "flags", "meta", "body", "map", "arrival_ns")
+    __slots__ = ("id", "end", "flags", "meta", "body", "map", "arrival_ns", "name", "answered")
 
 
 class _End:
@@ -146,9 +147,9 @@ class Port:
         if self.wake is not None:
             self.wake.close()
 
-    def closed(self, events):
-        """Whether these poll events of `hup_fd` say that the frontend is gone."""
-        return bool(events)
+    def hung_up(self):
+        """Whether the frontend is gone."""
+        return self._gone(self.ends[0])
 
     @property
     def hup_fd(self):
@@ -166,9 +167,7 @@ class Port:
             if waiting > _RING:
                 raise OSError("an index of the frontend's is impossible")
             if waiting:
-                work = self._take(end)
-                if not work.flags & CANCEL:
-                    return work
+                return self._take(end)
         return None
 
     def _take(self, end):
@@ -181,6 +180,7 @@ class Port:
         if epoch != self.epoch or off + inside > len(end.request):
             raise OSError("a submission that lies outside of its arena")
         work = Work()
+        work.answered = False
         work.id, work.end, work.flags, work.arrival_ns = number, end, flags & ~LARGE_FLAG, arrival
         work.meta = bytes(end.request[off:off + meta_len])
         work.map = None
@@ -237,6 +237,28 @@ class Port:
     def end(self):
         self.page[BOARD_PAGES // 8] = 0
 
+    def list(self, ids, fresh):
+        """The set that is being computed has changed; `fresh` of the ids are new. Never invalid in between: see
+        sc_port_list. Restarts the clock of responseTimeout."""
+        page, first = self.page, BOARD_PAGES // 8
+        ids = ids[:_RUNNING]
+        if fresh:
+            page[first + PAGE_BATCHES // 8] += 1
+            page[first + PAGE_BATCHES // 8 + 1] += fresh
+        if not ids:
+            page[first] = 0
+            return
+        at = first + PAGE_IDS // 8
+        for number in ids:
+            page[at] = number
+            at += 1
+        self.flags[(BOARD_PAGES + PAGE_N) // 4] = len(ids)
+        page[first] = time.monotonic_ns()
+
+    def touch(self):
+        if self.page[BOARD_PAGES // 8]:
+            self.page[BOARD_PAGES // 8] = time.monotonic_ns()
+
     # ---- answers --------------------------------------------------------------------------------------
 
     def _reclaim(self, end):
@@ -253,8 +275,9 @@ class Port:
                 end.arena.release(entry)
         end.words[(REL + HEAD) // 4] = end.rel
 
-    def send(self, work, status, meta, body):
-        """Publishes an answer; waits while there is no room, unless the frontend is gone. Raises OSError."""
+    def send(self, work, status, meta, body, flags=0):
+        """Publishes an answer, or with MORE a part of it; waits while there is no room, unless the frontend is gone.
+        Raises OSError."""
         end = work.end
         size = len(body) + len(meta)
         off = fd = None
@@ -267,7 +290,8 @@ class Port:
                 # Slices of a view, not of a mapping, which would copy into bytes first.
                 end.response[off:off + len(body)] = body
                 end.response[off + len(body):off + size] = meta
-        flags = LARGE_FLAG if fd is not None else 0
+        if fd is not None:
+            flags |= LARGE_FLAG
         desc = _COMP_DESC.pack(work.id, self.epoch, off or 0, len(body), len(meta), flags, status)
         try:
             self._push(end, desc, size > 0, fd, shared.TAG.pack(work.id, self.epoch))

@@ -1,4 +1,5 @@
 """`context.metrics`: what a handler calls to report a number."""
+import copy
 from abc import ABC, abstractmethod
 
 from ts._runtime.request_ids import RequestIds
@@ -29,6 +30,10 @@ class MetricCacheAbstract(RequestIds, ABC):
 
     def set_request_ids(self, request_ids):
         self.request_ids = request_ids
+
+    def __deepcopy__(self, memo):
+        """The same metrics, for other requests: a copied context counts into them, too."""
+        return copy.copy(self)
 
     def begin(self, ids):
         """A new batch: the ids in its order. For the service only."""
