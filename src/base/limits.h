@@ -82,7 +82,8 @@
 #define SC_CONNECT_BACK_MS 30000 /* spawn to connect-back */
 #define SC_LAUNCH_BACK_MS 120000 /* the same below a launcher, for all ranks */
 #define SC_RANKS_MAX 64          /* processes of one worker */
-#define SC_RANK_GRACE_MS 300  /* a launcher's time to say how its rank ended, before all of them are killed \
+#define SC_RANK_GRACE_MS                                                                                    \
+    300                       /* a launcher's time to say how its rank ended, before all of them are killed \
                                */
 #define SC_DRAIN_MS 30000     /* TERM to the end of the last request */
 #define SC_STOP_GRACE_MS 5000 /* a worker's time between TERM and KILL */
@@ -117,6 +118,7 @@
 #define SC_JOB_QUEUE_SIZE 100       /* job_queue_size: requests waiting for an archive's workers */
 #define SC_QUEUE_BYTES (256u << 20) /* bodies waiting for a native model */
 #define SC_BATCH_SIZE_MAX 1024
+#define SC_ASYNC_REQUESTS_MAX 1024 /* that a worker of coroutines (asyncCommunication) has at once */
 #define SC_DEVICES_MAX 64          /* deviceIds of a model */
 #define SC_SEQUENCES_MAX 65536     /* open sequences of a model version: the ceiling of maxNumSequence */
 #define SC_SEQUENCE_QUEUE_MAX 1024 /* ceiling of maxSequenceJobQueueSize */

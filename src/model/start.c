@@ -154,6 +154,15 @@ static void python_strings(const struct sc_worker *w, struct sc_ctl_start *start
     sc_start_add(b, &start->envc, SC_ENV_BATCH_SIZE "=%d", SC_MAX(s->batch_size, 1));
     sc_start_add(b, &start->envc, SC_ENV_BATCH_DELAY "=%d", s->max_batch_delay);
     sc_start_add(b, &start->envc, SC_ENV_BATCH_POLICY "=%s", s->fill ? "fill" : "eager");
+    if (s->async_communication) {
+        sc_start_add(b, &start->envc, SC_ENV_MODE "=async");
+        sc_start_add(b, &start->envc, SC_ENV_IN_FLIGHT "=%d", SC_ASYNC_REQUESTS_MAX);
+    } else if (s->continuous_batching) {
+        sc_start_add(b, &start->envc, SC_ENV_MODE "=continuous");
+        /* A sequence may send a second request while its first streams. */
+        sc_start_add(b, &start->envc, SC_ENV_IN_FLIGHT "=%d",
+                     SC_MAX(s->batch_size, 1) * (s->sequence_batching ? 2 : 1));
+    }
     sc_start_add(b, &start->envc, SC_ENV_MAX_RESPONSE "=%llu", (unsigned long long)set->max_response_size);
     sc_start_add(b, &start->envc, SC_ENV_LIMIT_PIXELS "=%s", bool_text(set->limit_max_image_pixels));
     if (s->config_json)

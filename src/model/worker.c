@@ -115,7 +115,8 @@ static void count_capacity(struct sc_version *v)
         const struct sc_worker *w = SC_CONTAINER(k, struct sc_worker, node);
         n += !w->quarantine && w->loaded && !w->draining && !w->stopping;
     }
-    atomic_store(&v->capacity, n * SC_MAX(v->spec.batch_size, 1));
+    atomic_store(&v->capacity,
+                 n * (v->spec.async_communication ? SC_ASYNC_REQUESTS_MAX : SC_MAX(v->spec.batch_size, 1)));
 }
 
 void sc_worker_stop(struct sc_worker *w, bool drain)
@@ -149,6 +150,10 @@ static void grant_credit(struct sc_worker *w, struct sc_span text)
         const struct sc_model_spec *spec = &w->version->spec;
         /* Nothing ahead where clients have a time limit: what a worker has is computed. */
         long long batch = SC_MAX(spec->batch_size, 1), depth = spec->client_timeout ? batch : 2 * batch;
+        if (spec->async_communication) {
+            atomic_store(&att->credit, SC_ASYNC_REQUESTS_MAX);
+            return;
+        }
         if (spec->continuous_batching) {
             /* As many as it has places for: what waits in its ring could not go where one is free. A sequence
              * may send a second request while its first streams. */

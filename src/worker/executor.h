@@ -25,6 +25,8 @@
 #define SC_ENV_LANES "SCONCE_LANES"
 #define SC_ENV_BATCH_SIZE "SCONCE_BATCH_SIZE"
 #define SC_ENV_BATCH_DELAY "SCONCE_MAX_BATCH_DELAY_MS"
+#define SC_ENV_MODE "SCONCE_MODE"                 /* of a Python worker: continuous | async; else batches */
+#define SC_ENV_IN_FLIGHT "SCONCE_IN_FLIGHT"       /* requests it has at once at most, in these modes */
 #define SC_ENV_BATCH_POLICY "SCONCE_BATCH_POLICY" /* eager | fill */
 #define SC_ENV_MAX_RESPONSE "SCONCE_MAX_RESPONSE"
 #define SC_ENV_LOG_DIR "SCONCE_LOG_DIR"

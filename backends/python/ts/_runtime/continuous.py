@@ -9,14 +9,14 @@ logger = logging.getLogger(__name__)
 _NEXT = (STREAM_NEXT, "true")
 
 
-def serve(channel, service, batch_size, fail):
-    """Turns until there is no more work; what is open at SIGTERM is brought to its end. `fail(reply, ids)` answers a turn
+def serve(channel, service, places, fail):
+    """Turns with at most `places` requests, until there is no more work; what is open at SIGTERM is brought to its end. `fail(reply, ids)` answers a turn
     that failed as a whole. Returns the exit code."""
     open_requests = {}  # id -> headers, in order of arrival
     ended = service.outlet.ended = set()
     over = False
     while True:
-        new = None if over else channel.take_new(batch_size - len(open_requests), 0 if open_requests else -1)
+        new = None if over else channel.take_new(places - len(open_requests), 0 if open_requests else -1)
         if new is None:
             over = True
             if not open_requests or channel.over != "stopped":

@@ -95,6 +95,7 @@ def _live(argv):
         signal.signal(signal.SIGTERM, lambda number, frame: channel.stop())
     channel.status(True, json.dumps({"pid": os.getpid()}))
     log.late_line = channel.line
+    service.continuous = settings.mode == "continuous"
     if settings.rank:
         return channel.follow(service)
     if settings.ranks > 1:
@@ -123,8 +124,7 @@ def _way_of_serving(settings, channel, service, heed_sigterm):
     if settings.mode == "continuous":
         from ts._runtime import continuous
 
-        service.continuous = True
-        return lambda: continuous.serve(channel, service, settings.batch_size, fail)
+        return lambda: continuous.serve(channel, service, settings.in_flight, fail)
     return lambda: serve(channel, service, settings.decode_ahead)
 
 

@@ -21,7 +21,7 @@ class Settings:
         self.model_config = environ.get("SCONCE_MODEL_CONFIG") or None
         self.metrics_json = environ.get("SCONCE_METRICS_JSON") or None
         self.mode = environ.get("SCONCE_MODE") or "batches"
-        self.in_flight = max(1, _number(environ, "SCONCE_IN_FLIGHT", 1024))
+        self.in_flight = max(1, _number(environ, "SCONCE_IN_FLIGHT", 1024 if self.mode == "async" else self.batch_size))
         self.pure_python = environ.get("SCONCE_PURE_PYTHON", "") not in ("", "0")
         self.decode_ahead = environ.get("SCONCE_DECODE_AHEAD", "1") != "0"
         self.decode = environ.get("TS_DECODE_INPUT_REQUEST", "true") == "true"
