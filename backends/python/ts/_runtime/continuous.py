@@ -10,8 +10,8 @@ _NEXT = (STREAM_NEXT, "true")
 
 
 def serve(channel, service, places, fail):
-    """Turns with at most `places` requests, until there is no more work; what is open at SIGTERM is brought to its end. `fail(reply, ids)` answers a turn
-    that failed as a whole. Returns the exit code."""
+    """Turns with at most `places` requests, until there is no more work; what is open at SIGTERM is brought to its end.
+    `fail(reply, ids)` answers a turn that failed as a whole. Returns the exit code."""
     open_requests = {}  # id -> headers, in order of arrival
     ended = service.outlet.ended = set()
     over = False
