@@ -48,6 +48,7 @@ INVENTORY = [
     ("ts.model_service_worker", "", [
         "TorchModelServiceWorker(s_type, s_name, host_addr, port_num, metrics_config, async_comm): handle_connection "
         "handle_connection_async load_model run_server", "SOCKET_ACCEPT_TIMEOUT", "BENCHMARK", "DEBUG", "LOCAL_RANK"]),
+    ("ts.async_service", "", ["AsyncService(service): call_predict run set_cl_socket"]),
     ("ts.arg_parser", "", ["ArgParser(): ts_parser model_service_worker_args extract_args"]),
     ("ts.model_server", "", ["start()", "load_properties(file_path)"]),
     ("ts.launcher", "", [

@@ -15,7 +15,6 @@ import pytest
 import runner
 import scenarios
 from named import i, s
-from ts.service import Service
 
 HERE = Path(__file__).resolve().parents[2]
 SCRIPT = os.environ.get("SCONCE_OTF_SCRIPT") or str(HERE / "backends" / "python" / "ts" / "model_service_worker.py")
@@ -227,7 +226,6 @@ def test_parts_of_an_answer_leave_one_by_one(driver):
     assert [dict(item[4])["ts_stream_next"] for item in seen] == ["true"] * 3 + ["false"]
 
 
-@pytest.mark.skipif(OURS and not hasattr(Service, "predict_async"), reason="the service has no calls side by side yet")
 def test_async_handlers_run_together_and_answer_by_id(driver):
     worker = driver(ASYNC, more=["--async"])
     worker.load()
