@@ -97,12 +97,12 @@ def probe(yaml=ONE_WORKER, **more):
     return mar("probe", yaml=yaml, **more)
 
 
-def eager(store, name):
+def eager(store, name, handler="tensor"):
     """A BaseHandler model with model file, weights and labels. Needs torch where it is written."""
     import torch
     weights = io.BytesIO()
     torch.save({"layer.weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "layer.bias": torch.tensor([0.5, -0.5])}, weights)
-    mar("tensor", yaml=ONE_WORKER, serializedFile="weights.pt", modelFile="linear.py",
+    mar(handler, yaml=ONE_WORKER, serializedFile="weights.pt", modelFile="linear.py",
         files={"linear.py": HANDLERS / "linear.py", "weights.pt": weights.getvalue(),
                "index_to_name.json": {"0": "nought", "1": ["n1", "one"]}})(store, name)
 
@@ -214,6 +214,7 @@ FILES = {
 }
 
 
-if __name__ == "__main__":  # the models of PyTorch, into a folder
-    for model, write in (("eager.mar", eager), ("scripted.mar", scripted)):
-        write(Path(sys.argv[1]), model)
+if __name__ == "__main__":  # a folder and which models of PyTorch go into it
+    WRITERS = {"eager": eager, "scripted": scripted, "insights": lambda *to: eager(*to, handler="insights")}
+    for model in sys.argv[2:]:
+        WRITERS[model](Path(sys.argv[1]), model + ".mar")

@@ -1,5 +1,6 @@
 """What is asked of TorchServe and of Sconce: suites of steps, as data. See play.py for what a step may say."""
 import archives as ar
+import modes
 
 PROBE = "/predictions/probe"
 JSON = "application/json"
@@ -547,7 +548,7 @@ SUITES = {
                              "TS_DEFAULT_WORKERS_PER_MODEL": "2", "TS_MAX_REQUEST_SIZE": "1000"}),
     "environment_off": dict(archives=GOOD, models="good.mar", ready=["good"], steps=LIMITED[:1],
                             config={"default_workers_per_model": "1"}, env={"TS_DEFAULT_RESPONSE_TIMEOUT": "77"}),
-    "tensors": dict(models="all", ready=["eager", "scripted"], steps=TENSORS, torch_models=True, imports="torch"),
+    "tensors": dict(models="all", ready=["eager", "scripted"], steps=TENSORS, torch_models=["eager", "scripted"], imports="torch"),
     "examples": dict(models="all", ready=["noop", "digits", "scripted", "seqclass"], steps=EXAMPLES,
                      config={"default_workers_per_model": "1"},
                      examples=["noop", "digits", "scripted", "transformers-seqclass"],
@@ -556,4 +557,5 @@ SUITES = {
     "starts": dict(starts=STARTS),
     "tokens": dict(archives=GOOD, models="good.mar", tokens=True, config={"default_workers_per_model": "1"}, steps=TOKENS),
     "no_model_api": dict(archives=GOOD, models="good.mar", ready=["good"], model_api=False, steps=NO_MODEL_API),
+    **modes.SUITES,
 }

@@ -10,10 +10,10 @@ import json
 import os
 import re
 import subprocess
-import threading
 import time
 from pathlib import Path
 
+import flows
 from servers import Peer
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -71,20 +71,14 @@ def with_token(server, step):
     return headers
 
 
-def together(server, step):
-    """Requests that are on their way at once, each a moment after the one before."""
-    notes = {}
-
-    def one(i, part):
-        time.sleep(0.04 * i)
-        notes[str(i + 1)] = ask(server, part)
-
-    threads = [threading.Thread(target=one, args=(i, part)) for i, part in enumerate(step["together"])]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return dict(sorted(notes.items()))
+def streamed(server, step):
+    reply, end = flows.stream(server, step, with_token(server, step))
+    if reply is None:
+        return {"end": end}
+    note = note_reply(server, reply)
+    if reply.chunks is not None:
+        note["chunks"] = [server.plain(text_of(data)) for data in reply.chunks]
+    return {**note, "end": end}
 
 
 def snapshot(server, kind):
@@ -113,6 +107,10 @@ def labels(server):
 
 def ask(server, step):
     note = None
+    if step.get("stream"):
+        return streamed(server, step)
+    if "leave" in step:
+        return flows.leave(server, step, with_token(server, step))
     for attempt in range(step.get("tries", 1)):
         if attempt:
             time.sleep(0.25)
@@ -144,7 +142,9 @@ def play(server, step):
     if "line" in step:
         note = {}
     elif "together" in step:
-        note = together(server, step)
+        note = flows.at_once(server, step["together"], ask, step.get("gap", 0.04))
+    elif "turns" in step:
+        note = flows.in_turn(server, step["turns"], ask)
     elif "snapshot" in step:
         note = snapshot(server, step["snapshot"])
     elif "labels" in step:
@@ -167,7 +167,7 @@ def play(server, step):
 def pack(suite, store, python):
     """Archives that only an interpreter with torch can write, which the tests' own need not be."""
     if suite.get("torch_models"):
-        subprocess.run([python, Path(__file__).parent / "archives.py", store], check=True)
+        subprocess.run([python, Path(__file__).parent / "archives.py", store, *suite["torch_models"]], check=True)
     for example in suite.get("examples", ()):
         env = {**os.environ, "PYTHON": python, "PATH": f"{Path(python).parent}:{os.environ['PATH']}"}
         script = Path(__file__).resolve().parents[2] / "examples" / example / "pack.sh"

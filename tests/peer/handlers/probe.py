@@ -18,6 +18,8 @@ def tell(value):
         return [type(value).__name__, {k: tell(v) for k, v in value.items()}]
     if isinstance(value, list):
         return [type(value).__name__, [tell(v) for v in value]]
+    if hasattr(value, "dtype"):
+        return [type(value).__name__, str(value.dtype), value.tolist()]
     return [type(value).__name__, value]
 
 
@@ -71,6 +73,10 @@ class Probe:
 
     def do_python(self, text):
         return eval(text, {"self": self})  # the tests' own text
+
+    def numpy(self):
+        import numpy
+        return numpy
 
     def do_size(self, text):
         return [b"x" * int(text)]
