@@ -16,7 +16,7 @@ static void usage(FILE *to)
 {
     fputs("usage: sconce stop [OPTION...]\n"
           "\n"
-          "Finishes what is in flight, then ends the server. A second stop meanwhile ends it at once.\n"
+          "Finishes what is in flight, then ends the server. A second stop meanwhile waits with the first.\n"
           "\n"
           "  --pid PID    which server, if several run here\n"
           "  --wait S     how long to wait for its end (default 60 s; 0: not at all)\n"
@@ -72,8 +72,8 @@ static int parse(int argc, char **argv, struct options *o)
 
 static int tell(pid_t pid, const struct options *o)
 {
-    /* A second signal is what ends a server at once. */
-    int rc = kill(pid, SIGTERM);
+    /* A second TERM or INT is what ends a server at once; USR2 can be said twice. */
+    int rc = kill(pid, o->now ? SIGTERM : SIGUSR2);
     if (rc == 0 && o->now)
         rc = kill(pid, SIGINT);
     if (rc < 0 && errno != ESRCH) {

@@ -15,7 +15,7 @@
 
 int sc_signals_open(struct sc_super *s)
 {
-    static const int ours[] = {SIGINT, SIGTERM, SIGHUP, SIGCHLD};
+    static const int ours[] = {SIGINT, SIGTERM, SIGUSR2, SIGHUP, SIGCHLD};
     sigset_t set;
     sigemptyset(&set);
     for (size_t i = 0; i < SC_COUNT(ours); i++) {
@@ -40,6 +40,10 @@ void sc_signals_event(struct sc_super *s)
         switch (info.ssi_signo) {
         case SIGINT:
         case SIGTERM: sc_super_interrupted(s, (int)info.ssi_signo); break;
+        case SIGUSR2: /* who says it twice has not lost patience */
+            if (s->phase == SC_RUNNING)
+                sc_super_interrupted(s, SIGTERM);
+            break;
         case SIGHUP:
             if (s->spec->reopen_logs)
                 s->spec->reopen_logs();

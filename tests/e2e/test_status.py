@@ -231,6 +231,26 @@ def test_stop_tells_that_requests_hold_it_up(echo_server):
     assert echo_server.process.wait(30) == 0
 
 
+def test_a_second_stop_cuts_nothing(echo_server):
+    pid = echo_server.pid("supervisor")
+    with slow_request(echo_server) as slow:
+        for _ in range(3):
+            assert command(echo_server, "stop", "--pid", pid, "--wait", "0")[0] == 0
+            time.sleep(0.05)  # two of the same signal could become one
+        assert alive(pid)
+        slow.send("ha")
+        assert slow.reply().content == b"haha"
+    assert echo_server.process.wait(30) == 0
+
+
+def test_now_ends_one_that_finishes_its_requests(echo_server):
+    pid = echo_server.pid("supervisor")
+    with slow_request(echo_server):
+        assert command(echo_server, "stop", "--pid", pid, "--wait", "0")[0] == 0
+        assert command(echo_server, "stop", "--pid", pid, "--now")[0] == 0
+    assert echo_server.process.wait(10) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
 def test_stop_now_does_not_wait_for_requests(echo_server):
     pid = echo_server.pid("supervisor")
     with slow_request(echo_server):
