@@ -81,6 +81,7 @@
 #define SC_JOURNAL_BYTES (16u << 20)
 #define SC_CONNECT_BACK_MS 30000 /* spawn to connect-back */
 #define SC_LAUNCH_BACK_MS 120000 /* the same below a launcher, for all ranks */
+#define SC_CPU_LAUNCHER_MS 60000 /* its trial, at the start */
 #define SC_RANKS_MAX 64          /* processes of one worker */
 #define SC_RANK_GRACE_MS                                                                                    \
     300                       /* a launcher's time to say how its rank ended, before all of them are killed \

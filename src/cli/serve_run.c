@@ -20,6 +20,7 @@
 #include "cli/roles.h"
 #include "cli/serve_options.h"
 #include "gpu/agent.h"
+#include "model/cpu_launcher.h"
 #include "worker/supervisor.h"
 
 #define PREDECESSOR_WAIT_MS 45000
@@ -157,6 +158,8 @@ static int resolve(const struct sc_serve_options *o, struct sc_settings *s, stru
         rc = check(o, s, msg);
     if (rc == 0)
         rc = find_gpus(s, msg);
+    if (rc == 0 && s->cpu_launcher_enable)
+        s->cpu_launcher_enable = sc_cpu_launcher_works(s);
     if (rc == 0)
         sc_settings_write(s, text);
     if (text->failed)

@@ -103,6 +103,9 @@ struct sc_rank {
 
 /* ---- slots ----------------------------------------------------------------------------- */
 
+#define SC_RANK_NONE (-1)
+#define SC_RANK_KILLED (-2) /* none: we ended them */
+
 struct sc_slot {
     uint32_t number;
     uint32_t state; /* enum sc_slot_state */
@@ -120,7 +123,7 @@ struct sc_slot {
     uint8_t token[16];            /* of this life */
     struct sc_rank *ranks;        /* nranks of them, at least one; with rank 0 the frontend talks */
     uint32_t nranks, nconnected, nloaded;
-    int first_ended; /* rank; -1: none */
+    int first_ended; /* rank, or one of the two below */
     struct sc_backoff backoff;
     int64_t connect_by, kill_at, restart_at;
     char *order; /* SLOT_START's payload; the strings below lie in it */

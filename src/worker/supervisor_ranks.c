@@ -19,7 +19,7 @@ int sc_ranks_init(struct sc_slot *slot, uint32_t n)
     if (!slot->ranks)
         return SC_ENOMEM;
     slot->nranks = n;
-    slot->first_ended = -1;
+    slot->first_ended = SC_RANK_NONE;
     for (uint32_t i = 0; i < n; i++) {
         sc_peer_init(&slot->ranks[i].peer);
         slot->ranks[i].pidfd = -1;
@@ -118,7 +118,7 @@ void sc_ranks_ended(struct sc_super *s, struct sc_slot *slot, uint32_t rank)
     struct sc_rank *r = &slot->ranks[rank];
     sc_peer_close(s, &r->peer);
     r->ended = true;
-    if (slot->first_ended < 0)
+    if (slot->first_ended == SC_RANK_NONE)
         slot->first_ended = (int)rank;
     kill_rank(r, SIGKILL);
 }
@@ -126,23 +126,19 @@ void sc_ranks_ended(struct sc_super *s, struct sc_slot *slot, uint32_t rank)
 void sc_ranks_explain(const struct sc_slot *slot, char *out, size_t size)
 {
     out[0] = '\0';
-    const char *of = slot->nranks > 1 ? "rank" : "worker";
     if (slot->first_ended >= 0) {
         const struct sc_rank *r = &slot->ranks[slot->first_ended];
-        snprintf(out, size, "its %s %d (process %d) ended first", of, slot->first_ended, (int)r->pid);
+        snprintf(out, size, "its rank %d (process %d) ended first", slot->first_ended, (int)r->pid);
         return;
     }
+    bool connecting = slot->nconnected < slot->nranks;
     size_t n = 0;
     for (uint32_t i = 0; i < slot->nranks && n < size; i++) {
-        if (slot->ranks[i].pid == 0)
-            n += (size_t)snprintf(out + n, size - n, "%s %u",
-                                  n                  ? ","
-                                  : slot->nranks > 1 ? "rank"
-                                                     : "worker",
-                                  i);
+        if (connecting ? slot->ranks[i].pid == 0 : !slot->ranks[i].loaded)
+            n += (size_t)snprintf(out + n, size - n, "%s %u", n ? "," : "rank", i);
     }
     if (n > 0 && n < size)
-        snprintf(out + n, size - n, " of %u never connected", slot->nranks);
+        snprintf(out + n, size - n, " of %u has not %s", slot->nranks, connecting ? "connected" : "loaded");
 }
 
 void sc_ranks_over(struct sc_super *s, struct sc_slot *slot)
@@ -157,7 +153,7 @@ void sc_ranks_over(struct sc_super *s, struct sc_slot *slot)
         sc_peer_init(&r->peer);
     }
     slot->nconnected = slot->nloaded = 0;
-    slot->first_ended = -1;
+    slot->first_ended = SC_RANK_NONE;
 }
 
 void sc_ranks_free(struct sc_super *s, struct sc_slot *slot)

@@ -286,6 +286,8 @@ static void kill_life(struct sc_slot *slot)
     slot->connect_by = slot->kill_at = SC_NEVER;
     if (!slot->pid)
         return;
+    if (slot->first_ended == SC_RANK_NONE)
+        slot->first_ended = SC_RANK_KILLED;
     sc_super_kill(slot->pid, SIGKILL);
     sc_ranks_kill(slot, SIGKILL);
 }
