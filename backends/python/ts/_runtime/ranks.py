@@ -19,6 +19,7 @@ from ts._runtime import shared_py as shared
 
 _LENGTH = struct.Struct("=Q")
 _PR_SET_PDEATHSIG = 1
+_END_MS = 200
 _TOGETHER = ("tp", "pptp")  # parallelType of models whose ranks all get the batches; in a pipeline rank 0 alone does
 
 
@@ -44,7 +45,18 @@ class Leader:
     def predict(self, batch):
         if self._others:
             self._tell(batch)
-        return self._service.predict(batch)
+        answer = self._service.predict(batch)
+        # What fails because another rank has died is no answer: the worker ends, and its requests are run again.
+        if answer.code != 200 and self._others and self._somebody_is_gone(_END_MS if answer.code >= 500 else 0):
+            raise ConnectionError("another rank is gone")
+        return answer
+
+    def _somebody_is_gone(self, wait_ms):
+        """A process that dies closes its sockets one after the other: the handler's may be seen before ours."""
+        poller = select.poll()
+        for link in self._links:
+            poller.register(link.fileno(), select.POLLRDHUP)
+        return bool(poller.poll(wait_ms))
 
     def _tell(self, batch):
         if not self._links:
