@@ -205,9 +205,8 @@ def test_a_rank_that_does_not_start_is_named_after_startup_timeout(serve, store)
     server = start(serve, store)
     answer = server.post("/models?url=lame&initial_workers=1&synchronous=true", api="management", timeout=LOAD_SECONDS)
     assert answer.status_code == 500, answer.text
-    said = server.logs()["ts_log.log"]
-    assert "did not load within 15 s (startupTimeout)" in said
-    assert "rank 1 of 2 has not loaded" in said
+    wait_for(lambda: "did not load within 15 s (startupTimeout); rank 1 of 2 has not loaded" in server.logs()["ts_log.log"],
+             5, f"the reason in the log\n{answer.text}\n{server.log_tail(5)}")
 
 
 @pytest.mark.parametrize("who", ["supervisor", "frontend"])
