@@ -36,8 +36,9 @@ static void flush(struct sc_plane *p)
 }
 
 /*
- * The loop is about to sleep: wake who was sent to, take what has come, announce the sleep. All workers are woken
- * before any is polled, and a worker that answers as fast as it is polled does not keep the loop from its sockets.
+ * The loop is about to sleep: wake who was sent to, take what has come, announce the sleep. All workers are
+ * woken before any is polled, and a worker that answers as fast as it is polled does not keep the loop from
+ * its sockets.
  */
 static void before_block(struct sc_loop_hook *h)
 {

@@ -1,14 +1,11 @@
 """Answers in parts over HTTP (docs/contract.md §4.6): chunks, ends, and everything that can happen half-way."""
-import json
-import os
 import re
-import signal
 import threading
 import time
 
 import pytest
 from python_models import PYTHON, folder
-from harness import send, wait_for, wire
+from harness import wait_for, wire
 
 # The body is a list of steps, one a line; `batch` takes the steps of its first request for all.
 STEPS = """

@@ -62,7 +62,7 @@ struct sc_py_channel {
     ino_t ctl_ino;
     struct sc_ctl_message *message;
     int64_t ctl_looked_ns;
-    const char *over; /* why take() has ended; NULL while it goes on */
+    const char *over;      /* why take() has ended; NULL while it goes on */
     int links[SC_CTL_FDS]; /* sockets to the worker's other ranks, until links() takes them */
     unsigned nlinks;
 
