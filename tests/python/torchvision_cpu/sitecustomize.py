@@ -25,4 +25,6 @@ class _BeforeTorchvision:
         return None
 
 
-sys.meta_path.insert(0, _BeforeTorchvision)
+# Once: the same file may also be in the interpreter's packages.
+if all(getattr(finder, "__name__", "") != _BeforeTorchvision.__name__ for finder in sys.meta_path):
+    sys.meta_path.insert(0, _BeforeTorchvision)
