@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from common import ROOT, Sconce, die, load, read_proc, say, table, write_section
@@ -43,6 +44,18 @@ def sample(server):
     return roles, sum(shared.values())
 
 
+def settled(server):
+    """A sample when the server has seen that the connections of the load are closed: no fewer descriptors for 0.5 s."""
+    best, since = sample(server), time.monotonic()
+    while time.monotonic() - since < 0.5:
+        time.sleep(0.05)
+        now = sample(server)
+        if sum(fds for _, fds in now[0].values()) < sum(fds for _, fds in best[0].values()):
+            since = time.monotonic()
+        best = now
+    return best
+
+
 def grown(before, after, requests, held=0):
     """What is larger than it may be: a list of sentences. `held`: shared memory that may be touched by chance."""
     allowed = SLACK_BYTES + SLACK_PER_REQUEST * requests
@@ -72,7 +85,7 @@ def soak(server, target, requests, more, connections=64):
         # A few large bodies, which travel in shared memory of their own.
         if "--echo" in more:
             load(url, connections=LARGE, core=None, warmup=0, more=("-n", 40, "--random", "300000:900000", "--echo"))
-        samples.append(sample(server))
+        samples.append(settled(server))
     return samples
 
 

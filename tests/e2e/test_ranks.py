@@ -133,8 +133,9 @@ def test_all_ranks_compute_and_one_answers(serve, store):
         answers = list(pool.map(ask, range(200)))
     assert [a[:3] for a in answers] == [[str(4 * i), "0", f"n{i}"] for i in range(200)]
     assert max(int(a[3]) for a in answers) > 1  # batches, too, are the same everywhere
-    said = server.logs()["model_log.log"]
-    assert all(f"ranks: {r} {r} 4 1" in said for r in range(4))
+    def said(r):
+        return f"ranks: {r} {r} 4 1" in server.logs()["model_log.log"]
+    wait_for(lambda: all(said(r) for r in range(4)), what="a line of every rank")
 
 
 def test_a_large_body_reaches_every_rank(serve, store):
