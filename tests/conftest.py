@@ -1,5 +1,6 @@
 """Fixtures for every test that talks to a real server. The server itself is harness.Server."""
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,15 @@ import harness
 
 def pytest_report_header():
     return f"sconce: {harness.build_dir()}"
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Leaves the names of the tests that failed in the file SCONCE_FAILED, for ./dev to look at them once more. Not if
+    a sanitizer spoke: what it finds is no matter of time."""
+    path = os.environ.get("SCONCE_FAILED")
+    bad = terminalreporter.stats.get("failed", []) + terminalreporter.stats.get("error", [])
+    if path and not any(re.search("Sanitizer|runtime error:", report.longreprtext) for report in bad):
+        Path(path).write_text("".join(f"{name}\n" for name in dict.fromkeys(report.nodeid for report in bad)))
 
 
 @pytest.fixture(scope="session")
