@@ -8,10 +8,10 @@
 #include "base/array.h"
 #include "base/clock.h"
 #include "base/limits.h"
-#include "cpu/choose.h"
-#include "cpu/engine.h"
+#include "engine.h"
 #include "heads/classify.h"
 #include "heads/input.h"
+#include "model/folder.h"
 #include "tokenizer/tokenizer.h"
 
 /* Bytes of text for one token, for the frontend's guess: English has about 4.5, Chinese 3. */
@@ -76,15 +76,16 @@ static void model_unload(struct sconce_model *m)
 
 /* Settings and tokenizer, which the model's configuration bounds. */
 static struct sconce_error *load_settings(struct sconce_host *h, struct sconce_model *m,
-                                          const struct sc_bert *b)
+                                          const struct sc_encoder_folder *b)
 {
     struct sc_msg msg;
     int64_t length, texts, tokens;
-    struct sconce_error *e =
-        sconce_host_setting_int(h, "maxLength", 2, b->config.positions, b->config.positions, &length);
+    uint32_t own =
+        b->config.max_length ? SC_MIN(b->config.max_length, b->config.positions) : b->config.positions;
+    struct sconce_error *e = sconce_host_setting_int(h, "maxLength", 2, b->config.positions, own, &length);
     if (e)
         return e;
-    int rc = sc_tokenizer_load(&m->tokenizer, sconce_host_model_dir(h), (uint32_t)length, &msg);
+    int rc = sc_tokenizer_load(&m->tokenizer, b->dir, (uint32_t)length, &msg);
     if (rc < 0)
         return sconce_error_new(SCONCE_INTERNAL, "%s", msg.text);
     if (sc_tokenizer_vocab_size(m->tokenizer) > b->config.vocab)
@@ -109,57 +110,60 @@ static struct sconce_error *load_settings(struct sconce_host *h, struct sconce_m
     return NULL;
 }
 
-static struct sconce_error *load(struct sconce_host *h, struct sconce_model *m, const struct sc_bert *b)
+static struct sconce_error *load(struct sconce_host *h, struct sconce_model *m,
+                                 const struct sc_encoder_folder *b)
 {
-    struct sc_msg msg, warning;
-    const struct sc_matmul_ops *ops;
+    struct sc_msg msg, warning = {""};
+    char how[128];
     int64_t start = sc_clock_ms();
-    if (!b->config.has_head)
+    if (b->config.task != SC_TASK_SEQUENCE)
         return sconce_error_new(SCONCE_INTERNAL,
-                                "%s: config.json names the architecture BertModel, which has no labels; "
-                                "serve a BertForSequenceClassification",
-                                sconce_host_model_dir(h));
+                                "%s: this is a model for %s, of which the encoder backend serves "
+                                "text-classification only",
+                                sconce_host_model_dir(h), sc_task_name(b->config.task));
     struct sconce_error *e = load_settings(h, m, b);
     if (e)
         return e;
-    if (sc_matmul_choose(&ops, sconce_host_setting(h, "matmul"), sconce_host_backend_dir(h), &warning, &msg) <
-        0)
-        return sconce_error_new(SCONCE_INTERNAL, "%s", msg.text);
-    if (warning.text[0])
-        sconce_log(h, SCONCE_WARN, "%s", warning.text);
-    int rc = sc_engine_new(&m->engine, b, ops, m->batch_tokens, &msg);
+    const struct sc_engine_options o = {
+        .max_tokens = m->batch_tokens,
+        .dtype = sconce_host_setting(h, "dtype"),
+        .matmul = sconce_host_setting(h, "matmul"),
+        .plugin_dir = sconce_host_backend_dir(h),
+    };
+    int rc = sc_engine_cpu_ops.new(&m->engine, &b->config, &b->weights, &o, &warning, &msg);
     if (rc < 0)
         return sconce_error_new(rc == SC_ENOMEM ? SCONCE_OUT_OF_MEMORY : SCONCE_INTERNAL, "%s", msg.text);
+    if (warning.text[0])
+        sconce_log(h, SCONCE_WARN, "%s", warning.text);
     if (sc_classifier_init(&m->classifier, &b->config) < 0)
         return sconce_error_new(SCONCE_OUT_OF_MEMORY, "No memory for the labels");
-    sconce_log(
-        h, SCONCE_INFO,
-        "encoder: %u layers of %u, %u labels; matrix product %s, %s; batches of up to %u tokens; %lld ms",
-        b->config.layers, b->config.hidden, b->config.labels, ops->name, sc_kernels_best()->name,
-        m->batch_tokens, (long long)(sc_clock_ms() - start));
+    m->engine->ops->describe(m->engine, how, sizeof how);
+    sconce_log(h, SCONCE_INFO, "encoder: %u layers of %u, %u labels; %s; batches of up to %u tokens; %lld ms",
+               b->config.layers, b->config.hidden, b->config.labels, how, m->batch_tokens,
+               (long long)(sc_clock_ms() - start));
     return NULL;
 }
 
 static struct sconce_error *model_load(struct sconce_host *h, struct sconce_model **out,
                                        struct sconce_model_info *info)
 {
-    struct sc_bert b;
+    struct sc_encoder_folder b;
     struct sc_msg msg;
     if (sconce_host_model_dir(h)[0] == '\0')
         return sconce_error_new(
             SCONCE_INTERNAL,
             "The encoder needs a model folder: name it, as in --models name=/path/to/folder");
-    int rc = sc_bert_open(&b, sconce_host_model_dir(h), &msg);
+    int rc = sc_encoder_folder_open(&b, sconce_host_model_dir(h), NULL, &msg);
     if (rc < 0)
         return sconce_error_new(rc == SC_ENOMEM ? SCONCE_OUT_OF_MEMORY : SCONCE_INTERNAL, "%s", msg.text);
     struct sconce_model *m = calloc(1, sizeof *m);
     if (!m) {
-        sc_bert_close(&b);
+        sc_encoder_folder_close(&b);
         return sconce_error_new(SCONCE_OUT_OF_MEMORY, "No memory for the model");
     }
     pthread_mutex_init(&m->lock, NULL);
     struct sconce_error *e = load(h, m, &b);
-    sc_bert_close(&b);
+    sc_encoder_folder_close(&b);
     if (e) {
         model_unload(m);
         return e;
@@ -304,12 +308,16 @@ static struct sconce_error *lane_create(struct sconce_model *m, unsigned index, 
         return sconce_error_new(SCONCE_OUT_OF_MEMORY, "No memory for a lane");
     size_t tokens = m->batch_tokens;
     l->m = m;
-    l->engine = sc_engine_lane_new(m->engine);
+    struct sc_msg msg;
+    if (m->engine->ops->lane_new(&l->engine, m->engine, &msg) < 0) {
+        lane_destroy(l);
+        return sconce_error_new(SCONCE_OUT_OF_MEMORY, "%s", msg.text);
+    }
     l->ids = malloc(tokens * sizeof *l->ids);
     l->types = malloc(tokens);
     l->begin = calloc(tokens + 1, sizeof *l->begin);
     l->ranking = malloc(sc_classify_work(&m->classifier));
-    if (!l->engine || !l->ids || !l->types || !l->begin || !l->ranking) {
+    if (!l->ids || !l->types || !l->begin || !l->ranking) {
         lane_destroy(l);
         return sconce_error_new(SCONCE_OUT_OF_MEMORY, "No memory for a lane of %zu tokens", tokens);
     }

@@ -146,6 +146,9 @@
 #define SC_ENCODER_POSITIONS_MAX 65536
 #define SC_ENCODER_TYPES_MAX 256 /* segments: a token's type is a byte */
 #define SC_ENCODER_LABELS_MAX 65536
+#define SC_ENCODER_SHARDS_MAX 256 /* files that model.safetensors.index.json lists */
+#define SC_ENCODER_MODULES_MAX 16 /* of sentence-transformers' modules.json */
+#define SC_ENCODER_DENSE_MAX 4    /* Dense modules among them */
 #define SC_ENCODER_TEXTS 1024               /* maxTexts: texts of one request */
 #define SC_ENCODER_TEXTS_MAX 1000000        /* its ceiling */
 #define SC_ENCODER_BATCH_TOKENS 1024        /* maxBatchTokens: tokens computed together */

@@ -1,5 +1,6 @@
 /*
- * Times the engine alone: bench_encoder_cpu FOLDER [builtin|onednn] LENGTHS BATCH SECONDS [PLUGIN_DIR]
+ * Times the engine alone: bench_encoder_cpu FOLDER auto|builtin|onednn LENGTHS BATCH SECONDS [PLUGIN_DIR
+ * [DTYPE]]
  *
  * LENGTHS is a list of sequence lengths (16,64,512), each timed alone, or mix: short texts from 5 to 40
  * tokens with a few of 150. Prints for each: sequences a second (best of the calls, and mean), GFLOP/s at
@@ -10,8 +11,8 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "cpu/choose.h"
-#include "cpu/engine.h"
+#include "engine.h"
+#include "model/folder.h"
 
 static uint64_t seed = 88172645463325252u;
 
@@ -23,25 +24,31 @@ static uint32_t below(uint32_t n)
     return (uint32_t)(seed % n);
 }
 
-static int run(struct sc_engine *e, struct sc_engine_lane *l, uint32_t vocab, const uint32_t *length,
+static int run(const struct sc_encoder_config *c, struct sc_engine_lane *l, const uint32_t *length,
                uint32_t n, double seconds, const char *title)
 {
     uint32_t tokens = 0;
     double flops = 0;
     for (uint32_t i = 0; i < n; i++) {
         tokens += length[i];
-        flops += sc_engine_flops(e, length[i]);
+        flops += sc_encoder_flops(c, length[i]);
     }
     uint32_t *ids = malloc(tokens * sizeof *ids), *begin = calloc(n + 1, sizeof *begin);
     uint8_t *types = calloc(tokens, 1);
-    float *out = malloc((size_t)n * 16384 * sizeof *out);
-    if (!ids || !begin || !types || !out)
+    if (!ids || !begin || !types)
         return 1;
     for (uint32_t t = 0; t < tokens; t++)
-        ids[t] = below(vocab);
+        ids[t] = below(c->vocab);
     for (uint32_t i = 0; i < n; i++)
         begin[i + 1] = begin[i] + length[i];
     struct sc_batch b = {.ids = ids, .types = types, .begin = begin, .sequences = n};
+    if (c->task == SC_TASK_FILL_MASK) { /* one a text */
+        b.picks = begin;
+        b.picks_n = n;
+    }
+    float *out = malloc((size_t)sc_engine_rows(l->engine, &b) * sc_engine_columns(l->engine) * sizeof *out);
+    if (!out)
+        return 1;
     int rc = sc_engine_run(l, &b, out);
     double best = 1e9, total = 0;
     int calls = 0;
@@ -68,39 +75,45 @@ static int run(struct sc_engine *e, struct sc_engine_lane *l, uint32_t vocab, co
 
 int main(int argc, char **argv)
 {
-    struct sc_msg msg, warning;
-    struct sc_bert model;
-    const struct sc_matmul_ops *ops;
+    struct sc_msg msg, warning = {""};
+    struct sc_encoder_folder model;
     struct sc_engine *e;
+    struct sc_engine_lane *l;
     if (argc < 6) {
-        fprintf(stderr, "usage: %s FOLDER auto|builtin|onednn LENGTHS|mix BATCH SECONDS [PLUGIN_DIR]\n",
+        fprintf(stderr,
+                "usage: %s FOLDER auto|builtin|onednn LENGTHS|mix BATCH SECONDS [PLUGIN_DIR [DTYPE]]\n",
                 argv[0]);
         return 2;
     }
-    uint32_t batch = (uint32_t)atoi(argv[4]), vocab;
-    if (sc_matmul_choose(&ops, argv[2], argc > 6 ? argv[6] : ".", &warning, &msg) < 0 ||
-        sc_bert_open(&model, argv[1], &msg) < 0) {
+    uint32_t batch = (uint32_t)atoi(argv[4]);
+    const struct sc_engine_options o = {
+        .max_tokens = batch * 512 > 65536 ? 65536 : batch * 512,
+        .matmul = argv[2],
+        .plugin_dir = argc > 6 ? argv[6] : ".",
+        .dtype = argc > 7 ? argv[7] : NULL,
+    };
+    if (sc_encoder_folder_open(&model, argv[1], NULL, &msg) < 0) {
+        fprintf(stderr, "%s\n", msg.text);
+        return 1;
+    }
+    const struct sc_encoder_config *c = &model.config;
+    int64_t start = sc_clock_ns();
+    if (sc_engine_cpu_ops.new(&e, c, &model.weights, &o, &warning, &msg) < 0 ||
+        sc_engine_cpu_ops.lane_new(&l, e, &msg) < 0) {
         fprintf(stderr, "%s\n", msg.text);
         return 1;
     }
     if (warning.text[0])
         fprintf(stderr, "%s\n", warning.text);
-    vocab = model.config.vocab;
-    int64_t start = sc_clock_ns();
-    if (sc_engine_new(&e, &model, ops, batch * 512 > 65536 ? 65536 : batch * 512, &msg) < 0) {
-        fprintf(stderr, "%s\n", msg.text);
-        return 1;
-    }
-    sc_bert_close(&model);
-    fprintf(stderr, "%s, kernels %s, packed in %.0f ms\n", ops->name, sc_kernels_best()->name,
-            (double)(sc_clock_ns() - start) * 1e-6);
-    struct sc_engine_lane *l = sc_engine_lane_new(e);
+    char how[128];
+    e->ops->describe(e, how, sizeof how);
+    fprintf(stderr, "%s, packed in %.0f ms\n", how, (double)(sc_clock_ns() - start) * 1e-6);
     uint32_t *length = malloc((batch + 1) * sizeof *length);
-    int rc = !l || !length;
+    int rc = !length;
     if (!rc && strcmp(argv[3], "mix") == 0) {
         for (uint32_t i = 0; i < batch; i++)
             length[i] = i % 16 == 15 ? 150 : 5 + below(36);
-        rc = run(e, l, vocab, length, batch, atof(argv[5]), "mix");
+        rc = run(c, l, length, batch, atof(argv[5]), "mix");
     }
     for (char *p = strcmp(argv[3], "mix") == 0 ? NULL : strtok(argv[3], ","); !rc && p;
          p = strtok(NULL, ",")) {
@@ -108,10 +121,11 @@ int main(int argc, char **argv)
             length[i] = (uint32_t)atoi(p);
         char title[32];
         snprintf(title, sizeof title, "length %s", p);
-        rc = run(e, l, vocab, length, batch, atof(argv[5]), title);
+        rc = run(c, l, length, batch, atof(argv[5]), title);
     }
     free(length);
     sc_engine_lane_del(l);
     sc_engine_del(e);
+    sc_encoder_folder_close(&model);
     return rc;
 }

@@ -47,9 +47,30 @@ static void widen_values(const float *v, size_t stride, size_t n, size_t d, floa
     }
 }
 
+/* What `rows` tokens from `first` on see: [low, high), low at the begin of a panel of keys. */
+struct range {
+    size_t low, high;
+};
+
+static struct range seen(size_t first, size_t rows, size_t n, size_t window, size_t nr)
+{
+    size_t low = first > window ? first - window : 0, last = first + rows - 1;
+    return (struct range){low / nr * nr, window < n - 1 - last ? last + window + 1 : n};
+}
+
+/* The softmax of one row over what its token sees; all else that is in r becomes 0. */
+static float softmax(const struct sc_kernels *kern, float *scores, size_t i, struct range r, size_t n,
+                     size_t window, float factor)
+{
+    struct range own = seen(i, 1, n, window, 1);
+    memset(scores, 0, (own.low - r.low) * sizeof *scores);
+    memset(scores + own.high - r.low, 0, (r.high - own.high) * sizeof *scores);
+    return kern->softmax(scores + own.low - r.low, own.high - own.low, factor);
+}
+
 void sc_attention(const struct sc_kernels *kern, const float *q, size_t q_stride, const float *k,
-                  const float *v, size_t kv_stride, size_t n, size_t d, float *out, size_t out_stride,
-                  float *work)
+                  const float *v, size_t kv_stride, size_t n, size_t d, size_t window, float *out,
+                  size_t out_stride, float *work)
 {
     size_t nr = kern->nr, mr = kern->mr, group = TILES * mr;
     size_t columns = panels(kern, n) * nr, width = panels(kern, d) * nr;
@@ -67,23 +88,25 @@ void sc_attention(const struct sc_kernels *kern, const float *q, size_t q_stride
     }
     for (size_t first = 0; first < n; first += group) {
         size_t rows = SC_MIN(group, n - first), tiles = (rows + mr - 1) / mr;
-        for (size_t column = 0; column < columns; column += nr)
+        struct range r = seen(first, rows, n, window, nr);
+        for (size_t column = r.low; column < r.high; column += nr)
             for (size_t t = 0, row = 0; t < tiles; t++) {
                 unsigned height = (unsigned)((rows - row + tiles - t - 1) / (tiles - t));
                 kern->tile(height, d, q + (first + row) * q_stride, q_stride, keys + column * d, nr,
-                           scores + row * columns + column, columns, NULL, false);
+                           scores + row * columns + column - r.low, columns, NULL, false);
                 row += height;
             }
         float inverse[TILES * SC_TILE_ROWS_MAX];
         for (size_t row = 0; row < rows; row++)
-            inverse[row] = kern->softmax(scores + row * columns, n, factor);
+            inverse[row] = softmax(kern, scores + row * columns, first + row, r, n, window, factor);
         float *to = width == d ? out + first * out_stride : wide;
         size_t to_stride = width == d ? out_stride : width;
         for (size_t column = 0; column < width; column += nr)
             for (size_t t = 0, row = 0; t < tiles; t++) {
                 unsigned height = (unsigned)((rows - row + tiles - t - 1) / (tiles - t));
-                kern->tile(height, n, scores + row * columns, columns, vp + column, v_stride,
-                           to + row * to_stride + column, to_stride, NULL, false);
+                kern->tile(height, r.high - r.low, scores + row * columns, columns,
+                           vp + r.low * v_stride + column, v_stride, to + row * to_stride + column, to_stride,
+                           NULL, false);
                 row += height;
             }
         for (size_t row = 0; row < rows; row++) {

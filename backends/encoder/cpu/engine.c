@@ -1,267 +1,28 @@
-#include "cpu/engine.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/array.h"
 #include "cpu/attention.h"
+#include "cpu/internal.h"
 
-/* Rows that go through the second half of a layer together: the wide activations between its two
- * products then stay in the cache. Twice the block of rows of gemm.c. */
-#define CHUNK 288
 #define ALIGN 64
-
-struct norm {
-    float *gamma, *beta;
-};
-
-struct layer {
-    struct sc_matmul *qkv;    /* not in the last layer */
-    struct sc_matmul *q, *kv; /* in the last layer only, where only first tokens ask */
-    struct sc_matmul *out, *up, *down;
-    struct norm attention_norm, norm;
-};
-
-struct sc_engine {
-    const struct sc_matmul_ops *ops;
-    const struct sc_kernels *kernels;
-    uint32_t hidden, layers, heads, head, intermediate;
-    uint32_t vocab, positions, types, labels;
-    uint32_t max_tokens;
-    float eps;
-    float *words, *places, *segments;
-    struct norm embedding_norm;
-    struct layer *layer;
-    struct sc_matmul *pooler;
-    struct sc_matmul *classifier; /* always the builtin's: oneDNN would pad few labels to 64 */
-    size_t scratch;
-};
-
-struct sc_engine_lane {
-    const struct sc_engine *e;
-    size_t tokens;  /* room for so many */
-    size_t longest; /* room for a sequence of so many */
-    float *x, *qkv, *context, *sum, *wide, *work;
-    void *scratch;
-};
-
-/* ---- weights ------------------------------------------------------------------------------- */
-
-/* What the readers below share. */
-struct source {
-    const struct sc_bert *b;
-    struct sc_engine *e;
-    struct sc_msg *msg;
-};
-
-static int no_memory(const struct source *s)
-{
-    return sc_fail(s->msg, SC_ENOMEM, "%s: no memory for the weights", s->b->weights_file);
-}
-
-/* Tensor `name` as floats in memory of its own. */
-static int floats(const struct source *s, const char *name, size_t rows, size_t columns, float **out)
-{
-    const struct sc_tensor *t;
-    int rc = sc_bert_tensor(s->b, name, rows, columns, &t, s->msg);
-    if (rc < 0)
-        return rc;
-    *out = malloc(t->count * sizeof **out);
-    if (!*out)
-        return no_memory(s);
-    sc_tensor_floats(t, *out);
-    return 0;
-}
-
-static int norm(const struct source *s, const char *prefix, struct norm *n)
-{
-    char name[128];
-    snprintf(name, sizeof name, "%s.weight", prefix);
-    int rc = floats(s, name, s->e->hidden, 0, &n->gamma);
-    if (rc < 0)
-        return rc;
-    snprintf(name, sizeof name, "%s.bias", prefix);
-    return floats(s, name, s->e->hidden, 0, &n->beta);
-}
-
-/* Up to three linear layers with the same input (n rows of k each) packed as one. */
-static int linear(const struct source *s, const struct sc_matmul_ops *ops, const char *prefix,
-                  const char *const *parts, size_t n_parts, size_t n, size_t k, enum sc_activation act,
-                  struct sc_matmul **out)
-{
-    const struct sc_tensor *w[3], *b[3];
-    for (size_t i = 0; i < n_parts; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "%s%s.weight", prefix, parts[i]);
-        int rc = sc_bert_tensor(s->b, name, n, k, &w[i], s->msg);
-        if (rc < 0)
-            return rc;
-        snprintf(name, sizeof name, "%s%s.bias", prefix, parts[i]);
-        rc = sc_bert_tensor(s->b, name, n, 0, &b[i], s->msg);
-        if (rc < 0)
-            return rc;
-    }
-    float *weight = malloc(n_parts * n * k * sizeof *weight), *bias = malloc(n_parts * n * sizeof *bias);
-    for (size_t i = 0; weight && bias && i < n_parts; i++) {
-        sc_tensor_floats(w[i], weight + i * n * k);
-        sc_tensor_floats(b[i], bias + i * n);
-    }
-    if (weight && bias)
-        *out = ops->pack(weight, bias, n_parts * n, k, act);
-    free(weight);
-    free(bias);
-    if (!*out)
-        return no_memory(s);
-    s->e->scratch = SC_MAX(s->e->scratch, ops->scratch(*out));
-    return 0;
-}
-
-static int load_layer(const struct source *s, uint32_t index)
-{
-    static const char *const all[] = {"query", "key", "value"}, *const dense[] = {"dense"};
-    struct sc_engine *e = s->e;
-    struct layer *l = &e->layer[index];
-    char prefix[64], part[96];
-    snprintf(prefix, sizeof prefix, "encoder.layer.%u", index);
-
-    int rc;
-    snprintf(part, sizeof part, "%s.attention.self.", prefix);
-    if (index + 1 < e->layers) {
-        rc = linear(s, e->ops, part, all, 3, e->hidden, e->hidden, SC_ACT_NONE, &l->qkv);
-    } else {
-        rc = linear(s, e->ops, part, all, 1, e->hidden, e->hidden, SC_ACT_NONE, &l->q);
-        if (rc == 0)
-            rc = linear(s, e->ops, part, all + 1, 2, e->hidden, e->hidden, SC_ACT_NONE, &l->kv);
-    }
-    snprintf(part, sizeof part, "%s.attention.output.", prefix);
-    if (rc == 0)
-        rc = linear(s, e->ops, part, dense, 1, e->hidden, e->hidden, SC_ACT_NONE, &l->out);
-    snprintf(part, sizeof part, "%s.intermediate.", prefix);
-    if (rc == 0)
-        rc = linear(s, e->ops, part, dense, 1, e->intermediate, e->hidden, s->b->config.act, &l->up);
-    snprintf(part, sizeof part, "%s.output.", prefix);
-    if (rc == 0)
-        rc = linear(s, e->ops, part, dense, 1, e->hidden, e->intermediate, SC_ACT_NONE, &l->down);
-    snprintf(part, sizeof part, "%s.attention.output.LayerNorm", prefix);
-    if (rc == 0)
-        rc = norm(s, part, &l->attention_norm);
-    snprintf(part, sizeof part, "%s.output.LayerNorm", prefix);
-    return rc < 0 ? rc : norm(s, part, &l->norm);
-}
-
-static int load(const struct source *s)
-{
-    static const char *const dense[] = {"dense"}, *const classifier[] = {"classifier"};
-    struct sc_engine *e = s->e;
-    int rc = floats(s, "embeddings.word_embeddings.weight", e->vocab, e->hidden, &e->words);
-    if (rc == 0)
-        rc = floats(s, "embeddings.position_embeddings.weight", e->positions, e->hidden, &e->places);
-    if (rc == 0)
-        rc = floats(s, "embeddings.token_type_embeddings.weight", e->types, e->hidden, &e->segments);
-    if (rc == 0)
-        rc = norm(s, "embeddings.LayerNorm", &e->embedding_norm);
-    for (uint32_t i = 0; rc == 0 && i < e->layers; i++)
-        rc = load_layer(s, i);
-    if (rc < 0 || !e->labels)
-        return rc;
-    rc = linear(s, e->ops, "pooler.", dense, 1, e->hidden, e->hidden, SC_ACT_TANH, &e->pooler);
-    if (rc < 0)
-        return rc;
-    return linear(s, sc_matmul_builtin(), "", classifier, 1, e->labels, e->hidden, SC_ACT_NONE,
-                  &e->classifier);
-}
-
-int sc_engine_new(struct sc_engine **out, const struct sc_bert *b, const struct sc_matmul_ops *ops,
-                  uint32_t max_tokens, struct sc_msg *msg)
-{
-    const struct sc_bert_config *c = &b->config;
-    struct sc_engine *e = calloc(1, sizeof *e);
-    if (!e)
-        return sc_fail(msg, SC_ENOMEM, "%s: no memory for the weights", b->weights_file);
-    *e = (struct sc_engine){
-        .ops = ops,
-        .kernels = sc_kernels_best(),
-        .hidden = c->hidden,
-        .layers = c->layers,
-        .heads = c->heads,
-        .head = c->hidden / c->heads,
-        .intermediate = c->intermediate,
-        .vocab = c->vocab,
-        .positions = c->positions,
-        .types = c->types,
-        .labels = c->has_head ? c->labels : 0,
-        .max_tokens = max_tokens,
-        .eps = c->norm_eps,
-        .layer = calloc(c->layers, sizeof *e->layer),
-    };
-    struct source s = {.b = b, .e = e, .msg = msg};
-    int rc = e->layer ? load(&s) : no_memory(&s);
-    if (rc < 0) {
-        sc_engine_del(e);
-        return rc;
-    }
-    *out = e;
-    return 0;
-}
-
-static void norm_free(struct norm *n)
-{
-    free(n->gamma);
-    free(n->beta);
-}
-
-static void matmul_free(const struct sc_matmul_ops *ops, struct sc_matmul *w)
-{
-    if (w)
-        ops->del(w);
-}
-
-void sc_engine_del(struct sc_engine *e)
-{
-    if (!e)
-        return;
-    for (uint32_t i = 0; e->layer && i < e->layers; i++) {
-        struct layer *l = &e->layer[i];
-        struct sc_matmul *all[] = {l->qkv, l->q, l->kv, l->out, l->up, l->down};
-        for (size_t k = 0; k < SC_COUNT(all); k++)
-            matmul_free(e->ops, all[k]);
-        norm_free(&l->attention_norm);
-        norm_free(&l->norm);
-    }
-    matmul_free(e->ops, e->pooler);
-    matmul_free(sc_matmul_builtin(), e->classifier);
-    norm_free(&e->embedding_norm);
-    free(e->words);
-    free(e->places);
-    free(e->segments);
-    free(e->layer);
-    free(e);
-}
-
-uint32_t sc_engine_labels(const struct sc_engine *e)
-{
-    return e->labels;
-}
-
-double sc_engine_flops(const struct sc_engine *e, uint32_t n)
-{
-    double h = e->hidden, t = n;
-    return e->layers * (2 * t * h * (4 * h + 2 * (double)e->intermediate) + 4 * t * t * h);
-}
 
 /* ---- lanes --------------------------------------------------------------------------------- */
 
-static void free_memory(struct sc_engine_lane *l)
+static void free_memory(struct sc_cpu_lane *l)
 {
     free(l->x);
+    free(l->h);
     free(l->qkv);
     free(l->context);
     free(l->sum);
     free(l->wide);
+    free(l->gate);
     free(l->work);
+    free(l->wanted);
     free(l->scratch);
-    *l = (struct sc_engine_lane){.e = l->e};
+    *l = (struct sc_cpu_lane){.base = l->base, .e = l->e};
 }
 
 /* Zeroed, since the rows that a matrix library reads beyond the batch should be numbers. */
@@ -276,24 +37,30 @@ static void *aligned(size_t bytes)
 
 /* Room for `tokens`, in sequences of up to `longest`; both within the model's limits, so no product
  * overflows. */
-static int grow(struct sc_engine_lane *l, size_t tokens, size_t longest)
+static int grow(struct sc_cpu_lane *l, size_t tokens, size_t longest)
 {
     if (tokens <= l->tokens && longest <= l->longest)
         return 0;
-    const struct sc_engine *e = l->e;
-    tokens = SC_MIN(SC_MAX(tokens, 2 * l->tokens), (size_t)e->max_tokens);
-    longest = SC_MIN(SC_MAX(longest, l->longest), (size_t)e->positions);
+    const struct sc_cpu_engine *e = l->e;
+    tokens = SC_MIN(SC_MAX(tokens, 2 * l->tokens), (size_t)e->base.max_tokens);
+    longest = SC_MIN(SC_MAX(longest, l->longest), (size_t)e->base.positions);
     free_memory(l);
-    size_t rows = sc_matmul_rows(tokens) + sc_matmul_rows(CHUNK) - CHUNK, row = e->hidden * sizeof(float);
-    size_t chunk = sc_matmul_rows(SC_MIN(tokens, (size_t)CHUNK));
+    size_t rows = sc_matmul_rows(tokens) + sc_matmul_rows(SC_CPU_CHUNK) - SC_CPU_CHUNK;
+    size_t chunk = sc_matmul_rows(SC_MIN(tokens, (size_t)SC_CPU_CHUNK));
+    size_t row = e->hidden * sizeof(float), wide = SC_MAX(e->intermediate, e->row) * sizeof(float);
+    bool gated = e->layer[0].gate != NULL;
     l->x = aligned(rows * row);
-    l->qkv = aligned(rows * row * 3);
+    l->h = aligned(e->pre_norm ? rows * row : 0);
+    l->qkv = aligned(rows * SC_MAX(row * 3, e->embedding * sizeof(float)));
     l->context = aligned(rows * row);
-    l->sum = aligned(chunk * row);
-    l->wide = aligned(chunk * e->intermediate * sizeof(float));
+    l->sum = aligned(chunk * e->row * sizeof(float));
+    l->wide = aligned(chunk * wide);
+    l->gate = aligned(gated ? chunk * e->intermediate * sizeof(float) : 0);
     l->work = aligned(sc_attention_work(e->kernels, longest, e->head) * sizeof(float));
+    l->wanted = aligned(e->few ? tokens * sizeof *l->wanted : 0);
     l->scratch = aligned(e->scratch);
-    if (!l->x || !l->qkv || !l->context || !l->sum || !l->wide || !l->work || !l->scratch) {
+    if (!l->x || !l->h || !l->qkv || !l->context || !l->sum || !l->wide || !l->gate || !l->work ||
+        !l->wanted || !l->scratch) {
         free_memory(l);
         return SC_ENOMEM;
     }
@@ -302,148 +69,232 @@ static int grow(struct sc_engine_lane *l, size_t tokens, size_t longest)
     return 0;
 }
 
-struct sc_engine_lane *sc_engine_lane_new(const struct sc_engine *e)
+static int lane_new(struct sc_engine_lane **out, const struct sc_engine *e, struct sc_msg *msg)
 {
-    struct sc_engine_lane *l = calloc(1, sizeof *l);
-    if (l)
-        l->e = e;
-    return l;
+    struct sc_cpu_lane *l = calloc(1, sizeof *l);
+    if (!l)
+        return sc_fail(msg, SC_ENOMEM, "No memory for a lane");
+    l->base.engine = e;
+    l->e = (const struct sc_cpu_engine *)e;
+    *out = &l->base;
+    return 0;
 }
 
-void sc_engine_lane_del(struct sc_engine_lane *l)
+static void lane_del(struct sc_engine_lane *base)
 {
-    if (!l)
-        return;
+    struct sc_cpu_lane *l = SC_CONTAINER(base, struct sc_cpu_lane, base);
     free_memory(l);
     free(l);
 }
 
-/* ---- forward ------------------------------------------------------------------------------- */
+/* ---- embeddings ------------------------------------------------------------------------------ */
 
-static int check(const struct sc_engine *e, const struct sc_batch *b, size_t *longest)
+static int embed(struct sc_cpu_lane *l, const struct sc_batch *b, size_t tokens)
 {
-    *longest = 0;
+    const struct sc_cpu_engine *e = l->e;
+    size_t n = e->embedding;
+    float *to = e->projection ? l->qkv : l->x;
     for (uint32_t i = 0; i < b->sequences; i++) {
-        if (b->begin[i + 1] <= b->begin[i] || b->begin[i + 1] - b->begin[i] > e->positions)
-            return SC_EINVAL;
-        *longest = SC_MAX(*longest, (size_t)(b->begin[i + 1] - b->begin[i]));
+        size_t place = e->position_offset;
+        for (uint32_t t = b->begin[i]; t < b->begin[i + 1]; t++, to += n) {
+            const float *position = NULL, *segment = NULL;
+            if (e->places && e->position_by_pad && b->ids[t] == e->pad_id)
+                position = e->places + e->pad_id * n;
+            else if (e->places)
+                position = e->places + place++ * n;
+            if (e->segments)
+                segment = e->segments + (b->types ? b->types[t] : 0) * n;
+            e->kernels->layer_norm(to, e->words + b->ids[t] * n, position, segment, e->embedding_norm.gamma,
+                                   e->embedding_norm.beta, n, e->eps);
+        }
     }
-    uint32_t tokens = b->begin[b->sequences] - b->begin[0];
-    if (tokens > e->max_tokens)
-        return SC_ELIMIT;
-    for (uint32_t t = b->begin[0]; t < b->begin[b->sequences]; t++)
-        if (b->ids[t] >= e->vocab || b->types[t] >= e->types)
-            return SC_EINVAL;
-    return 0;
+    return e->projection ? sc_cpu_multiply(l, e->projection, tokens, l->qkv, l->x) : 0;
 }
 
-static void embed(const struct sc_engine *e, const struct sc_batch *b, float *x)
+/* ---- layers ---------------------------------------------------------------------------------- */
+
+/* to = norm(x + y); y may be NULL. */
+static void normalise(const struct sc_cpu_engine *e, const struct sc_cpu_norm *norm, float *to,
+                      const float *x, const float *y, size_t rows)
 {
     size_t h = e->hidden;
-    for (uint32_t i = 0; i < b->sequences; i++)
-        for (uint32_t t = b->begin[i]; t < b->begin[i + 1]; t++, x += h)
-            e->kernels->layer_norm(x, e->words + b->ids[t] * h, e->places + (t - b->begin[i]) * h,
-                                   e->segments + b->types[t] * h, e->embedding_norm.gamma,
-                                   e->embedding_norm.beta, h, e->eps);
+    for (size_t i = 0; i < rows * h; i += h)
+        e->kernels->layer_norm(to + i, x + i, y ? y + i : NULL, NULL, norm->gamma, norm->beta, h, e->eps);
 }
 
-static int multiply(struct sc_engine_lane *l, const struct sc_matmul *w, size_t m, const float *a, float *c)
+/* l->wide = act(up a) or act(up a) * gate a; l->sum = down l->wide */
+static int mlp(struct sc_cpu_lane *l, const struct sc_cpu_layer *w, size_t n, const float *a)
 {
-    return l->e->ops->run(w, m, a, c, l->scratch) == 0 ? 0 : SC_ESYS;
+    int rc = sc_cpu_multiply(l, w->up, n, a, l->wide);
+    if (rc == 0 && w->gate) {
+        rc = sc_cpu_multiply(l, w->gate, n, a, l->gate);
+        l->e->kernels->multiply(l->wide, l->gate, n * l->e->intermediate);
+    }
+    return rc < 0 ? rc : sc_cpu_multiply(l, w->down, n, l->wide, l->sum);
 }
 
 /* From the attention's output in l->context to the layer's output in l->x, row by row independent. */
-static int second_half(struct sc_engine_lane *l, const struct layer *w, size_t rows)
+static int second_half(struct sc_cpu_lane *l, const struct sc_cpu_layer *w, size_t rows)
 {
-    const struct sc_engine *e = l->e;
+    const struct sc_cpu_engine *e = l->e;
     size_t h = e->hidden;
-    for (size_t first = 0; first < rows; first += CHUNK) {
-        size_t n = SC_MIN((size_t)CHUNK, rows - first);
+    for (size_t first = 0; first < rows; first += SC_CPU_CHUNK) {
+        size_t n = SC_MIN((size_t)SC_CPU_CHUNK, rows - first);
         float *x = l->x + first * h;
-        int rc = multiply(l, w->out, n, l->context + first * h, l->sum);
-        for (size_t i = 0; rc == 0 && i < n; i++)
-            e->kernels->layer_norm(x + i * h, x + i * h, l->sum + i * h, NULL, w->attention_norm.gamma,
-                                   w->attention_norm.beta, h, e->eps);
-        if (rc == 0)
-            rc = multiply(l, w->up, n, x, l->wide);
-        if (rc == 0)
-            rc = multiply(l, w->down, n, l->wide, l->sum);
+        int rc = sc_cpu_multiply(l, w->out, n, l->context + first * h, l->sum);
         if (rc < 0)
             return rc;
-        for (size_t i = 0; i < n; i++)
-            e->kernels->layer_norm(x + i * h, x + i * h, l->sum + i * h, NULL, w->norm.gamma, w->norm.beta, h,
-                                   e->eps);
+        if (e->pre_norm) {
+            float *a = l->h + first * h;
+            e->kernels->axpy(x, 1, l->sum, n * h);
+            normalise(e, &w->norm, a, x, NULL, n);
+            rc = mlp(l, w, n, a);
+            e->kernels->axpy(x, 1, l->sum, n * h);
+        } else {
+            normalise(e, &w->attention_norm, x, x, l->sum, n);
+            rc = mlp(l, w, n, x);
+            normalise(e, &w->norm, x, x, l->sum, n);
+        }
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
 
-static int whole_layer(struct sc_engine_lane *l, const struct layer *w, const struct sc_batch *b,
+/* What a layer's attention looks at: the states, or their norm. */
+static float *attended(struct sc_cpu_lane *l, const struct sc_cpu_layer *w, size_t tokens)
+{
+    if (!l->e->pre_norm || !w->attention_norm.gamma)
+        return l->x;
+    normalise(l->e, &w->attention_norm, l->h, l->x, NULL, tokens);
+    return l->h;
+}
+
+/* Turns `parts` times the heads of one row by its place in the sequence. */
+static void turn(const struct sc_cpu_engine *e, const struct sc_cpu_rotary *r, float *row, size_t parts,
+                 size_t place)
+{
+    size_t d = e->head, half = d / 2;
+    for (size_t i = 0; r && i < parts * e->heads; i++)
+        e->kernels->rotate(row + i * d, r->cos + place * half, r->sin + place * half, half);
+}
+
+static int whole_layer(struct sc_cpu_lane *l, const struct sc_cpu_layer *w, const struct sc_batch *b,
                        size_t tokens)
 {
-    const struct sc_engine *e = l->e;
+    const struct sc_cpu_engine *e = l->e;
     size_t h = e->hidden, d = e->head;
-    int rc = multiply(l, w->qkv, tokens, l->x, l->qkv);
+    int rc = sc_cpu_multiply(l, w->qkv, tokens, attended(l, w, tokens), l->qkv);
     if (rc < 0)
         return rc;
     for (uint32_t i = 0; i < b->sequences; i++) {
         size_t at = b->begin[i] - b->begin[0], n = b->begin[i + 1] - b->begin[i];
-        const float *rows = l->qkv + at * 3 * h;
+        float *rows = l->qkv + at * 3 * h;
+        for (size_t t = 0; w->rotary && t < n; t++)
+            turn(e, w->rotary, rows + t * 3 * h, 2, t);
         for (uint32_t head = 0; head < e->heads; head++)
             sc_attention(e->kernels, rows + head * d, 3 * h, rows + h + head * d, rows + 2 * h + head * d,
-                         3 * h, n, d, l->context + at * h + head * d, h, l->work);
+                         3 * h, n, d, w->window, l->context + at * h + head * d, h, l->work);
     }
     return second_half(l, w, tokens);
 }
 
-/* Only first tokens leave the last layer: all others are looked at, but not computed further. */
-static int last_layer(struct sc_engine_lane *l, const struct layer *w, const struct sc_batch *b,
-                      size_t tokens)
+/* The tokens that leave the last layer, ascending, as places behind the batch's first; their number. */
+static size_t want(struct sc_cpu_lane *l, const struct sc_batch *b)
 {
-    const struct sc_engine *e = l->e;
-    size_t h = e->hidden, d = e->head;
-    float *kv = l->qkv, *q = l->qkv + sc_matmul_rows(tokens) * 2 * h;
-    int rc = multiply(l, w->kv, tokens, l->x, kv);
-    if (rc < 0)
-        return rc;
-    for (uint32_t i = 1; i < b->sequences; i++)
-        memcpy(l->x + i * h, l->x + (b->begin[i] - b->begin[0]) * h, h * sizeof *l->x);
-    rc = multiply(l, w->q, b->sequences, l->x, q);
-    if (rc < 0)
-        return rc;
-    for (uint32_t i = 0; i < b->sequences; i++) {
-        size_t at = b->begin[i] - b->begin[0], n = b->begin[i + 1] - b->begin[i];
-        const float *rows = kv + at * 2 * h;
-        for (uint32_t head = 0; head < e->heads; head++)
-            sc_attention_one(e->kernels, q + i * h + head * d, rows + head * d, rows + h + head * d, 2 * h, n,
-                             d, l->context + i * h + head * d, l->work);
+    const struct sc_cpu_engine *e = l->e;
+    uint32_t first = b->begin[0];
+    if (e->base.task == SC_TASK_FILL_MASK) {
+        for (uint32_t i = 0; i < b->picks_n; i++)
+            l->wanted[i] = b->picks[i] - first;
+        return b->picks_n;
     }
-    return second_half(l, w, b->sequences);
+    for (uint32_t i = 0; i < b->sequences; i++)
+        l->wanted[i] = (e->pooling == SC_POOL_LAST ? b->begin[i + 1] - 1 : b->begin[i]) - first;
+    return b->sequences;
 }
 
-int sc_engine_run(struct sc_engine_lane *l, const struct sc_batch *b, float *out)
+/* The wanted rows of x to its beginning. */
+static void gather(const struct sc_cpu_lane *l, float *x, size_t rows)
 {
-    const struct sc_engine *e = l->e;
-    size_t longest, tokens = b->sequences ? b->begin[b->sequences] - b->begin[0] : 0;
-    if (b->sequences == 0)
-        return 0;
-    int rc = check(e, b, &longest);
-    if (rc == 0)
-        rc = grow(l, tokens, longest);
-    if (rc < 0)
-        return rc;
-    embed(e, b, l->x);
-    for (uint32_t i = 0; rc == 0 && i + 1 < e->layers; i++)
-        rc = whole_layer(l, &e->layer[i], b, tokens);
-    if (rc == 0)
-        rc = last_layer(l, &e->layer[e->layers - 1], b, tokens);
-    if (rc < 0)
-        return rc;
-    if (!e->labels) {
-        memcpy(out, l->x, (size_t)b->sequences * e->hidden * sizeof *out);
-        return 0;
-    }
-    rc = multiply(l, e->pooler, b->sequences, l->x, l->context);
-    if (rc < 0)
-        return rc;
-    return sc_matmul_builtin()->run(e->classifier, b->sequences, l->context, out, NULL) == 0 ? 0 : SC_ESYS;
+    size_t h = l->e->hidden;
+    for (size_t i = 0; i < rows; i++)
+        if (l->wanted[i] != i)
+            memcpy(x + i * h, x + l->wanted[i] * h, h * sizeof *x);
 }
+
+/* Only the wanted tokens leave the last layer: all others are looked at, but not computed further. */
+static int last_layer(struct sc_cpu_lane *l, const struct sc_cpu_layer *w, const struct sc_batch *b,
+                      size_t tokens, size_t rows)
+{
+    const struct sc_cpu_engine *e = l->e;
+    size_t h = e->hidden, d = e->head;
+    float *kv = l->qkv, *q = l->qkv + sc_matmul_rows(tokens) * 2 * h, *a = attended(l, w, tokens);
+    int rc = sc_cpu_multiply(l, w->kv, tokens, a, kv);
+    if (rc < 0)
+        return rc;
+    gather(l, l->x, rows);
+    if (a != l->x)
+        gather(l, a, rows);
+    rc = sc_cpu_multiply(l, w->q, rows, a, q);
+    if (rc < 0)
+        return rc;
+    for (uint32_t i = 0, at_row = 0; i < b->sequences; i++) {
+        size_t at = b->begin[i] - b->begin[0], n = b->begin[i + 1] - b->begin[i];
+        float *keys = kv + at * 2 * h;
+        bool any = at_row < rows && l->wanted[at_row] < at + n;
+        for (size_t t = 0; any && w->rotary && t < n; t++)
+            turn(e, w->rotary, keys + t * 2 * h, 1, t);
+        for (; at_row < rows && l->wanted[at_row] < at + n; at_row++) {
+            size_t place = l->wanted[at_row] - at;
+            size_t low = place > w->window ? place - w->window : 0;
+            size_t high = w->window < n - 1 - place ? place + w->window + 1 : n;
+            float *own = q + at_row * h;
+            turn(e, w->rotary, own, 1, place);
+            for (uint32_t head = 0; head < e->heads; head++)
+                sc_attention_one(e->kernels, own + head * d, keys + low * 2 * h + head * d,
+                                 keys + low * 2 * h + h + head * d, 2 * h, high - low, d,
+                                 l->context + at_row * h + head * d, l->work);
+        }
+    }
+    return second_half(l, w, rows);
+}
+
+static int run(struct sc_engine_lane *base, const struct sc_batch *b, float *out)
+{
+    struct sc_cpu_lane *l = SC_CONTAINER(base, struct sc_cpu_lane, base);
+    const struct sc_cpu_engine *e = l->e;
+    size_t longest = 0, tokens = b->begin[b->sequences] - b->begin[0], rows = tokens;
+    for (uint32_t i = 0; i < b->sequences; i++)
+        longest = SC_MAX(longest, (size_t)(b->begin[i + 1] - b->begin[i]));
+    int rc = grow(l, tokens, longest);
+    if (rc < 0)
+        return rc;
+    rc = embed(l, b, tokens);
+    for (uint32_t i = 0; rc == 0 && i + e->few < e->layers; i++)
+        rc = whole_layer(l, &e->layer[i], b, tokens);
+    if (rc == 0 && e->few) {
+        rows = want(l, b);
+        rc = last_layer(l, &e->layer[e->layers - 1], b, tokens, rows);
+    }
+    if (rc == 0 && e->final_norm.gamma)
+        normalise(e, &e->final_norm, l->x, l->x, NULL, rows);
+    return rc < 0 ? rc : sc_cpu_head(l, b, rows, out);
+}
+
+static void describe(const struct sc_engine *base, char *text, size_t size)
+{
+    const struct sc_cpu_engine *e = (const struct sc_cpu_engine *)base;
+    snprintf(text, size, "cpu, %s, matrix product %s, %s", e->bf16 ? "bf16" : "fp32", e->ops->name,
+             e->kernels->name);
+}
+
+const struct sc_engine_ops sc_engine_cpu_ops = {
+    .name = "cpu",
+    .new = sc_cpu_engine_new,
+    .del = sc_cpu_engine_del,
+    .describe = describe,
+    .lane_new = lane_new,
+    .lane_del = lane_del,
+    .run = run,
+};

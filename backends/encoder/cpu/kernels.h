@@ -12,18 +12,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "model/activation.h"
+
 /* Rows of the largest tile of any table, columns of the widest. */
 #define SC_TILE_ROWS_MAX 14
 #define SC_TILE_COLS_MAX 32
-
-enum sc_activation {
-    SC_ACT_NONE,
-    SC_ACT_GELU,      /* x * Phi(x), by erf; error below 1e-6, or 2 units in the last place beyond 4 */
-    SC_ACT_GELU_TANH, /* the approximation that Hugging Face calls gelu_new */
-    SC_ACT_RELU,
-    SC_ACT_SILU,
-    SC_ACT_TANH,
-};
 
 struct sc_kernels {
     const char *name;
@@ -36,14 +29,18 @@ struct sc_kernels {
      */
     void (*tile)(unsigned rows, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float *c,
                  size_t ldc, const float *bias, bool accumulate);
-    /* Applies act to x[0..n). */
+    /* Applies act to x[0..n). SC_ACT_GELU: error below 1e-6, or 2 units in the last place beyond 4. */
     void (*activate)(enum sc_activation act, float *x, size_t n);
     /* x[i] = exp(scale * (x[i] - max x)); returns 1 / their sum. n >= 1, scale > 0. */
     float (*softmax)(float *x, size_t n, float scale);
     /* x[i] *= f */
     void (*scale)(float *x, size_t n, float f);
-    /* out = gamma * normalised(x + y + z) + beta over n elements. y and z may be NULL; out may be any of
-     * them. */
+    /* x[i] *= y[i] */
+    void (*multiply)(float *x, const float *y, size_t n);
+    /* Turns each pair (x[i], x[i + half]) by the angle whose cosine and sine are cos[i] and sin[i]. */
+    void (*rotate)(float *x, const float *cos, const float *sin, size_t half);
+    /* out = gamma * normalised(x + y + z) + beta over n elements. y, z and beta may be NULL; out may be any
+     * of x, y and z. */
     void (*layer_norm)(float *out, const float *x, const float *y, const float *z, const float *gamma,
                        const float *beta, size_t n, float eps);
     float (*dot)(const float *a, const float *b, size_t n);

@@ -279,6 +279,30 @@ static void scale(float *x, size_t n, float f)
         x[i] *= f;
 }
 
+static void multiply(float *x, const float *y, size_t n)
+{
+    size_t i = 0;
+    for (; i + W <= n; i += W)
+        store(x + i, load(x + i) * load(y + i));
+    for (; i < n; i++)
+        x[i] *= y[i];
+}
+
+static void rotate(float *x, const float *cos, const float *sin, size_t half)
+{
+    size_t i = 0;
+    for (; i + W <= half; i += W) {
+        vf a = load(x + i), b = load(x + half + i), c = load(cos + i), s = load(sin + i);
+        store(x + i, a * c - b * s);
+        store(x + half + i, b * c + a * s);
+    }
+    for (; i < half; i++) {
+        float a = x[i], b = x[half + i];
+        x[i] = a * cos[i] - b * sin[i];
+        x[half + i] = b * cos[i] + a * sin[i];
+    }
+}
+
 INLINE vf sum3(const float *x, const float *y, const float *z, size_t i)
 {
     vf v = load(x + i);
@@ -317,10 +341,12 @@ static void layer_norm(float *out, const float *x, const float *y, const float *
         rest += (out[i] - mean) * (out[i] - mean);
     float inverse = 1.0f / sqrtf((sum_of(squares) + rest) / (float)n + eps);
 
-    for (i = 0; i < whole; i += W)
-        store(out + i, (load(out + i) - splat(mean)) * splat(inverse) * load(gamma + i) + load(beta + i));
+    for (i = 0; i < whole; i += W) {
+        vf v = (load(out + i) - splat(mean)) * splat(inverse) * load(gamma + i);
+        store(out + i, beta ? v + load(beta + i) : v);
+    }
     for (; i < n; i++)
-        out[i] = (out[i] - mean) * inverse * gamma[i] + beta[i];
+        out[i] = (out[i] - mean) * inverse * gamma[i] + (beta ? beta[i] : 0);
 }
 
 static float dot(const float *a, const float *b, size_t n)
@@ -356,6 +382,8 @@ const struct sc_kernels SC_KERNELS_TABLE = {
     .activate = activate,
     .softmax = softmax,
     .scale = scale,
+    .multiply = multiply,
+    .rotate = rotate,
     .layer_norm = layer_norm,
     .dot = dot,
     .axpy = axpy,

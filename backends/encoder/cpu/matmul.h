@@ -12,18 +12,22 @@
 
 #include "cpu/kernels.h"
 
-#define SC_MATMUL_ABI 1
+#define SC_MATMUL_ABI 2
 
 struct sc_matmul; /* a packed weight; each implementation defines its own */
 
 struct sc_matmul_ops {
     uint32_t abi; /* SC_MATMUL_ABI */
     const char *name;
+    /* Whether it multiplies in bf16 on this processor faster than in fp32. */
+    bool bf16;
     /*
-     * Packs w, n rows of k floats, with bias (n floats). Both may be freed afterwards. NULL if memory is gone
-     * or the library refuses. Main thread.
+     * Packs w, n rows of k floats, with bias (n floats). Both may be freed afterwards. bf16: weights and
+     * activations are rounded to it, sums stay fp32; only if the table says it can. NULL if memory is gone or
+     * the library refuses. Main thread.
      */
-    struct sc_matmul *(*pack)(const float *w, const float *bias, size_t n, size_t k, enum sc_activation act);
+    struct sc_matmul *(*pack)(const float *w, const float *bias, size_t n, size_t k, enum sc_activation act,
+                              bool bf16);
     void (*del)(struct sc_matmul *w);
     /* Bytes of scratch memory that run wants, whatever m; 0 if none. */
     size_t (*scratch)(const struct sc_matmul *w);

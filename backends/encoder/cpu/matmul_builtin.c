@@ -2,8 +2,11 @@
 #include "cpu/matmul.h"
 
 /* struct sc_matmul is struct sc_gemm here. */
-static struct sc_matmul *pack(const float *w, const float *bias, size_t n, size_t k, enum sc_activation act)
+static struct sc_matmul *pack(const float *w, const float *bias, size_t n, size_t k, enum sc_activation act,
+                              bool bf16)
 {
+    if (bf16)
+        return NULL;
     return (struct sc_matmul *)sc_gemm_new(sc_kernels_best(), w, bias, n, k, act);
 }
 
@@ -27,6 +30,6 @@ static int run(const struct sc_matmul *w, size_t m, const float *a, float *c, vo
 
 const struct sc_matmul_ops *sc_matmul_builtin(void)
 {
-    static const struct sc_matmul_ops ops = {SC_MATMUL_ABI, "builtin", pack, del, scratch, run};
+    static const struct sc_matmul_ops ops = {SC_MATMUL_ABI, "builtin", false, pack, del, scratch, run};
     return &ops;
 }

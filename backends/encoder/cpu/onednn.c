@@ -34,7 +34,9 @@ struct sized {
 };
 
 struct sc_matmul {
-    size_t n, k, scratch;
+    size_t n, k;
+    size_t scratch; /* the library's; behind it lie the activations in bf16 */
+    bool bf16;
     dnnl_memory_t w, bias;
     struct sized size[SIZES];
 };
@@ -42,13 +44,14 @@ struct sc_matmul {
 static dnnl_engine_t engine;
 static dnnl_stream_t stream;
 
-static bool md_make(md_t *md, int64_t rows, int64_t columns, dnnl_format_tag_t tag)
+static bool md_make(md_t *md, int64_t rows, int64_t columns, bool bf16, dnnl_format_tag_t tag)
 {
     dnnl_dims_t dims = {rows, columns};
+    dnnl_data_type_t type = bf16 ? dnnl_bf16 : dnnl_f32;
 #if DNNL_VERSION_MAJOR >= 3
-    return dnnl_memory_desc_create_with_tag(md, 2, dims, dnnl_f32, tag) == dnnl_success;
+    return dnnl_memory_desc_create_with_tag(md, 2, dims, type, tag) == dnnl_success;
 #else
-    return dnnl_memory_desc_init_by_tag(md, 2, dims, dnnl_f32, tag) == dnnl_success;
+    return dnnl_memory_desc_init_by_tag(md, 2, dims, type, tag) == dnnl_success;
 #endif
 }
 
@@ -115,13 +118,14 @@ static bool attributes(dnnl_primitive_attr_t *attr, enum sc_activation act)
 }
 
 /* A product of m rows with weights laid out as w says (format any: as oneDNN likes). */
-static bool describe(dnnl_primitive_desc_t *pd, md_t *a, md_t *c, size_t m, size_t n, size_t k, md_in w,
-                     const_dnnl_primitive_attr_t attr)
+static bool describe(dnnl_primitive_desc_t *pd, md_t *a, md_t *c, size_t m, const struct sc_matmul *g,
+                     md_in w, const_dnnl_primitive_attr_t attr)
 {
     md_t bias;
     memset(&bias, 0, sizeof bias);
-    bool ok = md_make(a, (int64_t)m, (int64_t)k, dnnl_ab) && md_make(c, (int64_t)m, (int64_t)n, dnnl_ab) &&
-              md_make(&bias, 1, (int64_t)n, dnnl_ab);
+    bool ok = md_make(a, (int64_t)m, (int64_t)g->k, g->bf16, dnnl_ab) &&
+              md_make(c, (int64_t)m, (int64_t)g->n, false, dnnl_ab) &&
+              md_make(&bias, 1, (int64_t)g->n, false, dnnl_ab);
 #if DNNL_VERSION_MAJOR >= 3
     ok = ok && dnnl_matmul_primitive_desc_create(pd, engine, *a, w, bias, *c, attr) == dnnl_success;
 #else
@@ -172,10 +176,10 @@ static bool make_weight(struct sc_matmul *g, const float *w, const_dnnl_primitiv
     md_t any, a, c;
     memset(&a, 0, sizeof a);
     memset(&c, 0, sizeof c);
-    if (!md_make(&any, (int64_t)g->k, (int64_t)g->n, dnnl_format_tag_any))
+    if (!md_make(&any, (int64_t)g->k, (int64_t)g->n, g->bf16, dnnl_format_tag_any))
         return false;
     dnnl_primitive_desc_t pd = NULL;
-    bool ok = describe(&pd, &a, &c, 128, g->n, g->k, MD_IN(any), attr);
+    bool ok = describe(&pd, &a, &c, 128, g, MD_IN(any), attr);
     if (ok) {
         md_in chosen = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
         md_copy(packed, chosen);
@@ -193,7 +197,7 @@ static bool make_bias(struct sc_matmul *g, const float *bias)
 {
     md_t md;
     void *to;
-    bool ok = md_make(&md, 1, (int64_t)g->n, dnnl_ab);
+    bool ok = md_make(&md, 1, (int64_t)g->n, false, dnnl_ab);
     ok = ok && dnnl_memory_create(&g->bias, MD_IN(md), engine, DNNL_MEMORY_ALLOCATE) == dnnl_success &&
          dnnl_memory_get_data_handle(g->bias, &to) == dnnl_success;
     if (ok)
@@ -206,7 +210,7 @@ static bool make_size(struct sc_matmul *g, size_t i, md_in packed, const_dnnl_pr
 {
     struct sized *s = &g->size[i];
     dnnl_primitive_desc_t pd = NULL;
-    if (!describe(&pd, &s->a, &s->c, rows_of(i), g->n, g->k, packed, attr))
+    if (!describe(&pd, &s->a, &s->c, rows_of(i), g, packed, attr))
         return false;
     bool ok = dnnl_primitive_create(&s->primitive, pd) == dnnl_success;
     md_in scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
@@ -234,7 +238,8 @@ static void del(struct sc_matmul *g)
     free(g);
 }
 
-static struct sc_matmul *pack(const float *w, const float *bias, size_t n, size_t k, enum sc_activation act)
+static struct sc_matmul *pack(const float *w, const float *bias, size_t n, size_t k, enum sc_activation act,
+                              bool bf16)
 {
     struct sc_matmul *g = calloc(1, sizeof *g);
     dnnl_primitive_attr_t attr;
@@ -244,6 +249,7 @@ static struct sc_matmul *pack(const float *w, const float *bias, size_t n, size_
     }
     g->n = n;
     g->k = k;
+    g->bf16 = bf16;
     md_t packed;
     memset(&packed, 0, sizeof packed);
     bool ok = make_weight(g, w, attr, &packed) && make_bias(g, bias);
@@ -258,16 +264,38 @@ static struct sc_matmul *pack(const float *w, const float *bias, size_t n, size_
     return g;
 }
 
+/* Up to a cache line's begin, so that both parts of the scratch lie on one. */
+static size_t rounded(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
 static size_t scratch(const struct sc_matmul *g)
 {
-    return g->scratch;
+    return rounded(g->scratch) + (g->bf16 ? ROWS * g->k * sizeof(uint16_t) : 0);
+}
+
+/* Rounds to nearest, ties to even, as processors do; a NaN stays one. */
+static void to_bf16(const float *a, size_t n, uint16_t *to)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, a + i, sizeof bits);
+        uint32_t nearest = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+        to[i] = (uint16_t)((bits & 0x7FFFFFFF) > 0x7F800000 ? bits >> 16 | 0x40 : nearest);
+    }
 }
 
 static int run_some(const struct sc_matmul *g, size_t m, const float *a, float *c, void *memory)
 {
     const struct sized *s = &g->size[class_of(m)];
     dnnl_memory_t in = NULL, out = NULL, work = NULL;
-    bool ok = dnnl_memory_create(&in, MD_IN(s->a), engine, (void *)(uintptr_t)a) == dnnl_success &&
+    void *from = (void *)(uintptr_t)a;
+    if (g->bf16) {
+        from = (char *)memory + rounded(g->scratch);
+        to_bf16(a, m * g->k, from);
+    }
+    bool ok = dnnl_memory_create(&in, MD_IN(s->a), engine, from) == dnnl_success &&
               dnnl_memory_create(&out, MD_IN(s->c), engine, c) == dnnl_success &&
               dnnl_memory_create(&work, MD_IN(s->scratch), engine, memory) == dnnl_success;
     if (ok) {
@@ -302,9 +330,12 @@ const struct sc_matmul_ops *sc_matmul_module(void);
 /* The engine and stream live as long as the process: the module is never unloaded once it works. */
 __attribute__((visibility("default"))) const struct sc_matmul_ops *sc_matmul_module(void)
 {
-    static const struct sc_matmul_ops ops = {SC_MATMUL_ABI, "onednn", pack, del, scratch, run};
+    static struct sc_matmul_ops ops = {SC_MATMUL_ABI, "onednn", false, pack, del, scratch, run};
     if (!stream && (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success ||
                     dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success))
         return NULL;
+    /* With AVX-512 alone it can, too, but converts in software. ISAs are sets of bits. */
+    int isa = (int)dnnl_get_effective_cpu_isa(), needed = dnnl_cpu_isa_avx512_core_bf16;
+    ops.bf16 = (isa & needed) == needed;
     return &ops;
 }

@@ -37,7 +37,7 @@ static char *quote(const char *s)
     return out;
 }
 
-int sc_classifier_init(struct sc_classifier *c, const struct sc_bert_config *config)
+int sc_classifier_init(struct sc_classifier *c, const struct sc_encoder_config *config)
 {
     *c = (struct sc_classifier){.labels = config->labels, .scoring = config->scoring};
     c->quoted = calloc(c->labels, sizeof(*c->quoted));

@@ -24,7 +24,7 @@ struct sc_classifier {
 };
 
 /* 0 or SC_ENOMEM. The caller frees with sc_classifier_free. */
-int sc_classifier_init(struct sc_classifier *c, const struct sc_bert_config *config);
+int sc_classifier_init(struct sc_classifier *c, const struct sc_encoder_config *config);
 void sc_classifier_free(struct sc_classifier *c);
 
 /* Most bytes that sc_classify writes for n texts; SIZE_MAX if that is more than a size_t holds. */

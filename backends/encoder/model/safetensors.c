@@ -367,15 +367,15 @@ static float from_half(uint16_t h)
     return f;
 }
 
-void sc_tensor_floats(const struct sc_tensor *t, float *out)
+void sc_tensor_floats_at(const struct sc_tensor *t, uint64_t first, uint64_t count, float *out)
 {
-    const unsigned char *p = t->data;
+    const unsigned char *p = t->data + first * (t->dtype == SC_DTYPE_F32 ? 4 : 2);
     if (t->dtype == SC_DTYPE_F32) {
-        if (t->count)
-            memcpy(out, p, t->count * sizeof *out);
+        if (count)
+            memcpy(out, p, count * sizeof *out);
         return;
     }
-    for (uint64_t i = 0; i < t->count; i++) {
+    for (uint64_t i = 0; i < count; i++) {
         uint16_t h = (uint16_t)(p[2 * i] | p[2 * i + 1] << 8);
         uint32_t bits = (uint32_t)h << 16;
         if (t->dtype == SC_DTYPE_F16)
@@ -383,4 +383,9 @@ void sc_tensor_floats(const struct sc_tensor *t, float *out)
         else
             memcpy(&out[i], &bits, sizeof bits);
     }
+}
+
+void sc_tensor_floats(const struct sc_tensor *t, float *out)
+{
+    sc_tensor_floats_at(t, 0, t->count, out);
 }

@@ -49,5 +49,7 @@ const struct sc_tensor *sc_safetensors_at(const struct sc_safetensors *s, size_t
 
 /* Writes all t->count elements to out as fp32. t's dtype is not SC_DTYPE_OTHER. */
 void sc_tensor_floats(const struct sc_tensor *t, float *out);
+/* The same for `count` elements from `first` on, which t has. */
+void sc_tensor_floats_at(const struct sc_tensor *t, uint64_t first, uint64_t count, float *out);
 
 #endif

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 
 #include "cpu/choose.h"
-#include "cpu/engine.h"
+#include "engine.h"
+#include "model/folder.h"
 
 #define TOLERANCE 1e-4
 
@@ -60,15 +61,25 @@ static void cases_free(struct cases *c)
     free(c->logits);
 }
 
-static struct sc_engine *engine_of(const char *dir, const struct sc_matmul_ops *ops)
+static struct sc_engine *engine_of(const char *dir, const char *matmul)
 {
-    struct sc_msg msg;
-    struct sc_bert b;
+    struct sc_msg msg, warning;
+    struct sc_encoder_folder f;
     struct sc_engine *e;
-    if (sc_bert_open(&b, dir, &msg) < 0 || sc_engine_new(&e, &b, ops, 4096, &msg) < 0)
+    const struct sc_engine_options o = {.max_tokens = 4096, .matmul = matmul, .plugin_dir = SC_BUILD_DIR};
+    if (sc_encoder_folder_open(&f, dir, NULL, &msg) < 0 ||
+        sc_engine_cpu_ops.new(&e, &f.config, &f.weights, &o, &warning, &msg) < 0)
         fail_msg("%s", msg.text);
-    sc_bert_close(&b);
+    sc_encoder_folder_close(&f);
     return e;
+}
+
+static struct sc_engine_lane *lane_of(const struct sc_engine *e)
+{
+    struct sc_engine_lane *l;
+    struct sc_msg msg;
+    assert_int_equal(e->ops->lane_new(&l, e, &msg), 0);
+    return l;
 }
 
 static double worst(const float *a, const float *b, size_t n)
@@ -79,11 +90,11 @@ static double worst(const float *a, const float *b, size_t n)
     return w;
 }
 
-static void compare_folder(const char *dir, const struct sc_matmul_ops *ops)
+static void compare_folder(const char *dir, const char *matmul)
 {
-    struct sc_engine *e = engine_of(dir, ops);
-    struct sc_engine_lane *l = sc_engine_lane_new(e);
-    uint32_t labels = sc_engine_labels(e);
+    struct sc_engine *e = engine_of(dir, matmul);
+    struct sc_engine_lane *l = lane_of(e);
+    uint32_t labels = sc_engine_columns(e);
     struct cases c = read_cases(dir, labels);
     size_t n = (size_t)c.batch.sequences * labels;
     float *got = calloc(n, sizeof *got);
@@ -98,8 +109,7 @@ static void compare_folder(const char *dir, const struct sc_matmul_ops *ops)
         assert_int_equal(sc_engine_run(l, &one, got), 0);
         alone = fmax(alone, worst(got, c.logits + (size_t)i * labels, labels));
     }
-    print_message("%s, %s: largest difference %.2g in a batch, %.2g alone\n", dir, ops->name, together,
-                  alone);
+    print_message("%s, %s: largest difference %.2g in a batch, %.2g alone\n", dir, matmul, together, alone);
     assert_true(together < TOLERANCE);
     assert_true(alone < TOLERANCE);
     free(got);
@@ -111,8 +121,8 @@ static void compare_folder(const char *dir, const struct sc_matmul_ops *ops)
 static void logits_are_those_of_transformers(void **state)
 {
     (void)state;
-    compare_folder(SC_SOURCE_DIR "/tests/data/bert-tiny", sc_matmul_builtin());
-    compare_folder(SC_SOURCE_DIR "/tests/data/bert-tiny-half", sc_matmul_builtin());
+    compare_folder(SC_SOURCE_DIR "/tests/data/bert-tiny", "builtin");
+    compare_folder(SC_SOURCE_DIR "/tests/data/bert-tiny-half", "builtin");
 }
 
 /* Built beside us if oneDNN was there at build time. */
@@ -126,8 +136,8 @@ static void onednn_computes_the_same(void **state)
         print_message("%s\n", warning.text);
         skip();
     }
-    compare_folder(SC_SOURCE_DIR "/tests/data/bert-tiny", ops);
-    compare_folder(SC_SOURCE_DIR "/tests/data/bert-tiny-half", ops);
+    compare_folder(SC_SOURCE_DIR "/tests/data/bert-tiny", "onednn");
+    compare_folder(SC_SOURCE_DIR "/tests/data/bert-tiny-half", "onednn");
 }
 
 /* By hand: SC_BERT_CASES names a folder of folders that make_bert_cases.py --large wrote. */
@@ -146,8 +156,8 @@ static void larger_models_too(void **state)
         if (entry->d_name[0] == '.')
             continue;
         snprintf(dir, sizeof dir, "%s/%s", root, entry->d_name);
-        compare_folder(dir, sc_matmul_builtin());
-        compare_folder(dir, ops);
+        compare_folder(dir, "builtin");
+        compare_folder(dir, "onednn");
     }
     closedir(d);
 }
@@ -170,8 +180,8 @@ static void a_missing_module_is_a_warning_and_a_wrong_setting_an_error(void **st
 static void tokens_outside_the_tables_are_refused(void **state)
 {
     (void)state;
-    struct sc_engine *e = engine_of(SC_SOURCE_DIR "/tests/data/bert-tiny", sc_matmul_builtin());
-    struct sc_engine_lane *l = sc_engine_lane_new(e);
+    struct sc_engine *e = engine_of(SC_SOURCE_DIR "/tests/data/bert-tiny", "builtin");
+    struct sc_engine_lane *l = lane_of(e);
     uint32_t ids[4200] = {0}, begin[101] = {0, 4};
     uint8_t types[4200] = {0};
     float out[303];

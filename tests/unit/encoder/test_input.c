@@ -164,7 +164,7 @@ static void answers_as(bool list, bool has_k, uint32_t k, enum sc_scoring scorin
                        const char *want)
 {
     char *names[] = {(char[]){"de"}, (char[]){"a \"b\"\n"}};
-    struct sc_bert_config config = {.labels = 2, .label = names, .scoring = scoring};
+    struct sc_encoder_config config = {.labels = 2, .label = names, .scoring = scoring};
     struct sc_classifier c;
     assert_int_equal(sc_classifier_init(&c, &config), 0);
     struct sc_classify_options o = {.has_top_k = has_k, .top_k = k};

@@ -177,7 +177,7 @@ static void attention_of(const struct sc_kernels *kern)
         size_t n = sizes[s][0], d = sizes[s][1], stride = 3 * d + 2;
         float *x = random_floats(n * stride), *out = random_floats(n * (d + 1)), *first = random_floats(d);
         float *work = malloc((sc_attention_work(kern, n, d) + n) * sizeof *work);
-        sc_attention(kern, x, stride, x + d, x + 2 * d, stride, n, d, out, d + 1, work);
+        sc_attention(kern, x, stride, x + d, x + 2 * d, stride, n, d, SC_ATTENTION_GLOBAL, out, d + 1, work);
         sc_attention_one(kern, x, x + d, x + 2 * d, stride, n, d, first, work);
         for (size_t i = 0; i < n; i++) {
             double p[130], top = -INFINITY, sum = 0;

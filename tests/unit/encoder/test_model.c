@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "cpu/engine.h"
-#include "model/bert.h"
+#include "engine.h"
+#include "model/folder.h"
 
 #define TINY SC_SOURCE_DIR "/tests/data/bert-tiny"
 
@@ -163,9 +163,10 @@ static void what_is_not_bert_is_refused_by_name(void **state)
         {"{" HEAD SIZES ",\"type_vocab_size\":1000}", "type_vocab_size"},
         {"{" HEAD SIZES ",\"id2label\":{\"0\":\"a\",\"2\":\"b\"}}", "id2label"},
         {"{" HEAD SIZES ",\"id2label\":{}}", "id2label"},
-        {"{\"model_type\":\"roberta\"," SIZES "}", "roberta"},
+        {"{\"model_type\":\"deberta\"," SIZES "}", "deberta"},
         {"{\"model_type\":\"bert\"," SIZES "}", "architectures"},
-        {"{\"model_type\":\"bert\",\"architectures\":[\"BertForMaskedLM\"]," SIZES "}", "BertForMaskedLM"},
+        {"{\"model_type\":\"bert\",\"architectures\":[\"BertForMultipleChoice\"]," SIZES "}",
+         "BertForMultipleChoice"},
         {"{" HEAD "\"hidden_size\":32}", "num_hidden_layers"},
         {"{" HEAD "\"hidden_size\":1000000000,\"num_hidden_layers\":2}", "hidden_size"},
         {"{" HEAD "\"hidden_size\":\"32\"}", "hidden_size"},
@@ -176,9 +177,9 @@ static void what_is_not_bert_is_refused_by_name(void **state)
         {"{", "line"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct sc_bert_config c;
+        struct sc_encoder_config c;
         struct sc_msg msg = {""};
-        int rc = sc_bert_config_parse(&c, sc_span_str(cases[i].text), "config.json", &msg);
+        int rc = sc_encoder_config_parse(&c, sc_span_str(cases[i].text), "config.json", NULL, &msg);
         if (cases[i].says) {
             if (rc == 0 || !strstr(msg.text, cases[i].says) || !strstr(msg.text, "config.json"))
                 fail_msg("case %zu: %s", i, rc == 0 ? "accepted" : msg.text);
@@ -188,7 +189,7 @@ static void what_is_not_bert_is_refused_by_name(void **state)
         assert_int_equal(c.labels, 2);
         assert_string_equal(c.label[1], "LABEL_1");
         assert_int_equal(c.scoring, SC_SCORE_SOFTMAX);
-        sc_bert_config_free(&c);
+        sc_encoder_config_free(&c);
     }
 }
 
@@ -223,15 +224,16 @@ static void write_config(const char *text)
 
 static void expect(const char *says)
 {
-    struct sc_bert b;
+    struct sc_encoder_folder f;
     struct sc_engine *e;
-    struct sc_msg msg = {""};
-    int rc = sc_bert_open(&b, dir, &msg);
+    struct sc_msg msg = {""}, warning;
+    const struct sc_engine_options o = {.max_tokens = 1024, .matmul = "builtin"};
+    int rc = sc_encoder_folder_open(&f, dir, NULL, &msg);
     if (rc == 0) {
-        rc = sc_engine_new(&e, &b, sc_matmul_builtin(), 1024, &msg);
+        rc = sc_engine_cpu_ops.new(&e, &f.config, &f.weights, &o, &warning, &msg);
         if (rc == 0)
             sc_engine_del(e);
-        sc_bert_close(&b);
+        sc_encoder_folder_close(&f);
     }
     if (!says)
         assert_int_equal(rc, 0);
