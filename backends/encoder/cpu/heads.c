@@ -75,7 +75,7 @@ int sc_cpu_head(struct sc_cpu_lane *l, const struct sc_batch *b, size_t rows, fl
     }
     for (size_t first = 0; first < rows; first += SC_CPU_CHUNK) {
         size_t n = SC_MIN((size_t)SC_CPU_CHUNK, rows - first);
-        const float *in = x + first * e->hidden, *behind;
+        const float *in = x + first * e->hidden, *behind = in;
         float *to = out + first * e->base.columns;
         int rc = e->base.task == SC_TASK_EMBED ? dense_modules(l, in, n, to) : before_out(l, in, n, &behind);
         if (rc < 0)
