@@ -213,7 +213,8 @@ struct sc_cu_skinny {
     X(attention_large_96, T)        \
     X(attention_large_128, T)       \
     X(skinny_1, T)                  \
-    X(skinny_2, T)
+    X(skinny_2, T)                  \
+    X(skinny_deep, T)
 #define SC_CU_KERNELS(X)          \
     SC_CU_KERNELS_OF(X, f16)      \
     SC_CU_KERNELS_OF(X, bf16)     \
@@ -252,9 +253,10 @@ struct sc_cu_launch sc_cu_launch_linear(enum sc_cu_type t, const struct sc_cu_li
 struct sc_cu_launch sc_cu_launch_attention(enum sc_cu_type t, const struct sc_cu_attention *a, bool large,
                                            uint32_t tiles);
 
-/* f16 and bf16, n and k multiples of 8, k up to 4096. It pays up to about SC_CU_SKINNY_ROWS rows. */
+/* f16 and bf16, n and k multiples of 8, k up to 4096, or 2048 with gamma. It pays up to about
+ * SC_CU_SKINNY_ROWS rows. */
 #define SC_CU_SKINNY_ROWS 32u
-bool sc_cu_skinny_fits(enum sc_cu_type t, uint32_t n, uint32_t k);
+bool sc_cu_skinny_fits(enum sc_cu_type t, const struct sc_cu_skinny *a);
 struct sc_cu_launch sc_cu_launch_skinny(enum sc_cu_type t, const struct sc_cu_skinny *a, uint32_t rows);
 
 /* ---- images ---- */

@@ -163,21 +163,26 @@ struct sc_cu_launch sc_cu_launch_attention(enum sc_cu_type t, const struct sc_cu
     return l;
 }
 
-bool sc_cu_skinny_fits(enum sc_cu_type t, uint32_t n, uint32_t k)
+bool sc_cu_skinny_fits(enum sc_cu_type t, const struct sc_cu_skinny *a)
 {
-    return t != SC_CU_F32 && n % 8 == 0 && k % 8 == 0 && n > 0 && k > 0 && k <= 4096;
+    return t != SC_CU_F32 && a->n % 8 == 0 && a->k % 8 == 0 && a->n > 0 && a->k > 0 &&
+           a->k <= (a->gamma ? 2048u : 4096u);
 }
 
 struct sc_cu_launch sc_cu_launch_skinny(enum sc_cu_type t, const struct sc_cu_skinny *a, uint32_t rows)
 {
-    static const enum sc_cu_kernel one[] = OF_HALF(skinny_1), two[] = OF_HALF(skinny_2);
-    (void)rows;
-    /* Eight outputs a block until that makes more blocks than a large GPU has multiprocessors; the
-     * registers of sixteen last for 512 threads. */
-    bool pair = a->n > 8 * 128 && a->k <= 2048;
-    uint32_t warps = ceil_div(a->k, 128);
-    return (struct sc_cu_launch){.kernel = pair ? two[t] : one[t],
-                                 .grid = {ceil_div(a->n, pair ? 16 : 8), 1, 1},
+    static const enum sc_cu_kernel one[] = OF_HALF(skinny_1), two[] = OF_HALF(skinny_2),
+                                   deep[] = OF_HALF(skinny_deep);
+    (void)rows; /* it walks them */
+    /* Eight outputs a block until that makes more blocks than a large GPU has multiprocessors. Registers
+     * decide how many threads there can be, and so how much of k a warp has to take. */
+    bool pair = a->n > 8 * 128 && a->k <= 1024, is_deep = a->k > 2048;
+    uint32_t outs = pair ? 16 : 8, depth = is_deep ? 256 : 128, warps = ceil_div(a->k, depth);
+    uint32_t floats = warps * (16 * outs + (a->gamma ? 2 * depth : 0));
+    return (struct sc_cu_launch){.kernel = is_deep ? deep[t]
+                                           : pair  ? two[t]
+                                                   : one[t],
+                                 .grid = {ceil_div(a->n, outs), 1, 1},
                                  .block = 32 * warps,
-                                 .shared = warps * 16 * (pair ? 16 : 8) * (uint32_t)sizeof(float)};
+                                 .shared = floats * (uint32_t)sizeof(float)};
 }
