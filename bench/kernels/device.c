@@ -84,7 +84,7 @@ void lab_launch(struct sc_cu_launch l, const void *args, size_t size)
 {
     (void)size;
     cudaLaunchAttribute early = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
-                                        .val.programmaticStreamSerializationAllowed = 1};
+                                 .val.programmaticStreamSerializationAllowed = 1};
     cudaLaunchConfig_t config = {
         .gridDim = {l.grid[0], l.grid[1], l.grid[2]},
         .blockDim = {l.block, 1, 1},
