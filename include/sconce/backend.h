@@ -32,11 +32,13 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 #define SCONCE_BACKEND_MAJOR 1
-#define SCONCE_BACKEND_MINOR 0
+#define SCONCE_BACKEND_MINOR 1
 
 struct sconce_error;
 struct sconce_host;    /* the executor, as the backend sees it */
 struct sconce_request; /* one request in this executor */
+struct sconce_item;    /* a part of a request that is computed in one piece */
+struct sconce_slice;   /* items of one request that are computed together */
 struct sconce_model;   /* defined by the backend */
 struct sconce_lane;    /* defined by the backend */
 
@@ -81,6 +83,13 @@ struct sconce_error *sconce_host_setting_int(const struct sconce_host *h, const 
 /* How many lanes the executor will make (workers of this model). */
 unsigned sconce_host_lanes(const struct sconce_host *h);
 
+/*
+ * Since 1.1. In request_prepare only: calls fn(arg, i) once for every i < n, on this thread and on others of
+ * the executor that have nothing better to do, in any order; returns when all have returned. For bodies that
+ * take long to tokenise: a call should take 0.1 to 1 ms, since other requests wait no longer than that.
+ */
+void sconce_host_spread(struct sconce_host *h, uint32_t n, void (*fn)(void *arg, uint32_t i), void *arg);
+
 /* ---- requests -------------------------------------------------------------------------- */
 
 /*
@@ -93,6 +102,25 @@ const char *sconce_request_content_type(const struct sconce_request *r);
 /* Pointer that the backend may hang on a request in prepare; NULL before. */
 void sconce_request_set_data(struct sconce_request *r, void *data);
 void *sconce_request_data(const struct sconce_request *r);
+
+/*
+ * Since 1.1. In request_prepare, for a backend with lane_compute: the request consists of n items (texts)
+ * that may be computed apart from one another, in any order, on several lanes at once; item i adds costs[i]
+ * to a batch. `costs` is copied. Without this call a request is one item with the cost that prepare tells.
+ * False if there is no memory.
+ */
+bool sconce_request_set_items(struct sconce_request *r, uint32_t n, const uint32_t *costs);
+
+struct sconce_item {
+    uint32_t index; /* 0..n-1, as the backend numbered them */
+    uint32_t cost;
+};
+
+struct sconce_slice {
+    struct sconce_request *request;
+    const struct sconce_item *items; /* the dearest first; the executor's */
+    uint32_t n;                      /* >= 1 */
+};
 
 /*
  * Room for an answer's body of `size` bytes, in the response arena where it fits, so that it
@@ -118,6 +146,12 @@ struct sconce_model_info {
     /* Average number of body bytes for one unit of cost: by it the frontend guesses before prepare. 0: no
      * cost. */
     uint32_t bytes_per_cost;
+    /* Since 1.1. What a batch costs beside its items, in units of cost, as measured at load: lanes that are
+     * idle share what waits, but nobody takes less than this where there is more. */
+    uint32_t batch_overhead;
+    /* Threads beside those of the lanes that prepare requests while every lane computes; for a backend whose
+     * lanes wait for a device. 0: lanes prepare between their batches. */
+    uint32_t prepare_threads;
 };
 
 struct sconce_backend_ops {
@@ -152,6 +186,21 @@ struct sconce_backend_ops {
      * what prepare hung on them.
      */
     void (*lane_execute)(struct sconce_lane *l, struct sconce_request **requests, size_t n);
+
+    /*
+     * Since 1.1. Both or neither; with them lane_execute is not called and may be NULL. A request's items are
+     * computed in slices, over several batches if there are many, so that long requests delay nobody: the
+     * executor is fair between requests. Requests of one batch are different ones, but two lanes may compute
+     * different items of the same request at the same time.
+     *
+     * lane_compute computes the items of n >= 1 slices, whose costs sum up to at most max_batch_cost unless
+     * it is one item, and keeps results, or why there are none, with the requests. It answers nothing.
+     * lane_answer answers a request all of whose items have been computed (none, if it has none), and frees
+     * what prepare hung on it. Any lane; after the last lane_compute for it has returned.
+     * request_discard may come after some of the items have been computed, never during that.
+     */
+    void (*lane_compute)(struct sconce_lane *l, const struct sconce_slice *slices, size_t n);
+    void (*lane_answer)(struct sconce_lane *l, struct sconce_request *r);
 };
 
 /* The one exported function. Static data; any number of calls. */

@@ -64,6 +64,7 @@ struct sc_job {
     struct sc_span sequence;               /* its id, until it is submitted; NULL pointer: none */
     bool begins;                           /* the client says that its sequence begins */
     bool in_sequence;                      /* the turn is in the version's table */
+    bool is_long;                          /* it has taken long credit */
     struct sc_turn turn;
     sc_job_part part;
     sc_job_done done;
@@ -85,6 +86,10 @@ struct sc_attachment {
     atomic_bool
         distrusted; /* [atomic] it broke a rule or its running pages are not credible: they clear nobody */
     uint32_t bytes_per_cost;
+    /* Requests of at least this cost have a credit of their own, in requests: one long list does not keep
+     * what comes behind it waiting. 0: there are none. */
+    uint64_t long_cost;
+    atomic_llong long_credit; /* [atomic] */
     /* Set on loop 0 before the loops are told of the death; read by them. */
     uint64_t *running; /* ids on its running pages when it died */
     size_t nrunning;
@@ -122,6 +127,7 @@ struct sc_shard {
     struct sc_arena arena;
     int arena_fd;
     struct sc_node queue; /* jobs waiting, head first */
+    struct sc_node longs; /* long ones that wait for credit of theirs, head first */
     struct sc_node turns; /* jobs of sequences that wait for their turn, by arrival */
     struct sc_node suspects;
     struct sc_link **links; /* normal workers; more than one while one replaces another */

@@ -129,6 +129,7 @@ static int make_shards(struct sc_version *v)
         s->version = v;
         s->plane = &e->planes[i];
         sc_list_init(&s->queue);
+        sc_list_init(&s->longs);
         sc_list_init(&s->turns);
         sc_list_init(&s->suspects);
         s->arena_fd = sc_shm_create("sconce-requests", SC_ARENA_BYTES, 1, &base);

@@ -21,17 +21,47 @@
  * takes long. */
 #define WAKE_BY_NS 1000000
 
+/* What there is; if there is none, this loop is told when there is. */
+static long long look_at(struct sc_link *k, atomic_llong *credit)
+{
+    long long left = atomic_load(credit);
+    if (left > 0)
+        return left;
+    atomic_fetch_or(&k->att->waiting, 1u << k->plane->loop->index);
+    return atomic_load(credit); /* given back between the look and the bit? */
+}
+
 bool sc_link_has_credit(struct sc_link *k)
 {
-    if (atomic_load(&k->att->credit) > 0)
-        return true;
-    atomic_fetch_or(&k->att->waiting, 1u << k->plane->loop->index);
-    return atomic_load(&k->att->credit) > 0; /* given back between the look and the bit? */
+    return look_at(k, &k->att->credit) > 0;
 }
 
 static uint64_t cost_of(const struct sc_job *j, const struct sc_attachment *att)
 {
     return att->bytes_per_cost ? 2 + j->body_len / att->bytes_per_cost : 1;
+}
+
+/* The workers of a version are alike. */
+static bool is_long(const struct sc_shard *s, const struct sc_job *j)
+{
+    const struct sc_attachment *att = s->nlinks ? s->links[0]->att : NULL;
+    return att && att->long_cost && cost_of(j, att) >= att->long_cost;
+}
+
+/* The worker with most credit for a long request, or NULL. */
+static struct sc_link *choose_long(struct sc_shard *s)
+{
+    struct sc_link *best = NULL;
+    long long most = 0;
+    for (unsigned i = 0; i < s->nlinks; i++) {
+        struct sc_link *k = s->links[i];
+        long long credit = k->draining || k->broken ? 0 : look_at(k, &k->att->long_credit);
+        if (credit > most) {
+            most = credit;
+            best = k;
+        }
+    }
+    return best;
 }
 
 /*
@@ -117,14 +147,25 @@ void sc_link_flush(struct sc_link *k)
     sc_chan_flush(k->chan);
 }
 
+static atomic_llong *credit_of(const struct sc_job *j, struct sc_attachment *att)
+{
+    return j->is_long ? &att->long_credit : &att->credit;
+}
+
+static long long credit_taken(const struct sc_job *j)
+{
+    return j->is_long ? 1 : (long long)j->cost;
+}
+
 bool sc_link_offer(struct sc_link *k, struct sc_job *j)
 {
     j->cost = cost_of(j, k->att);
-    atomic_fetch_sub(&k->att->credit, (long long)j->cost);
+    j->is_long = k->att->long_cost && j->cost >= k->att->long_cost;
+    atomic_fetch_sub(credit_of(j, k->att), credit_taken(j));
     int rc = sc_link_send(k, j, 0);
     if (rc == 0)
         return true;
-    atomic_fetch_add(&k->att->credit, (long long)j->cost);
+    atomic_fetch_add(credit_of(j, k->att), credit_taken(j));
     if (rc != SC_AGAIN)
         sc_link_break(k, sc_strerror(rc));
     return false;
@@ -139,8 +180,18 @@ void sc_shard_dispatch(struct sc_shard *s)
         struct sc_job *j = SC_CONTAINER(s->queue.next, struct sc_job, node);
         if (late && sc_job_expire(j, sc_clock_ns()))
             continue;
+        if (is_long(s, j)) { /* it waits aside */
+            sc_list_remove(&j->node);
+            sc_list_push_back(&s->longs, &j->node);
+            continue;
+        }
         struct sc_link *k = choose_link(s);
         if (!k || !sc_link_offer(k, j))
+            break;
+    }
+    while (!sc_list_empty(&s->longs)) {
+        struct sc_link *k = choose_long(s);
+        if (!k || !sc_link_offer(k, SC_CONTAINER(s->longs.next, struct sc_job, node)))
             return;
     }
 }
@@ -175,7 +226,8 @@ void sc_shard_no_worker(struct sc_shard *s)
              s->version->spec.name,
              s->closing ? "It was unregistered while this request waited."
                         : "Please use scale workers API to add workers.");
-    while ((n = s->queue.next) != &s->queue || (n = s->turns.next) != &s->turns)
+    while ((n = s->queue.next) != &s->queue || (n = s->longs.next) != &s->longs ||
+           (n = s->turns.next) != &s->turns)
         sc_job_fail(SC_CONTAINER(n, struct sc_job, node), 503, "ServiceUnavailableException", text);
 }
 
@@ -196,10 +248,10 @@ void sc_shard_kick(struct sc_shard *s)
     sc_loop_post(s->plane->loop, &s->kick);
 }
 
-static void give_credit(struct sc_link *k, uint64_t cost)
+static void give_credit(struct sc_link *k, atomic_llong *credit, long long taken)
 {
     struct sc_attachment *att = k->att;
-    atomic_fetch_add(&att->credit, (long long)cost);
+    atomic_fetch_add(credit, taken);
     unsigned waiting = atomic_load(&att->waiting);
     if (!waiting)
         return;
@@ -255,7 +307,8 @@ static void complete(struct sc_link *k, const struct sc_completion *c)
         sc_chan_release(k->chan, c->token);
         return;
     }
-    uint64_t cost = j->cost;
+    atomic_llong *credit = credit_of(j, k->att);
+    long long taken = credit_taken(j);
     if (k->att->quarantine)
         atomic_store(&k->att->version->quarantine_owner, -1);
     if (k->att->quarantine && j->in_sequence && !j->gone) {
@@ -268,7 +321,7 @@ static void complete(struct sc_link *k, const struct sc_completion *c)
     sc_job_answer(j, &a);
     sc_chan_release(k->chan, c->token);
     if (!k->att->quarantine)
-        give_credit(k, cost);
+        give_credit(k, credit, taken);
 }
 
 void sc_link_poll(struct sc_link *k)

@@ -172,6 +172,9 @@ static void grant_credit(struct sc_worker *w, struct sc_span text)
     if (plain)
         att->bytes_per_cost = 0;
     atomic_store(&att->credit, plain ? PLAIN_CREDIT : 2 * (long long)w->lanes * cost);
+    /* So many long ones keep every lane busy, and the rest of the credit is for the others. */
+    att->long_cost = plain ? 0 : SC_MAX((uint64_t)cost / 2, 1u);
+    atomic_store(&att->long_credit, 2 * (long long)w->lanes + 2);
     json_decref(j);
 }
 

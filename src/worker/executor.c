@@ -72,6 +72,7 @@ static int load_model(struct sc_executor *ex, struct sc_msg *msg)
 
 static void read_environment(struct sc_executor *ex)
 {
+    ex->host.ex = ex;
     ex->host.model = env_or(SC_ENV_MODEL, "");
     ex->host.version = env_or(SC_ENV_VERSION, "1.0");
     ex->host.dir = env_or(SC_ENV_DIR, "");

@@ -3,11 +3,14 @@
  *
  * Loads the backend's shared object and the model, connects back to the supervisor, is attached to the
  * frontend's channels, and then batches: each lane is one thread that takes what is
- * there, prepares it (tokenises), and computes. The same port may be replaced by a newer frontend's
+ * there, prepares it (tokenises), and computes its share. The same port may be replaced by a newer frontend's
  * at any time; what the old one wanted is computed or dropped, its answers are swallowed.
  *
  *   executor.c  life of the process: load, attach, signals
- *   lanes.c     queue, batching (eager and fill), running pages
+ *   intake.c    requests: from the rings, prepared, given back
+ *   ready.c     what is prepared, and the batches that are made of it
+ *   lanes.c     threads: waiting, batching (eager and fill), running pages
+ *   spread.c    the preparation of one long body on several threads
  *   host.c      the functions of include/sconce/backend.h
  */
 #ifndef SC_WORKER_EXECUTOR_H

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "sconce/backend.h"
 #include "worker/channel.h"
+#include "worker/ready.h"
 
 /* A port with the count of those who use it: the attachment and every request that came by it. */
 struct sc_port_ref {
@@ -20,9 +21,13 @@ struct sconce_request {
     struct sc_port_ref *ref;
     struct sc_work work;
     struct sc_answer answer;
-    bool reserved, answered, prepared;
+    bool reserved, answered;
+    bool dropped; /* nobody waits for it: it is discarded after the slices that are being computed */
     void *data;
     uint64_t cost;
+    struct sconce_item one, *items; /* items: `one`, or nitems of the heap; the dearest first */
+    uint32_t nitems, given;         /* given: of them, those that a lane has got */
+    atomic_uint left;               /* items that are not computed */
     char content_type[96];
 };
 
@@ -30,6 +35,7 @@ struct sconce_host {
     const char *model, *version, *dir, *backend_dir;
     unsigned lanes;
     uint64_t max_response;
+    struct sc_executor *ex;
 };
 
 struct sc_request_list {
@@ -37,9 +43,12 @@ struct sc_request_list {
     size_t n;
 };
 
+struct sc_spread; /* spread.c */
+
 struct sc_executor {
     struct sconce_host host;
     const struct sconce_backend_ops *ops;
+    bool slices; /* it has lane_compute and lane_answer */
     struct sconce_model *model;
     struct sconce_model_info info;
     uint32_t batch_size;
@@ -48,25 +57,36 @@ struct sc_executor {
     int64_t spin_ns; /* how long a lane looks at the rings before it sleeps; 0 where there is one CPU */
 
     pthread_mutex_t lock;
-    pthread_cond_t wake;        /* lanes wait here while another one polls */
-    struct sc_port_ref *port;   /* the present attachment; NULL before the first */
-    struct sc_request_list raw; /* taken from the rings, in order of arrival */
+    pthread_cond_t wake;         /* lanes wait here while another thread polls */
+    pthread_cond_t help;         /* helpers wait here while a lane is free */
+    pthread_cond_t spread_done;  /* who spread work waits here for the last of it */
+    struct sc_port_ref *port;    /* the present attachment; NULL before the first */
+    struct sc_request_list raw;  /* taken from the rings, in order of arrival */
+    struct sc_request_list bulk; /* of them, the long bodies: helpers prepare them */
+    struct sc_ready ready;       /* prepared, and not all of it given to a lane */
+    struct sc_spread *spreads;
     struct sconce_request *pool;
-    unsigned idle; /* lanes that wait for work, the poller included */
-    bool polling;  /* a lane sleeps on the port's descriptor */
-    bool filling;  /* a lane waits for its batch to fill */
+    unsigned computing; /* lanes that compute a batch */
+    unsigned waiting;   /* lanes at `wake` */
+    unsigned resting;   /* helpers at `help` */
+    bool polling;       /* a thread sleeps on the port's descriptor */
+    bool helper_polls;  /* it is a helper */
+    bool filling;       /* a lane waits for its batch to fill */
     bool stopping;
-    int kick_fd; /* eventfd: makes the polling lane look at port and stopping */
-    struct sc_lane_thread *threads;
+    int kick_fd; /* eventfd: makes the polling thread look at what has changed */
+    unsigned helpers;
+    struct sc_lane_thread *threads; /* of the lanes, then of the helpers */
 };
 
+/* A lane's thread, or a helper's (lane is NULL). */
 struct sc_lane_thread {
     struct sc_executor *ex;
     unsigned index;
     pthread_t thread;
     bool started;
     struct sconce_lane *lane;
-    struct sconce_request *batch[SC_BATCH_SIZE_MAX];
+    struct sconce_slice batch[SC_BATCH_SIZE_MAX];
+    struct sconce_request *done[SC_BATCH_SIZE_MAX];
     uint64_t ids[SC_BATCH_SIZE_MAX];
 };
 
@@ -77,7 +97,34 @@ void sc_lanes_stop(struct sc_executor *ex);
 /* Replaces the attachment (NULL: none). Takes over the port. SC_ENOMEM: the port is deleted. */
 int sc_lanes_attach(struct sc_executor *ex, struct sc_port *port);
 
+/* ---- intake.c: from the rings to requests that are ready. With the lock held. ---- */
+
+void sc_intake_init(struct sc_executor *ex);
+/* Moves what is in the rings to the raw list (long bodies to `bulk`, if there are helpers). */
+void sc_intake(struct sc_executor *ex);
+/* Prepares one of these and puts it where lanes look; the lock is released meanwhile. */
+void sc_intake_prepare(struct sc_executor *ex, struct sc_request_list *from);
+/* Gives a request back to the pool. */
+void sc_intake_recycle(struct sc_executor *ex, struct sconce_request *r);
+/* Lets go of all that nobody has begun, and marks what lanes compute now. */
+void sc_intake_drop(struct sc_executor *ex);
 void sc_port_ref_put(struct sc_port_ref *ref);
+
+/* ---- lanes.c: with the lock held ---- */
+
+/* A lane that is free looks again; all threads do. */
+void sc_lanes_wake(struct sc_executor *ex);
+void sc_lanes_kick(struct sc_executor *ex);
+
+/* ---- spread.c ---- */
+
+/* Does a piece of somebody's work, if there is any: true. With the lock held, released meanwhile. */
+bool sc_spread_help(struct sc_executor *ex);
+/* sconce_host_spread. Without the lock. */
+void sc_spread(struct sc_executor *ex, uint32_t n, void (*fn)(void *arg, uint32_t i), void *arg);
+
+/* ---- host.c ---- */
+
 /* Answers with an error text unless answered already. */
 void sc_request_fail(struct sconce_request *r, unsigned status, const char *type, const char *text);
 

@@ -83,6 +83,12 @@ SC_EXPORT unsigned sconce_host_lanes(const struct sconce_host *h)
     return h->lanes;
 }
 
+SC_EXPORT void sconce_host_spread(struct sconce_host *h, uint32_t n, void (*fn)(void *arg, uint32_t i),
+                                  void *arg)
+{
+    sc_spread(h->ex, n, fn, arg);
+}
+
 SC_EXPORT const char *sconce_host_setting(const struct sconce_host *h, const char *key)
 {
     char name[128];
@@ -127,6 +133,12 @@ SC_EXPORT void sconce_request_set_data(struct sconce_request *r, void *data)
 SC_EXPORT void *sconce_request_data(const struct sconce_request *r)
 {
     return r->data;
+}
+
+SC_EXPORT bool sconce_request_set_items(struct sconce_request *r, uint32_t n, const uint32_t *costs)
+{
+    static const uint32_t none;
+    return sc_items_set(r, n, costs ? costs : &none);
 }
 
 SC_EXPORT void *sconce_response_reserve(struct sconce_request *r, size_t size)

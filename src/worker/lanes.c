@@ -5,6 +5,9 @@
  * the port's eventfd, the others on a condition variable. Who wakes up takes requests one at a time
  * under the lock and prepares them outside of it, so that tokenising spreads over the lanes
  * and with a single lane there is no hand-over between threads at all.
+ *
+ * Helpers are threads without a lane. They poll and prepare while every lane computes, and have the long
+ * bodies to themselves, so that no lane waits for one.
  */
 #include <errno.h>
 #include <poll.h>
@@ -16,125 +19,39 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "worker/executor_private.h"
-#include "worker/meta.h"
 
-void sc_port_ref_put(struct sc_port_ref *ref)
-{
-    if (ref && atomic_fetch_sub(&ref->refs, 1) == 1) {
-        sc_port_del(ref->port);
-        free(ref);
-    }
-}
-
-static void list_init(struct sc_request_list *l)
-{
-    *l = (struct sc_request_list){.tail = &l->head};
-}
-
-static void list_push(struct sc_request_list *l, struct sconce_request *r)
-{
-    r->next = NULL;
-    *l->tail = r;
-    l->tail = &r->next;
-    l->n++;
-}
-
-static void list_push_front(struct sc_request_list *l, struct sconce_request *r)
-{
-    r->next = l->head;
-    if (!l->head)
-        l->tail = &r->next;
-    l->head = r;
-    l->n++;
-}
-
-static struct sconce_request *list_pop(struct sc_request_list *l)
-{
-    struct sconce_request *r = l->head;
-    if (r) {
-        l->head = r->next;
-        if (!l->head)
-            l->tail = &l->head;
-        l->n--;
-    }
-    return r;
-}
-
-/* Gives a request back to the pool. With the lock held. */
-static void recycle(struct sc_executor *ex, struct sconce_request *r)
-{
-    if (r->work.body_map)
-        sc_port_done(r->ref->port, &r->work);
-    sc_port_ref_put(r->ref);
-    r->next = ex->pool;
-    ex->pool = r;
-}
-
-static void copy_content_type(struct sconce_request *r)
-{
-    struct sc_span type = sc_meta_get(r->work.meta, SC_SPAN(":content-type"));
-    size_t n = 0;
-    while (n < type.n && n + 1 < sizeof r->content_type && type.p[n] != ';') {
-        char c = type.p[n];
-        r->content_type[n++] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-    }
-    while (n && (r->content_type[n - 1] == ' ' || r->content_type[n - 1] == '\t'))
-        n--;
-    r->content_type[n] = '\0';
-}
-
-/* Moves what is in the rings to the raw list. With the lock held. */
-static void take_from_rings(struct sc_executor *ex)
-{
-    struct sc_port_ref *ref = ex->port;
-    if (!ref || sc_port_closed(ref->port))
-        return;
-    for (;;) {
-        struct sconce_request *r = ex->pool;
-        if (r)
-            ex->pool = r->next;
-        else if (!(r = malloc(sizeof *r)))
-            return; /* what is in the rings stays there; the next batch frees requests */
-        /* Field by field: a request is mostly its content type's buffer. */
-        r->ref = ref;
-        r->reserved = r->answered = r->prepared = false;
-        r->data = NULL;
-        r->cost = 0;
-        r->work.body_map = NULL;
-        int rc;
-        do /* an answer of the executor's is never far: nothing is given up half-way */
-            rc = sc_port_next(ref->port, &r->work);
-        while (rc == 1 && r->work.flags & SC_SUBMIT_CANCEL);
-        if (rc != 1) {
-            r->next = ex->pool;
-            ex->pool = r;
-            if (rc < 0 && rc != SC_AGAIN)
-                sc_log(SC_LOG_ERROR, "the frontend's ring cannot be read: %s", sc_strerror(rc));
-            return;
-        }
-        atomic_fetch_add_explicit(&ref->refs, 1, memory_order_relaxed);
-        copy_content_type(r);
-        list_push(&ex->raw, r);
-    }
-}
-
-/* Makes every waiting lane look again. Lock held. */
-static void kick(struct sc_executor *ex)
+/* Who sleeps on the port's descriptor looks at what has changed. */
+static void kick_poller(struct sc_executor *ex)
 {
     uint64_t one = 1;
     if (write(ex->kick_fd, &one, sizeof one) < 0)
         sc_log(SC_LOG_ERROR, "a lane cannot be woken");
-    pthread_cond_broadcast(&ex->wake);
 }
 
-/* Sleeps until the frontend or sc_lanes_* wakes this lane, or until deadline_ns (0: for ever). Lock held,
+void sc_lanes_kick(struct sc_executor *ex)
+{
+    kick_poller(ex);
+    pthread_cond_broadcast(&ex->wake);
+    pthread_cond_broadcast(&ex->help);
+}
+
+void sc_lanes_wake(struct sc_executor *ex)
+{
+    if (ex->waiting)
+        pthread_cond_signal(&ex->wake);
+    else if (ex->polling && !ex->helper_polls)
+        kick_poller(ex);
+}
+
+/* Sleeps until the frontend or sc_lanes_* wakes this thread, or until deadline_ns (0: for ever). Lock held,
  * released while asleep. */
-static void poll_port(struct sc_executor *ex, int64_t deadline_ns)
+static void poll_port(struct sc_executor *ex, bool helper, int64_t deadline_ns)
 {
     struct sc_port_ref *ref = ex->port;
     if (ref)
         atomic_fetch_add(&ref->refs, 1);
     ex->polling = true;
+    ex->helper_polls = helper;
     pthread_mutex_unlock(&ex->lock);
 
     bool quiet = true;
@@ -163,7 +80,7 @@ static void poll_port(struct sc_executor *ex, int64_t deadline_ns)
     ex->polling = false;
     if (ex->filling)
         pthread_cond_broadcast(&ex->wake);
-    /* A frontend that is gone keeps its descriptor readable: forget the port, or this lane would spin. */
+    /* A frontend that is gone keeps its descriptor readable: forget the port, or this thread would spin. */
     if (ref && ref == ex->port && sc_port_closed(ref->port)) {
         ex->port = NULL;
         sc_port_ref_put(ref);
@@ -171,13 +88,18 @@ static void poll_port(struct sc_executor *ex, int64_t deadline_ns)
     sc_port_ref_put(ref);
 }
 
+static bool has_work(const struct sc_executor *ex)
+{
+    return ex->raw.n || ex->ready.n;
+}
+
 /* Under load the other side answers within microseconds: look for a moment before sleeping. Lock held. */
 static bool spin_for_work(struct sc_executor *ex)
 {
     int64_t end = sc_clock_ns() + ex->spin_ns;
     do {
-        take_from_rings(ex);
-        if (ex->raw.n)
+        sc_intake(ex);
+        if (has_work(ex))
             return true;
         for (int i = 0; i < 20; i++)
             __builtin_ia32_pause();
@@ -185,152 +107,224 @@ static bool spin_for_work(struct sc_executor *ex)
     return false;
 }
 
-/* Waits until there is a request or the executor stops. Lock held. */
+/* Until there is a request for a lane, or the executor stops (false). Lock held. */
 static bool wait_for_work(struct sc_executor *ex, bool was_busy)
 {
-    ex->idle++;
-    for (;;) {
-        if (ex->stopping)
-            break;
+    while (!ex->stopping) {
         if (!ex->filling) {
-            take_from_rings(ex);
-            if (ex->raw.n)
-                break;
-            if (was_busy && ex->spin_ns && !ex->polling) {
-                was_busy = false;
-                if (spin_for_work(ex))
-                    break;
-            }
+            sc_intake(ex);
+            if (has_work(ex))
+                return true;
         }
-        if (ex->polling || ex->filling)
-            pthread_cond_wait(&ex->wake, &ex->lock);
-        else
-            poll_port(ex, 0);
+        if (sc_spread_help(ex))
+            continue;
+        if (was_busy && ex->spin_ns && !ex->polling && !ex->filling) {
+            was_busy = false;
+            if (spin_for_work(ex))
+                return true;
+        }
+        if (!ex->polling && !ex->filling) {
+            poll_port(ex, false, 0);
+            continue;
+        }
+        if (ex->polling && ex->helper_polls)
+            kick_poller(ex); /* a lane that is free polls itself: one hand-over less */
+        ex->waiting++;
+        pthread_cond_wait(&ex->wake, &ex->lock);
+        ex->waiting--;
     }
-    ex->idle--;
-    return !ex->stopping;
-}
-
-/* Prepares r outside the lock. False if it was answered with an error. */
-static bool prepare(struct sc_executor *ex, struct sconce_request *r)
-{
-    if (r->prepared)
-        return true;
-    r->prepared = true;
-    if (sc_port_closed(r->ref->port))
-        return false;
-    if (!ex->ops->request_prepare)
-        return true;
-    struct sconce_error *e = ex->ops->request_prepare(ex->model, r, &r->cost);
-    if (!e)
-        return true;
-    sconce_response_fail(r, e);
-    sc_port_flush(r->ref->port);
     return false;
 }
 
-/* Fills t->batch; returns its size (0: every request taken was answered by prepare). Lock held at start and
- * end. */
+/* ---- batches ------------------------------------------------------------------------------- */
+
+/* The most that a batch may hold, in the backend's cost, or in requests if it has none. */
+static uint64_t batch_limit(const struct sc_executor *ex)
+{
+    return ex->info.max_batch_cost ? ex->info.max_batch_cost : ex->batch_size;
+}
+
+/* Prepares what has come, until a batch is full of requests that take turns. */
+static void prepare_some(struct sc_executor *ex)
+{
+    while (ex->raw.n && ex->ready.n < ex->batch_size && ex->ready.next < batch_limit(ex)) {
+        if (ex->raw.n > 1)
+            sc_lanes_wake(ex);
+        sc_intake_prepare(ex, &ex->raw);
+    }
+}
+
+/* With `fill`: the batch is not full, and its oldest request may wait on. */
+static bool may_wait(const struct sc_executor *ex, int64_t *deadline)
+{
+    const struct sconce_request *r = ex->ready.head;
+    if (!ex->fill || ex->stopping || !r || ex->ready.n >= ex->batch_size ||
+        ex->ready.cost >= batch_limit(ex) || r->work.flags & SC_SUBMIT_ALONE)
+        return false;
+    *deadline = r->work.arrival_ns + ex->batch_delay_ns;
+    return sc_clock_ns() < *deadline;
+}
+
+/* Fills t->batch; returns the number of slices (0: every request taken was answered by prepare). Lock held at
+ * start and end. */
 static size_t form_batch(struct sc_lane_thread *t)
 {
     struct sc_executor *ex = t->ex;
-    size_t n = 0;
-    uint64_t cost = 0;
-    /* Idle lanes get their share: on a CPU two half batches at once beat a whole one. */
-    size_t share = (ex->raw.n + ex->idle) / (ex->idle + 1u);
-    size_t limit = ex->fill ? ex->batch_size : SC_MIN((size_t)ex->batch_size, SC_MAX(share, 1u));
-    int64_t deadline = 0;
-
-    while (n < limit) {
-        struct sconce_request *r = list_pop(&ex->raw);
-        if (!r) {
-            if (!ex->fill || n == 0 || n >= ex->batch_size || ex->stopping)
-                break;
-            if (sc_clock_ns() >= deadline)
-                break;
-            ex->filling = true;
-            if (ex->polling) { /* the other lane leaves the descriptor to this one and waits */
-                kick(ex);
-                pthread_cond_wait(&ex->wake, &ex->lock);
-            } else {
-                poll_port(ex, deadline);
-            }
-            ex->filling = false;
-            take_from_rings(ex);
-            continue;
-        }
-        bool alone = r->work.flags & SC_SUBMIT_ALONE;
-        if (alone && n) {
-            list_push_front(&ex->raw, r);
+    int64_t deadline;
+    for (;;) {
+        prepare_some(ex);
+        if (ex->filling)
+            return 0; /* another lane has begun to, meanwhile */
+        if (!may_wait(ex, &deadline))
             break;
+        ex->filling = true;
+        if (ex->polling) { /* the other thread leaves the descriptor to this one and waits */
+            sc_lanes_kick(ex);
+            pthread_cond_wait(&ex->wake, &ex->lock);
+        } else {
+            poll_port(ex, false, deadline);
         }
-        pthread_mutex_unlock(&ex->lock);
-        bool good = prepare(ex, r);
-        pthread_mutex_lock(&ex->lock);
-        if (!good) {
-            recycle(ex, r);
-            continue;
-        }
-        if (n && ex->info.max_batch_cost && cost + r->cost > ex->info.max_batch_cost) {
-            list_push_front(&ex->raw, r);
-            break;
-        }
-        if (n == 0)
-            deadline = r->work.arrival_ns + ex->batch_delay_ns;
-        cost += r->cost;
-        t->batch[n++] = r;
-        if (alone)
-            break;
+        ex->filling = false;
+        sc_intake(ex);
     }
+    /* Lanes that are free get their share: on a CPU two half batches at once beat a whole one. */
+    uint64_t share = ex->ready.cost / (ex->host.lanes - ex->computing);
+    uint64_t want = ex->fill ? batch_limit(ex) : SC_MAX(share, SC_MAX(ex->info.batch_overhead, 1u));
+    size_t n = sc_ready_take(&ex->ready, SC_MIN(want, batch_limit(ex)), ex->batch_size, t->batch);
+    ex->computing += n > 0;
     /* Others may go on with what is left, or take over the polling. */
-    if (ex->idle && (ex->raw.n || !ex->polling))
+    if (has_work(ex))
+        sc_lanes_wake(ex);
+    else if (!ex->polling && ex->waiting)
         pthread_cond_signal(&ex->wake);
+    if (ex->computing == ex->host.lanes && ex->resting && (!ex->polling || ex->raw.n))
+        pthread_cond_signal(&ex->help);
     return n;
 }
 
-static void run_batch(struct sc_lane_thread *t, size_t n)
+static void lane_execute(struct sc_lane_thread *t, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        t->done[i] = t->batch[i].request;
+    t->ex->ops->lane_execute(t->lane, t->done, n);
+}
+
+/* Requests that have no items are answered only: their slices go behind the others. */
+static void lane_compute(struct sc_lane_thread *t, size_t n)
+{
+    size_t full = 0;
+    for (size_t i = 0; i < n; i++)
+        if (t->batch[i].n) {
+            struct sconce_slice s = t->batch[full];
+            t->batch[full++] = t->batch[i];
+            t->batch[i] = s;
+        }
+    if (full)
+        t->ex->ops->lane_compute(t->lane, t->batch, full);
+}
+
+/* Answers requests that are complete, and leaves them in t->done: how many they are. */
+static size_t finish(struct sc_lane_thread *t, size_t n)
+{
+    struct sc_executor *ex = t->ex;
+    size_t done = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct sconce_request *r = t->batch[i].request;
+        if (atomic_fetch_sub(&r->left, t->batch[i].n) != t->batch[i].n)
+            continue;
+        if (ex->slices && !r->dropped)
+            ex->ops->lane_answer(t->lane, r);
+        else if (ex->slices && ex->ops->request_discard)
+            ex->ops->request_discard(ex->model, r);
+        if (!r->dropped)
+            sc_request_fail(r, 500, "InternalServerException", "the backend did not answer this request");
+        t->done[done++] = r;
+    }
+    return done;
+}
+
+/* Computes t->batch; returns how many requests it finished, in t->done. */
+static size_t run_batch(struct sc_lane_thread *t, size_t n)
 {
     struct sc_executor *ex = t->ex;
     uint64_t *ids = t->ids;
     /* The page belongs to the newest port; requests of an older one have nobody who would look. */
-    struct sc_port_ref *ref = t->batch[n - 1]->ref;
+    struct sc_port_ref *ref = t->batch[n - 1].request->ref;
     uint32_t on_page = 0;
     for (size_t i = 0; i < n; i++)
-        if (t->batch[i]->ref == ref)
-            ids[on_page++] = t->batch[i]->work.id;
+        if (t->batch[i].request->ref == ref)
+            ids[on_page++] = t->batch[i].request->work.id;
+    atomic_fetch_add(&ref->refs, 1); /* another lane may finish the request meanwhile */
     sc_port_begin(ref->port, t->index, ids, on_page);
-    ex->ops->lane_execute(t->lane, t->batch, n);
-    for (size_t i = 0; i < n; i++)
-        sc_request_fail(t->batch[i], 500, "InternalServerException",
-                        "the backend did not answer this request");
+    if (ex->slices)
+        lane_compute(t, n);
+    else
+        lane_execute(t, n);
+    n = finish(t, n);
     sc_port_end(ref->port, t->index);
     for (size_t i = 0; i < n; i++)
-        if (i == 0 || t->batch[i]->ref != t->batch[i - 1]->ref)
-            sc_port_flush(t->batch[i]->ref->port);
+        if (i == 0 || t->done[i]->ref != t->done[i - 1]->ref)
+            sc_port_flush(t->done[i]->ref->port);
+    sc_port_ref_put(ref);
+    return n;
 }
 
-static void *lane_main(void *arg)
+static void serve_lane(struct sc_lane_thread *t)
 {
-    struct sc_lane_thread *t = arg;
     struct sc_executor *ex = t->ex;
-    char name[16];
-    snprintf(name, sizeof name, "lane-%u", t->index);
-    sc_log_thread_name(name);
-
     bool was_busy = false;
-    pthread_mutex_lock(&ex->lock);
     while (wait_for_work(ex, was_busy)) {
         size_t n = form_batch(t);
         if (n) {
             pthread_mutex_unlock(&ex->lock);
-            run_batch(t, n);
+            n = run_batch(t, n);
             pthread_mutex_lock(&ex->lock);
+            ex->computing--;
             for (size_t i = 0; i < n; i++)
-                recycle(ex, t->batch[i]);
+                sc_intake_recycle(ex, t->done[i]);
         }
         was_busy = true;
     }
-    pthread_mutex_unlock(&ex->lock);
+}
+
+static void serve_helper(struct sc_executor *ex)
+{
+    bool bulk = false; /* whose turn it is */
+    while (!ex->stopping) {
+        bool lanes_busy = ex->computing == ex->host.lanes;
+        if (lanes_busy && !ex->polling)
+            sc_intake(ex);
+        bulk = ex->bulk.n && (!bulk || !lanes_busy || !ex->raw.n);
+        struct sc_request_list *from = bulk ? &ex->bulk : &ex->raw;
+        if (from->n && (bulk || lanes_busy)) {
+            sc_intake_prepare(ex, from);
+            sc_lanes_wake(ex);
+        } else if (sc_spread_help(ex)) {
+            continue;
+        } else if (lanes_busy && !ex->polling) {
+            poll_port(ex, true, 0);
+        } else {
+            if (!ex->polling && ex->waiting)
+                pthread_cond_signal(&ex->wake); /* it polls */
+            ex->resting++;
+            pthread_cond_wait(&ex->help, &ex->lock);
+            ex->resting--;
+        }
+    }
+}
+
+static void *thread_main(void *arg)
+{
+    struct sc_lane_thread *t = arg;
+    char name[24];
+    snprintf(name, sizeof name, "%s-%u", t->lane ? "lane" : "helper", t->index);
+    sc_log_thread_name(name);
+    pthread_mutex_lock(&t->ex->lock);
+    if (t->lane)
+        serve_lane(t);
+    else
+        serve_helper(t->ex);
+    pthread_mutex_unlock(&t->ex->lock);
     return NULL;
 }
 
@@ -349,42 +343,48 @@ int sc_lanes_attach(struct sc_executor *ex, struct sc_port *port)
     pthread_mutex_lock(&ex->lock);
     struct sc_port_ref *old = ex->port;
     ex->port = ref;
-    /* Nobody waits for what the old frontend wanted. */
-    struct sconce_request *r;
-    while ((r = list_pop(&ex->raw))) {
-        if (r->prepared && ex->ops->request_discard)
-            ex->ops->request_discard(ex->model, r);
-        recycle(ex, r);
-    }
-    kick(ex);
+    sc_intake_drop(ex); /* nobody waits for what the old frontend wanted */
+    sc_lanes_kick(ex);
     pthread_mutex_unlock(&ex->lock);
     sc_port_ref_put(old);
     return 0;
 }
 
+static int start_thread(struct sc_lane_thread *t, struct sc_msg *msg)
+{
+    int rc = pthread_create(&t->thread, NULL, thread_main, t);
+    if (rc)
+        return sc_fail(msg, SC_ESYS, "lane %u: no thread: %s", t->index, strerror(rc));
+    t->started = true;
+    return 0;
+}
+
 int sc_lanes_start(struct sc_executor *ex, struct sc_msg *msg)
 {
-    list_init(&ex->raw);
+    sc_intake_init(ex);
     pthread_mutex_init(&ex->lock, NULL);
     pthread_cond_init(&ex->wake, NULL);
+    pthread_cond_init(&ex->help, NULL);
+    pthread_cond_init(&ex->spread_done, NULL);
+    ex->slices = ex->ops->minor >= 1 && ex->ops->lane_compute;
+    ex->helpers = SC_MIN(ex->info.prepare_threads, (uint32_t)SC_LANES_MAX);
     ex->kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    ex->threads = calloc(ex->host.lanes, sizeof *ex->threads);
+    ex->threads = calloc(ex->host.lanes + ex->helpers, sizeof *ex->threads);
     if (ex->kick_fd < 0 || !ex->threads)
         return sc_fail(msg, SC_ENOMEM, "no memory for %u lanes", ex->host.lanes);
-    for (unsigned i = 0; i < ex->host.lanes; i++) {
+    for (unsigned i = 0; i < ex->host.lanes + ex->helpers; i++) {
         struct sc_lane_thread *t = &ex->threads[i];
         t->ex = ex;
         t->index = i;
-        struct sconce_error *e = ex->ops->lane_create(ex->model, i, &t->lane);
+        struct sconce_error *e = i < ex->host.lanes ? ex->ops->lane_create(ex->model, i, &t->lane) : NULL;
         if (e) {
             sc_fail(msg, SC_EINVAL, "lane %u: %s", i, sconce_error_text(e));
             sconce_error_free(e);
             return SC_EINVAL;
         }
-        int rc = pthread_create(&t->thread, NULL, lane_main, t);
-        if (rc)
-            return sc_fail(msg, SC_ESYS, "lane %u: no thread: %s", i, strerror(rc));
-        t->started = true;
+        int rc = start_thread(t, msg);
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -395,16 +395,15 @@ void sc_lanes_stop(struct sc_executor *ex)
         return;
     pthread_mutex_lock(&ex->lock);
     ex->stopping = true;
-    kick(ex);
+    sc_lanes_kick(ex);
     pthread_mutex_unlock(&ex->lock);
-    for (unsigned i = 0; i < ex->host.lanes; i++) {
-        struct sc_lane_thread *t = &ex->threads[i];
-        if (t->started)
-            pthread_join(t->thread, NULL);
-        if (t->lane)
-            ex->ops->lane_destroy(t->lane);
-    }
+    for (unsigned i = 0; i < ex->host.lanes + ex->helpers; i++)
+        if (ex->threads[i].started)
+            pthread_join(ex->threads[i].thread, NULL);
     sc_lanes_attach(ex, NULL);
+    for (unsigned i = 0; i < ex->host.lanes; i++)
+        if (ex->threads[i].lane)
+            ex->ops->lane_destroy(ex->threads[i].lane);
     while (ex->pool) {
         struct sconce_request *r = ex->pool;
         ex->pool = r->next;
@@ -414,5 +413,7 @@ void sc_lanes_stop(struct sc_executor *ex)
     ex->threads = NULL;
     close(ex->kick_fd);
     pthread_cond_destroy(&ex->wake);
+    pthread_cond_destroy(&ex->help);
+    pthread_cond_destroy(&ex->spread_done);
     pthread_mutex_destroy(&ex->lock);
 }

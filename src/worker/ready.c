@@ -1,0 +1,176 @@
+#include "worker/ready.h"
+
+#include <stdlib.h>
+
+#include "worker/executor_private.h"
+
+/* Of the requests whose next item does not fit into what is left of a batch, so many are passed over. */
+#define MISFITS_MAX 32
+
+void sc_ready_init(struct sc_ready *q)
+{
+    *q = (struct sc_ready){.tail = &q->head};
+}
+
+static uint64_t next_cost(const struct sconce_request *r)
+{
+    return r->given < r->nitems ? r->items[r->given].cost : 0;
+}
+
+static void append(struct sc_ready *q, struct sconce_request *r)
+{
+    r->next = NULL;
+    *q->tail = r;
+    q->tail = &r->next;
+    q->n++;
+}
+
+static struct sconce_request *first(struct sc_ready *q)
+{
+    struct sconce_request *r = q->head;
+    if (r) {
+        q->head = r->next;
+        if (!q->head)
+            q->tail = &q->head;
+        q->n--;
+    }
+    return r;
+}
+
+static uint64_t open_cost(const struct sconce_request *r)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = r->given; i < r->nitems; i++)
+        sum += r->items[i].cost;
+    return sum;
+}
+
+void sc_ready_push(struct sc_ready *q, struct sconce_request *r)
+{
+    append(q, r);
+    q->cost += open_cost(r);
+    q->next += next_cost(r);
+}
+
+struct sconce_request *sc_ready_pop(struct sc_ready *q)
+{
+    struct sconce_request *r = first(q);
+    if (r) {
+        q->cost -= open_cost(r);
+        q->next -= next_cost(r);
+    }
+    return r;
+}
+
+/* Gives more of r's items to its slice, while they fit into `room`; returns what they cost. */
+static uint64_t give(struct sconce_slice *s, uint64_t room)
+{
+    struct sconce_request *r = s->request;
+    uint64_t cost = 0;
+    while (r->given < r->nitems && r->items[r->given].cost <= room - cost) {
+        cost += r->items[r->given++].cost;
+        s->n++;
+    }
+    return cost;
+}
+
+/* The first items of r: of its share, or one if that is dearer. */
+static uint64_t begin(struct sconce_slice *s, struct sconce_request *r, uint64_t share, uint64_t room)
+{
+    *s = (struct sconce_slice){.request = r, .items = r->items + r->given};
+    uint64_t cost = give(s, SC_MIN(share, room));
+    return s->n ? cost : give(s, SC_MIN(next_cost(r), room));
+}
+
+size_t sc_ready_take(struct sc_ready *q, uint64_t limit, size_t most, struct sconce_slice *out)
+{
+    struct sc_ready passed;
+    uint64_t room = limit, before = q->next, taken = 0;
+    uint64_t share = SC_MAX(limit / SC_MAX(SC_MIN(q->n, most), 1u), 1u);
+    size_t n = 0, misfits = 0;
+    struct sconce_request *r;
+    sc_ready_init(&passed);
+    while (n < most && room && misfits < MISFITS_MAX && (r = q->head)) {
+        bool alone = r->work.flags & SC_SUBMIT_ALONE;
+        if (alone && n)
+            break;
+        (void)first(q);
+        uint64_t next = next_cost(r);
+        if (n == 0) /* whatever its cost: it would never fit */
+            room = SC_MAX(room, next);
+        uint64_t cost = begin(&out[n], r, alone ? room : share, room);
+        if (out[n].n == 0 && r->nitems) {
+            append(&passed, r);
+            misfits++;
+            continue;
+        }
+        before -= next;
+        taken += cost;
+        room -= cost;
+        n++;
+        if (alone)
+            break;
+    }
+    for (size_t i = 0; i < n && room; i++) {
+        uint64_t cost = give(&out[i], room);
+        taken += cost;
+        room -= cost;
+    }
+    /* Who was passed over is next; who has more comes last. */
+    if (passed.head) {
+        *passed.tail = q->head;
+        if (!q->head)
+            q->tail = passed.tail;
+        q->head = passed.head;
+        q->n += passed.n;
+    }
+    for (size_t i = 0; i < n; i++) {
+        r = out[i].request;
+        if (r->given == r->nitems)
+            continue;
+        append(q, r);
+        before += next_cost(r);
+    }
+    q->cost -= taken;
+    q->next = before;
+    return n;
+}
+
+static int dearest_first(const void *a, const void *b)
+{
+    const struct sconce_item *x = a, *y = b;
+    if (x->cost != y->cost)
+        return x->cost > y->cost ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+bool sc_items_set(struct sconce_request *r, uint32_t n, const uint32_t *costs)
+{
+    struct sconce_item *items = &r->one;
+    if (!costs) {
+        n = 1;
+        r->one = (struct sconce_item){.cost = (uint32_t)SC_MIN(SC_MAX(r->cost, 1u), (uint64_t)UINT32_MAX)};
+    } else if (n > 1) {
+        items = calloc(n, sizeof *items);
+        if (!items)
+            return false;
+    }
+    for (uint32_t i = 0; costs && i < n; i++)
+        items[i] = (struct sconce_item){.index = i, .cost = SC_MAX(costs[i], 1u)};
+    if (n > 1)
+        qsort(items, n, sizeof *items, dearest_first);
+    sc_items_free(r);
+    r->items = items;
+    r->nitems = n;
+    r->given = 0;
+    atomic_store_explicit(&r->left, n, memory_order_relaxed);
+    return true;
+}
+
+void sc_items_free(struct sconce_request *r)
+{
+    if (r->items != &r->one)
+        free(r->items);
+    r->items = NULL;
+    r->nitems = r->given = 0;
+}
