@@ -228,10 +228,12 @@ static int decoder(const struct source *s, const struct sc_arch_head *h, struct 
         rc = head_tensor(s, h->out, ".weight", c->vocab, c->embedding, &w->out.w);
     if (rc < 0 || !c->decoder_bias)
         return rc;
-    /* The bias is one tensor under two names, of which a file may have either. */
-    if (h->out_bias && head_tensor(s, h->out_bias, "", c->vocab, 0, &w->out.b) == 0)
+    /* Tied, the bias is one tensor under two names, of which a file may have either; else the decoder's own.
+     */
+    if (h->out_bias && c->tied && head_tensor(s, h->out_bias, "", c->vocab, 0, &w->out.b) == 0)
         return 0;
-    return head_tensor(s, h->out, ".bias", c->vocab, 0, &w->out.b);
+    rc = head_tensor(s, h->out, ".bias", c->vocab, 0, &w->out.b);
+    return rc < 0 && h->out_bias ? head_tensor(s, h->out_bias, "", c->vocab, 0, &w->out.b) : rc;
 }
 
 static int head(const struct source *s, struct sc_encoder_weights *w)
