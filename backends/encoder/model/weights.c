@@ -150,8 +150,8 @@ static int layer(const struct source *s, struct sc_layer_weights *l, bool first)
 /* ALBERT's group of layer i, as transformers counts it: in floating point. */
 static uint32_t group_of(const struct sc_encoder_config *c, uint32_t i)
 {
-    double turns = (double)(c->layers / c->per_group);
-    return (uint32_t)((double)(i / c->per_group) / (turns / c->groups));
+    uint32_t turn = i / c->per_group, turns = c->layers / c->per_group;
+    return (uint32_t)((double)turn / ((double)turns / c->groups));
 }
 
 static int layers(struct source *s, struct sc_encoder_weights *w)

@@ -207,6 +207,47 @@ static void tokens_outside_the_tables_are_refused(void **state)
     sc_engine_del(e);
 }
 
+static void picks_are_within_the_batch_and_ascend(void **state)
+{
+    (void)state;
+    const struct sc_engine e = {
+        .task = SC_TASK_FILL_MASK, .columns = 9, .vocab = 9, .positions = 4, .max_tokens = 9};
+    const uint32_t ids[8] = {0}, begin[] = {2, 5, 8};
+    uint32_t picks[] = {2, 4, 7};
+    /* No types: the model has none, so that nothing is looked at. */
+    struct sc_batch b = {.ids = ids, .begin = begin, .sequences = 2, .picks = picks, .picks_n = 3};
+    assert_int_equal(sc_engine_check(&e, &b), 0);
+    assert_int_equal(sc_engine_rows(&e, &b), 3);
+    picks[2] = 8;
+    assert_int_equal(sc_engine_check(&e, &b), SC_EINVAL);
+    picks[2] = 4;
+    assert_int_equal(sc_engine_check(&e, &b), SC_EINVAL);
+    picks[0] = 1;
+    b.picks_n = 1;
+    assert_int_equal(sc_engine_check(&e, &b), SC_EINVAL);
+    b.picks_n = 0;
+    assert_int_equal(sc_engine_check(&e, &b), 0);
+    b = (struct sc_batch){.picks = picks, .picks_n = 1};
+    assert_int_equal(sc_engine_check(&e, &b), SC_EINVAL);
+}
+
+static void a_dtype_that_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"fp16", "fp32 or bf16"}, {"int8", "fp32 or bf16"}, {"bf16", "AVX512_BF16"}};
+    struct sc_encoder_folder f;
+    struct sc_engine *e;
+    struct sc_msg msg, warning;
+    assert_int_equal(sc_encoder_folder_open(&f, SC_SOURCE_DIR "/tests/data/bert-tiny", NULL, &msg), 0);
+    for (size_t i = 0; i < 3; i++) {
+        const struct sc_engine_options o = {.max_tokens = 64, .matmul = "builtin", .dtype = cases[i][0]};
+        assert_true(sc_engine_cpu_ops.new(&e, &f.config, &f.weights, &o, &warning, &msg) < 0);
+        assert_non_null(strstr(msg.text, cases[i][1]));
+    }
+    sc_encoder_folder_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +255,8 @@ int main(void)
         cmocka_unit_test(onednn_computes_the_same),
         cmocka_unit_test(larger_models_too),
         cmocka_unit_test(a_missing_module_is_a_warning_and_a_wrong_setting_an_error),
+        cmocka_unit_test(picks_are_within_the_batch_and_ascend),
+        cmocka_unit_test(a_dtype_that_cannot_be_is_refused),
         cmocka_unit_test(tokens_outside_the_tables_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

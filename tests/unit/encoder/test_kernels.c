@@ -169,7 +169,7 @@ static void products_are_right_at_odd_sizes(void **state)
     each(gemm_of);
 }
 
-static void attention_of(const struct sc_kernels *kern)
+static void attention_within(const struct sc_kernels *kern, size_t window)
 {
     static const size_t sizes[][2] = {{1, 8},   {2, 64},  {7, 10}, {16, 32},
                                       {17, 24}, {33, 64}, {61, 5}, {130, 16}};
@@ -177,7 +177,7 @@ static void attention_of(const struct sc_kernels *kern)
         size_t n = sizes[s][0], d = sizes[s][1], stride = 3 * d + 2;
         float *x = random_floats(n * stride), *out = random_floats(n * (d + 1)), *first = random_floats(d);
         float *work = malloc((sc_attention_work(kern, n, d) + n) * sizeof *work);
-        sc_attention(kern, x, stride, x + d, x + 2 * d, stride, n, d, SC_ATTENTION_GLOBAL, out, d + 1, work);
+        sc_attention(kern, x, stride, x + d, x + 2 * d, stride, n, d, window, out, d + 1, work);
         sc_attention_one(kern, x, x + d, x + 2 * d, stride, n, d, first, work);
         for (size_t i = 0; i < n; i++) {
             double p[130], top = -INFINITY, sum = 0;
@@ -185,6 +185,8 @@ static void attention_of(const struct sc_kernels *kern)
                 p[j] = 0;
                 for (size_t c = 0; c < d; c++)
                     p[j] += (double)x[i * stride + c] * (double)x[j * stride + d + c] / sqrt((double)d);
+                if ((i > j ? i - j : j - i) > window)
+                    p[j] = -INFINITY;
                 top = fmax(top, p[j]);
             }
             for (size_t j = 0; j < n; j++)
@@ -194,7 +196,7 @@ static void attention_of(const struct sc_kernels *kern)
                 for (size_t j = 0; j < n; j++)
                     want += p[j] / sum * (double)x[j * stride + 2 * d + c];
                 assert_true(fabs((double)out[i * (d + 1) + c] - want) < 1e-5);
-                assert_true(i > 0 || fabs((double)first[c] - want) < 1e-5);
+                assert_true(i > 0 || window < n - 1 || fabs((double)first[c] - want) < 1e-5);
             }
         }
         free(x);
@@ -204,10 +206,52 @@ static void attention_of(const struct sc_kernels *kern)
     }
 }
 
+static void attention_of(const struct sc_kernels *kern)
+{
+    static const size_t windows[] = {SC_ATTENTION_GLOBAL, 0, 1, 7, 32, 63};
+    for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++)
+        attention_within(kern, windows[i]);
+}
+
 static void attention_is_right_at_odd_sizes(void **state)
 {
     (void)state;
     each(attention_of);
+}
+
+static void turns_of(const struct sc_kernels *k)
+{
+    for (size_t half = 1; half < 40; half += 3) {
+        float *x = random_floats(2 * half), *y = random_floats(2 * half), *angle = random_floats(half);
+        float *cosines = random_floats(half), *sines = random_floats(half);
+        memcpy(y, x, 2 * half * sizeof *y);
+        for (size_t i = 0; i < half; i++) {
+            cosines[i] = cosf(3 * angle[i]);
+            sines[i] = sinf(3 * angle[i]);
+        }
+        k->rotate(x, cosines, sines, half);
+        for (size_t i = 0; i < half; i++) {
+            double c = cos(3 * (double)angle[i]), s = sin(3 * (double)angle[i]), a = (double)y[i],
+                   b = (double)y[half + i];
+            assert_true(fabs((double)x[i] - (a * c - b * s)) < 1e-6);
+            assert_true(fabs((double)x[half + i] - (b * c + a * s)) < 1e-6);
+        }
+        memcpy(x, y, 2 * half * sizeof *x);
+        k->multiply(x, y, 2 * half);
+        for (size_t i = 0; i < 2 * half; i++)
+            assert_true(x[i] == y[i] * y[i]);
+        free(x);
+        free(y);
+        free(angle);
+        free(cosines);
+        free(sines);
+    }
+}
+
+static void pairs_are_turned(void **state)
+{
+    (void)state;
+    each(turns_of);
 }
 
 int main(void)
@@ -218,6 +262,7 @@ int main(void)
         cmocka_unit_test(norm_survives_a_large_mean),
         cmocka_unit_test(products_are_right_at_odd_sizes),
         cmocka_unit_test(attention_is_right_at_odd_sizes),
+        cmocka_unit_test(pairs_are_turned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

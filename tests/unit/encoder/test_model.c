@@ -193,6 +193,155 @@ static void what_is_not_bert_is_refused_by_name(void **state)
     }
 }
 
+/* What each family's config.json means, in one line: positions, offset, types, embedding, flags. */
+static void families_become_one_description(void **state)
+{
+    (void)state;
+#define FAMILY(type, class) "{\"model_type\":\"" type "\",\"architectures\":[\"" class "\"],"
+    static const struct {
+        const char *text;
+        enum sc_task task;
+        uint32_t positions, offset, types, embedding;
+        bool projected, modern;
+    } cases[] = {
+        {FAMILY("bert", "BertForTokenClassification") SIZES "}", SC_TASK_TOKEN, 48, 0, 2, 32, false, false},
+        {FAMILY("roberta", "RobertaForMaskedLM") SIZES ",\"pad_token_id\":5}", SC_TASK_FILL_MASK, 42, 6, 2,
+         32, false, false},
+        {FAMILY("xlm-roberta", "XLMRobertaForQuestionAnswering") SIZES ",\"type_vocab_size\":1}", SC_TASK_QA,
+         46, 2, 1, 32, false, false},
+        {FAMILY("camembert", "CamembertModel") SIZES ",\"pad_token_id\":null}", SC_TASK_EMBED, 46, 2, 2, 32,
+         false, false},
+        {FAMILY("distilbert",
+                "DistilBertForSequenceClassification") "\"dim\":32,\"n_layers\":2,\"n_heads\":2,"
+                                                       "\"hidden_dim\":48,\"vocab_size\":82,\"max_position_"
+                                                       "embeddings\":48,\"type_vocab_size\":7}",
+         SC_TASK_SEQUENCE, 48, 0, 0, 32, false, false},
+        {FAMILY("electra", "ElectraForMaskedLM") SIZES "}", SC_TASK_FILL_MASK, 48, 0, 2, 128, true, false},
+        {FAMILY("electra", "ElectraModel") SIZES ",\"embedding_size\":32}", SC_TASK_EMBED, 48, 0, 2, 32,
+         false, false},
+        {FAMILY("albert", "AlbertModel") SIZES ",\"embedding_size\":32}", SC_TASK_EMBED, 48, 0, 2, 32, true,
+         false},
+        {FAMILY("modernbert", "ModernBertForMaskedLM") SIZES "}", SC_TASK_FILL_MASK, 48, 0, 0, 32, false,
+         true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sc_encoder_config c;
+        struct sc_msg msg = {""};
+        if (sc_encoder_config_parse(&c, sc_span_str(cases[i].text), "config.json", NULL, &msg) < 0)
+            fail_msg("case %zu: %s", i, msg.text);
+        assert_int_equal(c.task, cases[i].task);
+        assert_int_equal(c.hidden, 32);
+        assert_int_equal(c.head_dim, 16);
+        assert_int_equal(c.positions, cases[i].positions);
+        assert_int_equal(c.position_offset, cases[i].offset);
+        assert_int_equal(c.types, cases[i].types);
+        assert_int_equal(c.embedding, cases[i].embedding);
+        assert_int_equal(c.projected, cases[i].projected);
+        assert_int_equal(c.rotary && c.gated && c.pre_norm, cases[i].modern);
+        assert_int_equal(sc_encoder_columns(&c), c.task == SC_TASK_FILL_MASK ? 82
+                                                 : c.task == SC_TASK_EMBED   ? 32
+                                                                             : 2);
+        sc_encoder_config_free(&c);
+    }
+}
+
+#define MODERN \
+    "{\"model_type\":\"modernbert\",\"architectures\":[\"ModernBertForSequenceClassification\"]," SIZES
+
+static void modernbert_has_local_layers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more;
+        unsigned local; /* a bit a layer */
+        uint32_t window;
+        float global, near;
+    } cases[] = {
+        {"", 2, 64, 160000, 10000},
+        {",\"global_attn_every_n_layers\":1,\"local_attention\":9,\"global_rope_theta\":5000.5", 0, 4,
+         5000.5f, 10000},
+        {",\"layer_types\":[\"sliding_attention\",\"full_attention\"],\"rope_parameters\":{\"full_"
+         "attention\":"
+         "{\"rope_type\":\"default\",\"rope_theta\":7},\"sliding_attention\":{\"rope_theta\":8}}",
+         1, 64, 7, 8},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sc_encoder_config c;
+        struct sc_msg msg = {""};
+        char text[1024];
+        snprintf(text, sizeof text, MODERN "%s}", cases[i].more);
+        if (sc_encoder_config_parse(&c, sc_span_str(text), "config.json", NULL, &msg) < 0)
+            fail_msg("case %zu: %s", i, msg.text);
+        for (uint32_t k = 0; k < 2; k++) {
+            assert_int_equal(sc_encoder_layer_local(&c, k), cases[i].local >> k & 1);
+            assert_true(sc_encoder_layer_theta(&c, k) ==
+                        (cases[i].local >> k & 1 ? cases[i].near : cases[i].global));
+        }
+        assert_int_equal(c.window, cases[i].window);
+        sc_encoder_config_free(&c);
+    }
+}
+
+static void other_options_are_refused_by_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        {MODERN ",\"layer_types\":[\"full_attention\"]}", "layer_types"},
+        {MODERN ",\"layer_types\":[\"full_attention\",\"linear_attention\"]}", "linear_attention"},
+        {MODERN ",\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"yarn\"}}}", "yarn"},
+        {MODERN ",\"rope_scaling\":{\"type\":\"linear\"}}", "rope_scaling"},
+        {MODERN ",\"local_attention\":-1}", "local_attention"},
+        {MODERN ",\"norm_bias\":1}", "norm_bias"},
+        {MODERN ",\"norm_eps\":\"small\"}", "norm_eps"},
+        {MODERN ",\"classifier_pooling\":\"max\"}", "classifier_pooling"},
+        {MODERN ",\"classifier_activation\":\"mish\"}", "classifier_activation"},
+        {MODERN ",\"global_rope_theta\":0}", "global_rope_theta"},
+        {FAMILY("roberta", "RobertaModel") SIZES ",\"pad_token_id\":47}", "max_position_embeddings"},
+        {FAMILY("roberta", "RobertaModel") SIZES ",\"pad_token_id\":-1}", "pad_token_id"},
+        {FAMILY("roberta", "BertModel") SIZES "}", "BertModel"},
+        {FAMILY("roberta", "RobertaForCausalLM") SIZES "}", "RobertaForCausalLM"},
+        {FAMILY("electra", "ElectraForPreTraining") SIZES "}", "ElectraForPreTraining"},
+        {FAMILY("albert", "AlbertModel") SIZES ",\"num_hidden_groups\":3}", "num_hidden_groups"},
+        {FAMILY("albert", "AlbertModel") SIZES ",\"inner_group_num\":200}", "400 layers"},
+        {FAMILY("albert", "AlbertModel") SIZES ",\"embedding_size\":0}", "embedding_size"},
+        {FAMILY("bert", "BertModel") SIZES ",\"add_cross_attention\":true}", "add_cross_attention"},
+        {FAMILY("bert", "BertModel") SIZES ",\"pruned_heads\":{\"0\":[1]}}", "pruned_heads"},
+        {FAMILY("bert", "BertForMaskedLM") SIZES ",\"tie_word_embeddings\":\"yes\"}", "tie_word_embeddings"},
+        {"{\"model_type\":\"modernbert\",\"architectures\":[\"ModernBertModel\"],\"hidden_size\":33,\"num_"
+         "hidden_"
+         "layers\":1,\"num_attention_heads\":3,\"intermediate_size\":4,\"vocab_size\":5,\"max_position_"
+         "embeddings\":6}",
+         "even size, not 11"},
+        {"{\"architectures\":[\"BertModel\"]," SIZES "}", "model_type"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sc_encoder_config c;
+        struct sc_msg msg = {""};
+        int rc = sc_encoder_config_parse(&c, sc_span_str(cases[i].text), "config.json", NULL, &msg);
+        if (rc == 0 || !strstr(msg.text, cases[i].says) || !strstr(msg.text, "config.json"))
+            fail_msg("case %zu: %s", i, rc == 0 ? "accepted" : msg.text);
+    }
+}
+
+static void a_task_may_be_chosen(void **state)
+{
+    (void)state;
+    struct sc_encoder_choice choice = {.has_task = true, .has_pooling = true, .pooling = SC_POOL_LAST};
+    struct sc_encoder_config c;
+    struct sc_msg msg = {""};
+    assert_int_equal(sc_task_named("embeddings", &choice.task), 0);
+    assert_int_equal(
+        sc_encoder_config_parse(&c, SC_SPAN("{\"model_type\":\"bert\"," SIZES "}"), "x", &choice, &msg), 0);
+    assert_int_equal(c.pooling, SC_POOL_LAST);
+    assert_int_equal(c.labels, 0);
+    assert_string_equal(sc_task_name(c.task), "embeddings");
+    sc_encoder_config_free(&c);
+    assert_int_equal(sc_task_named("summaries", &choice.task), SC_ENOTFOUND);
+    assert_int_equal(sc_pooling_named("first", &choice.pooling), SC_ENOTFOUND);
+}
+
 /* ---- folders --------------------------------------------------------------------------------- */
 
 static char dir[64];
@@ -288,6 +437,10 @@ int main(void)
         cmocka_unit_test(escaped_names_are_found),
         cmocka_unit_test(halves_become_floats),
         cmocka_unit_test(what_is_not_bert_is_refused_by_name),
+        cmocka_unit_test(families_become_one_description),
+        cmocka_unit_test(modernbert_has_local_layers),
+        cmocka_unit_test(other_options_are_refused_by_name),
+        cmocka_unit_test(a_task_may_be_chosen),
         cmocka_unit_test(a_missing_cut_or_lying_file_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
