@@ -42,13 +42,13 @@ class Torch:
         self.process.wait()
 
 
-def engine(folder, length, batch, seconds, kind="auto"):
+def engine(folder, length, batch, seconds, kind="auto", dtype="fp32"):
     """Sequences a second of the engine alone, one thread: the best call."""
     tool = BUILD / "backends" / "encoder" / "bench_encoder_cpu"
     if not tool.exists():
         die(f"there is no program {tool}: ./dev bench builds it")
     done = subprocess.run(["taskset", "-c", SERVER_CORE, str(tool), str(folder), kind, str(length), str(batch), str(seconds),
-                           str(BUILD)], capture_output=True, text=True)
+                           str(BUILD), dtype], capture_output=True, text=True)
     found = re.search(r"best ([\d.]+) seq/s", done.stdout)
     if done.returncode or not found:
         die(f"bench_encoder_cpu failed: {done.stderr or done.stdout}")
@@ -90,6 +90,18 @@ def fallback(size, a):
         plain, dnn, ratio = compare(a.rounds, lambda: engine(folder, length, batch, a.seconds, "builtin"),
                                     lambda: engine(folder, length, batch, a.seconds, "onednn"))
         rows.append([TITLES[size], length, batch, f"{plain:,.1f}", f"{dnn:,.1f}", f"**{ratio:.2f}**", floor(ratio, 0.5)])
+    return rows
+
+
+def halves(size, a):
+    """bf16 against fp32, where the processor computes in it."""
+    rows = []
+    for length, batch in ((16, 1), (16, 8), (128, 1), (128, 8)):
+        say(f"{size}, bf16, length {length}, batch {batch}")
+        folder = MODELS / size
+        half, full, ratio = compare(a.rounds, lambda: engine(folder, length, batch, a.seconds, "onednn", "bf16"),
+                                    lambda: engine(folder, length, batch, a.seconds, "onednn"))
+        rows.append([TITLES[size], length, batch, f"{half:,.1f}", f"{full:,.1f}", f"**{ratio:.2f}**", floor(ratio, 1.7)])
     return rows
 
 
@@ -145,7 +157,7 @@ def main():
     if os.cpu_count() < 2:
         die("one core for the server and one for the load are needed")
     torch = Torch(1)
-    equal, plain, http = [], [], []
+    equal, plain, half, http = [], [], [], []
     try:
         for size in a.models:
             torch("make", folder=str(MODELS / size), size=size)
@@ -153,6 +165,8 @@ def main():
             http += over_http(torch, size, a)
             if Path(BUILD / "libsconce_encoder_onednn.so").exists():
                 plain += fallback(size, a)
+                if "avx512_bf16" in Path("/proc/cpuinfo").read_text():
+                    half += halves(size, a)
     finally:
         torch.close()
     head = ["model", "tokens", "batch", "Sconce, seq/s", "PyTorch, seq/s", "ratio", "goal"]
@@ -164,6 +178,9 @@ def main():
     if plain:
         text += ("\n\nWithout oneDNN, the encoder's own matrix product against oneDNN:\n\n"
                  + table(["model", "tokens", "batch", "own, seq/s", "oneDNN, seq/s", "ratio", "goal"], plain))
+    if half:
+        text += ("\n\nIn bf16 (`dtype: bf16`) against fp32, both with oneDNN:\n\n"
+                 + table(["model", "tokens", "batch", "bf16, seq/s", "fp32, seq/s", "ratio", "goal"], half))
     write_section("encoder_cpu", "The encoder on the CPU", text)
 
 

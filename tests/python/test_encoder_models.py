@@ -202,6 +202,19 @@ def test_a_pad_token_in_the_text_takes_no_position(tmp_path):
     compare(tmp_path, model, "ForTokenClassification", cases)
 
 
+@pytest.mark.parametrize("name", ["bert", "albert"])
+def test_a_pretraining_class_fills_masks(name, tmp_path):
+    model = make(name, "ForPreTraining")
+    model.save_pretrained(tmp_path)
+    cases = cases_for(name, model.config)
+    places, own = picks_of(cases)
+    with torch.inference_mode():
+        want = [model(input_ids=torch.tensor([ids]), token_type_ids=torch.tensor([types])).prediction_logits[0][mine].numpy()
+                for (ids, types), mine in zip(cases, own)]
+    (got,) = ours(tmp_path, [batch(cases, places)])
+    assert numpy.abs(got - numpy.concatenate(want)).max() < TOLERANCE
+
+
 def test_names_of_2018_are_read(tmp_path):
     model = make("bert", "ForSequenceClassification")
     model.save_pretrained(tmp_path)

@@ -160,6 +160,7 @@ static const struct sc_arch archs[] = {
         .norm_eps = 1e-12,
         .act = "gelu",
         .types = 2,
+        .pretraining = true,
     },
     ROBERTA("roberta", "Roberta"),
     ROBERTA("xlm-roberta", "XLMRoberta"),
@@ -199,6 +200,7 @@ static const struct sc_arch archs[] = {
         .embedding = 128,
         .always_projected = true,
         .groups = true,
+        .pretraining = true,
     },
     {
         .model_type = "modernbert",
@@ -242,6 +244,10 @@ int sc_arch_task(const struct sc_arch *a, const char *class_name, enum sc_task *
     size_t n = strlen(a->class_name);
     if (strncmp(class_name, a->class_name, n) != 0)
         return SC_ENOTFOUND;
+    if (a->pretraining && strcmp(class_name + n, "ForPreTraining") == 0) {
+        *out = SC_TASK_FILL_MASK;
+        return 0;
+    }
     for (size_t i = 0; i < SC_COUNT(known); i++)
         if (strcmp(class_name + n, known[i].name) == 0) {
             *out = known[i].task;

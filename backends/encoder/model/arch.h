@@ -58,7 +58,8 @@ struct sc_arch {
     bool offset; /* positions begin behind pad_id */
     bool always_projected;
     bool groups;
-    bool modern; /* pre-norm, rotary, gated, local layers */
+    bool pretraining; /* ForPreTraining has the head of ForMaskedLM */
+    bool modern;      /* pre-norm, rotary, gated, local layers */
 };
 
 /* By config.json's model_type; NULL if unknown. */
