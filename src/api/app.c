@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/answer.h"
 #include "api/auth_http.h"
 #include "api/respond.h"
 #include "base/alloc.h"
@@ -36,6 +37,9 @@ static struct sc_call *take_call(struct sc_app *app, struct sc_http_exchange *x)
     c->type = NULL;
     c->raw = false;
     sc_buf_init(&c->out, 16u << 20);
+    sc_buf_init(&c->told, 0);
+    c->told_meta = 0;
+    c->told_status = 0;
     x->user = c;
     return c;
 }
@@ -100,6 +104,7 @@ static void on_done(struct sc_http_exchange *x, void *ctx)
     if (!c)
         return;
     sc_buf_free(&c->out);
+    sc_buf_free(&c->told);
     sc_path_free(&c->path);
     c->next = app->pools[x->loop->index];
     app->pools[x->loop->index] = c;
@@ -126,12 +131,25 @@ void sc_app_free(struct sc_app *app)
 
 /* ---- answers made on loop 0 ------------------------------------------------------------------- */
 
+/* With the head that a handler gave its description. */
+static void send_told(struct sc_call *c)
+{
+    struct sc_answer_head h;
+    sc_answer_head(c->told_status, sc_span_sub(sc_buf_view(&c->told), 0, c->told_meta), &h);
+    if (!h.r.content_type.p)
+        h.r.content_type = c->media;
+    h.r.body = sc_buf_view(&c->out);
+    sc_http_respond(c->x, &h.r);
+}
+
 static void send_answer(struct sc_call *c)
 {
     if (c->out.failed && !c->out.n)
         sc_respond_error(c->x, 500, "InternalServerException", SC_SPAN("the answer is too large"));
     else if (c->type)
         sc_respond_error(c->x, c->status, c->type, sc_buf_view(&c->out));
+    else if (c->raw && c->told_status)
+        send_told(c);
     else if (c->raw)
         sc_respond_body(c->x, c->status, c->media, sc_buf_view(&c->out));
     else

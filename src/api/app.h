@@ -51,6 +51,10 @@ struct sc_call {
     bool raw;             /* out is the whole body, */
     struct sc_span media; /* of this type */
     struct sc_buf out;
+    /* customized.c: what a handler says of its model, metadata, then body; status 0: nobody was asked */
+    struct sc_buf told;
+    size_t told_meta;
+    int told_status;
 };
 
 void sc_app_init(struct sc_app *app, struct sc_http_app *http);

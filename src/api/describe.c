@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "api/customized.h"
 #include "api/params.h"
 #include "proto/json_write.h"
 
@@ -21,7 +22,7 @@ static void sc_call_json(struct sc_call *c, struct sc_json_writer *w)
 {
     c->raw = true;
     c->media = SC_SPAN("application/json");
-    c->status = 200;
+    c->status = c->told_status ? c->told_status : 200;
     if (sc_json_write_finish(w) < 0)
         c->out.failed = SC_ELIMIT;
     sc_call_finish(c);
@@ -103,7 +104,7 @@ static void put_worker(struct sc_json_writer *w, const struct sc_worker_view *v)
     sc_json_end_object(w);
 }
 
-static void put_version(struct sc_json_writer *w, const struct sc_version_view *v)
+static void put_version(struct sc_json_writer *w, const struct sc_version_view *v, struct sc_span told)
 {
     const struct sc_model_spec *s = v->spec;
     sc_json_begin_object(w);
@@ -149,12 +150,14 @@ static void put_version(struct sc_json_writer *w, const struct sc_version_view *
     sc_json_put_int(w, "remainingCapacity", (int64_t)v->queue_free);
     sc_json_put_int(w, "pendingRequests", (int64_t)v->pending);
     sc_json_end_object(w);
+    sc_customized_put(w, told);
     sc_json_end_object(w);
 }
 
 struct description {
     struct sc_json_writer *w;
     struct sc_span version; /* NULL pointer: the default; "all": every one */
+    struct sc_span told;    /* what its handler says; empty: nothing */
     bool known, found;
 };
 
@@ -167,7 +170,7 @@ static void describe_version(void *arg, const struct sc_version_view *v)
                                       sc_span_eq(d->version, sc_span_str(v->spec->version));
     if (wanted) {
         d->found = true;
-        put_version(d->w, v);
+        put_version(d->w, v, d->told);
     }
 }
 
@@ -180,6 +183,8 @@ void sc_model_describe(struct sc_call *c)
 {
     struct sc_json_writer w;
     struct description d = {.w = &w, .version = sc_call_version(c)};
+    if (c->told_status)
+        d.told = sc_span_sub(sc_buf_view(&c->told), c->told_meta, c->told.n);
     sc_json_write_init(&w, &c->out, false);
     sc_json_begin_array(&w);
     sc_engine_each(c->app->engine, c->path.segments[1], describe_version, &d);

@@ -1,6 +1,7 @@
 /* Predictions: from the exchange to a job and back (docs/contract.md §4). */
 #include <stdio.h>
 
+#include "api/answer.h"
 #include "api/app.h"
 #include "api/respond.h"
 #include "api/rows.h"
@@ -35,38 +36,6 @@ static void respond_lost(struct sc_call *c)
     sc_respond_error(c->x, 503, "ServiceUnavailableException", sc_span(text, (size_t)n));
 }
 
-/* Headers that a worker set: all keys that are not ours. */
-static unsigned collect_headers(struct sc_span meta, struct sc_http_header *h, unsigned max)
-{
-    size_t at = 0;
-    unsigned n = 0;
-    struct sc_span key, value;
-    while (n < max && sc_meta_next(meta, &at, &key, &value))
-        if (key.n && key.p[0] != ':')
-            h[n++] = (struct sc_http_header){key, value};
-    return n;
-}
-
-/* What a normal answer says in its head; its body beside it. */
-struct head {
-    char reason[256];
-    struct sc_http_header headers[SC_HTTP_HEADERS_MAX];
-    struct sc_http_response r;
-};
-
-static void make_head(const struct sc_job_answer *a, struct head *h)
-{
-    snprintf(h->reason, sizeof h->reason, "%.*s", SC_FMT(sc_meta_get(a->meta, SC_SPAN(":reason"))));
-    h->r = (struct sc_http_response){
-        .status = a->status,
-        .reason = h->reason,
-        .content_type = sc_meta_get(a->meta, SC_SPAN(":content-type")),
-        .headers = h->headers,
-        .nheaders = collect_headers(a->meta, h->headers, SC_COUNT(h->headers)),
-        .body = a->body,
-    };
-}
-
 /* ---- streams -------------------------------------------------------------------------------- */
 
 /* False if its client cannot have it: gone, or so slow that too much waits for it. */
@@ -83,8 +52,8 @@ static void part(struct sc_job *j, void *arg, const struct sc_job_answer *a)
 {
     struct sc_call *c = arg;
     if (!c->streaming) {
-        struct head h;
-        make_head(a, &h);
+        struct sc_answer_head h;
+        sc_answer_head(a->status, a->meta, &h);
         c->streaming = true;
         sc_http_stream_begin(c->x, &h.r, NULL);
     }
@@ -93,21 +62,6 @@ static void part(struct sc_job *j, void *arg, const struct sc_job_answer *a)
 }
 
 /* ---- whole answers -------------------------------------------------------------------------- */
-
-/* The server's own words, or the worker's, in place of an answer. */
-static void respond_failed(struct sc_call *c, const struct sc_job_answer *a, struct sc_span type)
-{
-    char name[64];
-    int status = a->status < 400 ? 500 : a->status;
-    if (c->streaming) { /* its client finds no last chunk */
-        sc_http_stream_abort(c->x);
-        return;
-    }
-    if (status == 413 && !sc_spec_is_native(sc_shard_spec(c->shard)))
-        status = 507; /* a handler's 413 means that it ran out of something (docs/contract.md §4) */
-    snprintf(name, sizeof name, "%.*s", SC_FMT(type));
-    sc_respond_error(c->x, status, name, a->body.p ? a->body : SC_SPAN(""));
-}
 
 static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
 {
@@ -122,9 +76,11 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
             sc_respond_status(x, 500, SC_SPAN(""));
         return;
     }
-    struct sc_span type = a->type.p ? a->type : sc_meta_get(a->meta, SC_SPAN(":type"));
-    if (type.p) {
-        respond_failed(c, a, type);
+    if (sc_answer_failed(a)) {
+        if (c->streaming) /* its client finds no last chunk */
+            sc_http_stream_abort(x);
+        else
+            sc_answer_error(x, a, sc_spec_is_native(sc_shard_spec(c->shard)));
         return;
     }
     /* Not of batches that failed as a whole, as in TorchServe; of streams at their end. */
@@ -139,8 +95,9 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
             sc_http_stream_abort(x);
         return;
     }
-    struct head h;
-    make_head(a, &h);
+    struct sc_answer_head h;
+    sc_answer_head(a->status, a->meta, &h);
+    h.r.body = a->body;
     sc_http_respond(x, &h.r);
 }
 

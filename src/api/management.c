@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "api/app.h"
+#include "api/customized.h"
 #include "api/describe.h"
 #include "api/params.h"
 #include "api/register.h"
@@ -145,6 +146,8 @@ bool sc_management_claim(struct sc_call *c)
     bool models = p->n >= 1 && sc_span_eq(p->segments[0], SC_SPAN("models"));
     if (!models || p->n > 4 || (p->n == 4 && !sc_span_eq(p->segments[3], SC_SPAN("set-default"))))
         return false;
+    if (sc_customized_claim(c))
+        return true;
     c->on_zero = choose;
     c->route = sc_call_to_loop_zero;
     return true;

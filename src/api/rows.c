@@ -21,8 +21,7 @@ bool sc_row_is_plain(const struct sc_http_exchange *x)
 }
 
 /* Headers as sent; the length is always there. */
-static void add_headers(const struct sc_http_exchange *x, const struct sc_row_route *route, size_t length,
-                        struct sc_meta_writer *w)
+static void add_sent(const struct sc_http_exchange *x, size_t length, struct sc_meta_writer *w)
 {
     char digits[24];
     bool told = false;
@@ -37,10 +36,27 @@ static void add_headers(const struct sc_http_exchange *x, const struct sc_row_ro
     int n = snprintf(digits, sizeof digits, "%zu", length);
     if (!told)
         sc_meta_add(w, SC_SPAN("content-length"), sc_span(digits, (size_t)n));
+}
+
+static void add_headers(const struct sc_http_exchange *x, const struct sc_row_route *route, size_t length,
+                        struct sc_meta_writer *w)
+{
+    add_sent(x, length, w);
     sc_meta_add(w, SC_SPAN("url_path"), route->url_path);
     sc_meta_add(w, SC_SPAN("explain"), route->explain ? SC_SPAN("True") : SC_SPAN("False"));
     for (unsigned i = 0; i < route->nadded; i++)
         sc_meta_add(w, route->added[i].name, route->added[i].value);
+}
+
+void sc_row_describe(const struct sc_http_exchange *x, struct sc_buf *meta)
+{
+    struct sc_meta_writer w;
+    sc_meta_begin(&w, meta);
+    sc_meta_add(&w, SC_SPAN(":id"), sc_span_str(x->id));
+    sc_meta_add(&w, SC_SPAN(":form"), SC_SPAN("")); /* of no parts: whatever was sent is none of the row */
+    add_sent(x, (size_t)SC_MAX(x->req.content_length, 0), &w);
+    sc_meta_add(&w, SC_SPAN("describe"), SC_SPAN("True"));
+    sc_meta_end(&w);
 }
 
 static void add_plain(const struct sc_http_exchange *x, const struct sc_row_route *route, size_t length,

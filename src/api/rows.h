@@ -20,6 +20,9 @@ struct sc_row_route {
 bool sc_row_is_plain(const struct sc_http_exchange *x);
 /* Writes the metadata; the body is not there yet. */
 void sc_row_plain(const struct sc_http_exchange *x, const struct sc_row_route *route, struct sc_buf *meta);
+/* The metadata of a question for the handler's own description: an empty row, the request's headers and
+ * `describe: True`. */
+void sc_row_describe(const struct sc_http_exchange *x, struct sc_buf *meta);
 /*
  * The same with the body there: forms become parts of it. An urlencoded body is decoded where it lies. 0, or
  * SC_EINVAL with TorchServe's text in *msg for a form that cannot be read, SC_ELIMIT.

@@ -99,6 +99,9 @@ void sc_job_drop(struct sc_job *j, struct sc_body *body);
  * to SC_SEQUENCE_ID_MAX bytes, borrowed until then); `begins` as the client says. Without it the request is
  * by itself. */
 void sc_job_set_sequence(struct sc_job *j, struct sc_span id, bool begins);
+/* Before sc_job_submit: it is computed in a batch, or a turn of a continuous batch, of its own. A worker of
+ * coroutines sees by itself that it asks for a description. */
+void sc_job_set_alone(struct sc_job *j);
 /* Queues it; done is called once, on this loop, possibly before submit returns; part (NULL: parts are
  * dropped) before it, as often as the worker sends one. The body's memory is the job's from now on. SC_AGAIN:
  * the model's queue is full, or a limit of sequences is reached; SC_ECLOSED: the worker that had the

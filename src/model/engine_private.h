@@ -46,6 +46,7 @@ struct sc_job {
     enum sc_job_state state;
     bool gone;            /* nobody waits (done was called): its answer is dropped */
     bool streamed;        /* a part of its answer was passed on: never run again */
+    bool alone;           /* must be in a batch of its own */
     bool untold;          /* gone, and the worker that has it could not be told yet */
     uint8_t deaths_alone; /* workers that died while they computed nothing but this */
     uint8_t hangs;

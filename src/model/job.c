@@ -323,6 +323,12 @@ void sc_job_set_sequence(struct sc_job *j, struct sc_span id, bool begins)
     j->begins = begins;
 }
 
+void sc_job_set_alone(struct sc_job *j)
+{
+    /* A worker of coroutines makes calls of what it has: it would have to empty itself first. */
+    j->alone = !j->shard->version->spec.async_communication;
+}
+
 int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_part part, sc_job_done done, void *arg)
 {
     struct sc_shard *s = j->shard;

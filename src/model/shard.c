@@ -162,7 +162,7 @@ bool sc_link_offer(struct sc_link *k, struct sc_job *j)
     j->cost = cost_of(j, k->att);
     j->is_long = k->att->long_cost && j->cost >= k->att->long_cost;
     atomic_fetch_sub(credit_of(j, k->att), credit_taken(j));
-    int rc = sc_link_send(k, j, 0);
+    int rc = sc_link_send(k, j, j->alone ? SC_SUBMIT_ALONE : 0);
     if (rc == 0)
         return true;
     atomic_fetch_add(credit_of(j, k->att), credit_taken(j));

@@ -80,7 +80,7 @@ struct sc_submission {
     uint64_t cost;      /* the host's guess of the cost */
 };
 enum {
-    SC_SUBMIT_ALONE = 1,  /* must be computed in a batch of its own (a suspect) */
+    SC_SUBMIT_ALONE = 1,  /* must be computed in a batch of its own: a suspect, a description */
     SC_SUBMIT_CANCEL = 2, /* no request: nobody waits for the answer to `id` any more (sc_chan_cancel) */
 };
 

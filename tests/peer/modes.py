@@ -51,6 +51,7 @@ STREAMS = [
            what={"send": [["a"]], "end": ["b"], "headers": [["content-type", "text/event-stream"]]}),
     chunks("no part at all", what={"send": [], "end": ["whole"]}),
     chunks("error before the first part", what={"send": [], "end": "raise"}),
+    chunks("error behind the third part", what={"send": [["a"], ["b"], ["c"]], "end": "raise"}),
     chunks("another message", what={"send": [["a"]], "end": ["b"], "more": {"message": "text"}}),
     chunks("afterwards", "sleep", "0"),
     ask("error behind the third part, afterwards", do="sleep", what="0"),
@@ -105,6 +106,14 @@ SEQUENCE_STEPS = [
     {"case": "two workers, in order", "gap": 0.1,
      "together": [turn("o", 1, "many", do="sums", what="0.5"), turn("o", 10, "many"), turn("o", 100, "many")]},
     {"case": "describe", "method": "GET", "path": "/models/many", "api": "management"},
+]
+
+# A sequence ends by a header of an answer; with continuous batches alone. (Where more than one ends, TorchServe's worker
+# answers nothing any more, once in a while.)
+ENDED = SEQUENCES.replace("sequenceMaxIdleMSec: 1500", "sequenceMaxIdleMSec: 120000") + "continuousBatching: true\n"
+ENDED_STEPS = [
+    turns("room for two", turn("a", 1), turn("b", 1), turn("c", 1)),
+    turns("one ends", turn("a", 2, headers={"x-end": "yes"}), turn("c", 1), turn("a", 3), turn("b", 2)),
 ]
 
 # ---- continuous batches (§15.5) ----
@@ -185,6 +194,11 @@ MICRO = [
     {"case": "alone", "turns": [micro(b"alone")]},
     {"case": "four in two pieces", "together": [micro(b"one"), micro(b"two"), micro(b"three"), micro(b"four")]},
     {"case": "three in two pieces", "together": [micro(b"one"), micro(b"two"), micro(b"three")]},
+]
+# TorchServe never answers it; what time limits make of that comes late enough.
+MICRO_RAISE = [
+    {"case": "one raises", "together": [micro(b"one"), micro(b"raise")]},
+    {"case": "afterwards", **{k: v for k, v in micro(b"next").items() if k != "case"}, "tries": 40, "until": 200},
 ]
 
 # ---- envelopes (§9) ----
@@ -291,7 +305,8 @@ INSIGHTS = [
 
 # ---- descriptions of one's own (§7.6) ----
 
-DESCRIBED = ("dict", "none", "list", "number", "text", "json_text", "two", "empty", "rows", "raises")
+DESCRIBED = ("dict", "none", "list", "number", "text", "json_text", "two", "empty", "rows", "raises", "head", "blank", "octets", "no_json",
+             "kinds", "nan")
 
 
 def describe(case, model, query="?customized=true"):
@@ -393,6 +408,7 @@ SUITES = {
     "stream_batches": dict(archives={"modes.mar": modes(BATCHED)}, models="modes.mar", ready=["modes"], steps=STREAM_BATCHES),
     "sequences": dict(archives={"modes.mar": modes(SEQUENCES), "many.mar": modes(MANY)}, models="all", ready=["modes", "many"],
                       steps=SEQUENCE_STEPS),
+    "sequences_ended": dict(archives={"modes.mar": modes(ENDED)}, models="all", ready=["modes"], steps=ENDED_STEPS),
     "continuous": dict(archives={"continuous.mar": ar.mar("continuous", yaml=ar.ONE_WORKER + "batchSize: 4\nmaxBatchDelay: 50\n"
                                                                               "continuousBatching: true\n")},
                        models="all", ready=["continuous"], steps=CONTINUOUS),
@@ -402,6 +418,9 @@ SUITES = {
                     steps=TICKETS),
     "micro": dict(archives={"micro.mar": ar.mar("micro", yaml="minWorkers: 1\nmaxWorkers: 1\nbatchSize: 4\nmaxBatchDelay: 600\n"
                                                               "batchPolicy: fill\n")}, models="all", ready=["micro"], steps=MICRO),
+    "micro_raise": dict(archives={"micro.mar": ar.mar("micro", yaml="minWorkers: 1\nmaxWorkers: 1\nbatchSize: 2\nmaxBatchDelay: 600\n"
+                                                                    "batchPolicy: fill\nresponseTimeout: 4\n")},
+                        models="all", ready=["micro"], steps=MICRO_RAISE),
     **{f"envelope_{name}": dict(archives=PROBES, models="probe.mar", ready=["probe"], config={"service_envelope": name}, steps=steps,
                                 **({"imports": "numpy"} if name == "kservev2" else {}))
        for name, steps in ENVELOPED.items()},
@@ -417,6 +436,3 @@ SUITES = {
     "dependencies_off": dict(archives={n: DEPENDENT[n] for n in ("unresolved.mar", "empty.mar")}, steps=[
         s for s in DEPENDENCIES if s["case"].startswith(("unresolved:", "empty:"))]),
 }
-
-# Recorded; played by ./dev test-peer NAME alone until Sconce says the same.
-LATER = {name: SUITES.pop(name) for name in ("descriptions",)}

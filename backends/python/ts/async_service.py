@@ -86,8 +86,8 @@ class AsyncService:
                 return
             for request_id in channel.cancelled():
                 self._left(request_id)
-            for at in range(0, len(new), self._batch_size):
-                self._start(new[at:at + self._batch_size])
+            for batch in self._batches(new):
+                self._start(batch)
             if len(new) == TAKEN_AT_ONCE:
                 self._loop.call_soon(self._look)
                 return
@@ -96,6 +96,21 @@ class AsyncService:
             if room == len(new):  # the next call that ends looks again
                 self._held_back = True
                 return
+
+    def _batches(self, new):
+        """What was taken together, in calls. A question for the handler's own description is a call of its own."""
+        batch = []
+        for request in new:
+            alone = request[1].get("describe") == "True"
+            if batch and (alone or len(batch) == self._batch_size):
+                yield batch
+                batch = []
+            batch.append(request)
+            if alone:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
     def _start(self, batch):
         call = _Call([request[0] for request in batch])

@@ -142,7 +142,7 @@ class Service:
 
     def _encoded(self, context, results):
         try:
-            if context.stopping_criteria:
+            if context.stopping_criteria and not _is_description(context):
                 self._ask(context, results)
         except Exception as error:
             return _failure(error)
@@ -207,6 +207,11 @@ def _parted(batch):
         return (request_id,), (headers,), [row]
     ids, headers, rows = zip(*batch)
     return ids, headers, list(rows)
+
+
+def _is_description(context):
+    """The criteria are those of the turn before: a handler that describes its model sets none."""
+    return context.get_request_header(0, "describe") == "True"
 
 
 def _end_streams(processors):

@@ -14,6 +14,8 @@ class Micro:
         return [bytes(row["body"]).decode() for row in data]
 
     def inference(self, data, *args, **kwargs):
+        if "raise" in data:
+            raise ValueError("asked for")
         return [(text.upper(), len(data), self.handle.get_micro_batch_idx()) for text in data]
 
     def postprocess(self, data):

@@ -80,8 +80,9 @@ class Modes:
             fresh = started or sequence not in self.sums
             self.sums[sequence] = (0 if fresh else self.sums[sequence]) + int(body or 0)
             self.context.set_response_header(i, self.context.header_key_sequence_id, sequence or "none")
-            if self.context.get_request_header(i, "x-end"):
-                self.context.set_response_header(i, self.context.header_key_sequence_end, sequence)
+            end = self.context.get_request_header(i, "x-end")
+            if end:
+                self.context.set_response_header(i, self.context.header_key_sequence_end, sequence if end == "yes" else end)
             out.append(f"{self.sums[sequence]}{' new' if fresh else ''}")
         return out
 

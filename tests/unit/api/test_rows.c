@@ -112,6 +112,22 @@ static void a_header_cannot_be_one_of_ours(void **state)
     assert_null(value_of(":content-type", 0).p);
 }
 
+static void a_question_for_a_description_has_an_empty_row(void **state)
+{
+    (void)state;
+    request("application/json", SC_SPAN("{}"));
+    sc_row_describe(&x, &meta);
+    assert_true(sc_span_eq(value_of(":id", 0), SC_SPAN("1234")));
+    assert_non_null(value_of(":form", 0).p); /* no parts: whatever the body is, the row is empty */
+    assert_null(value_of(":content-type", 0).p);
+    assert_true(sc_span_eq(value_of("Content-Type", 0), SC_SPAN("application/json")));
+    assert_true(sc_span_eq(value_of("content-length", 0), SC_SPAN("2")));
+    assert_true(sc_span_eq(value_of("describe", 0), SC_SPAN("True")));
+    assert_true(sc_span_eq(value_of("explain", 0), SC_SPAN("no"))); /* the client's own */
+    assert_null(value_of("explain", 1).p);
+    assert_null(value_of("url_path", 0).p);
+}
+
 static void a_body_of_unknown_length_waits(void **state)
 {
     (void)state;
@@ -193,6 +209,7 @@ int main(void)
         ROW(a_body_is_one_parameter),
         ROW(the_clients_length_stays_as_it_is),
         ROW(a_header_cannot_be_one_of_ours),
+        ROW(a_question_for_a_description_has_an_empty_row),
         ROW(a_body_of_unknown_length_waits),
         ROW(an_urlencoded_body_is_decoded_where_it_lies),
         ROW(bytes_that_are_no_utf8_do_not_outgrow_the_body),

@@ -1,0 +1,24 @@
+/* From what came back of a job to HTTP: heads and errors. The exchange's loop. */
+#ifndef SC_API_ANSWER_H
+#define SC_API_ANSWER_H
+
+#include "base/limits.h"
+#include "model/engine.h"
+#include "net/http.h"
+
+/* What a normal answer says before its body; `r` points into it and into the metadata that it was made of. */
+struct sc_answer_head {
+    char reason[256];
+    struct sc_http_header headers[SC_HTTP_HEADERS_MAX];
+    struct sc_http_response r; /* without a body */
+};
+
+/* Status, phrase, content type and headers as a worker's metadata has them. */
+void sc_answer_head(int status, struct sc_span meta, struct sc_answer_head *h);
+
+/* True if it is the server's own words, or the worker's, in place of an answer. */
+bool sc_answer_failed(const struct sc_job_answer *a);
+/* Sends these. */
+void sc_answer_error(struct sc_http_exchange *x, const struct sc_job_answer *a, bool native);
+
+#endif
