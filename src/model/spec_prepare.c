@@ -301,6 +301,16 @@ static int finish_python(const struct preparing *p, const struct sc_archive *a, 
         rc = sc_archive_refuse(p->err, SC_EUNSUPPORTED, INVALID,
                                "The runtime of model %s is LSP, the C++ worker, which Sconce does not have",
                                s->name);
+    /* Coroutines of one rank go on in an order that the others cannot know, and their collectives would not
+     * meet. */
+    bool together = strcmp(s->parallel_type, "tp") == 0 || strcmp(s->parallel_type, "pptp") == 0;
+    if (rc == 0 && s->async_communication && together && s->parallel_level > 1)
+        rc = sc_archive_refuse(
+            p->err, SC_EUNSUPPORTED, INVALID,
+            "Model %s has asyncCommunication and parallelType %s with %d ranks: all of them "
+            "get every call, and coroutines keep no order among several processes. "
+            "parallelType custom leaves the processes to the handler",
+            s->name, s->parallel_type, s->parallel_level);
     return rc;
 }
 

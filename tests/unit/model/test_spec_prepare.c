@@ -257,6 +257,32 @@ static void files_that_configure_nothing(void **state)
     }
 }
 
+/* Coroutines that many processes would have to run in the same order. */
+static void coroutines_of_ranks(void)
+{
+    static const struct {
+        const char *type;
+        int level, rc;
+    } cases[] = {{"tp", 2, SC_EUNSUPPORTED},
+                 {"pptp", 4, SC_EUNSUPPORTED},
+                 {"tp", 1, 0},
+                 {"pp", 2, 0},
+                 {"custom", 2, 0}};
+    char yaml[128];
+    manifest("m", "\"modelName\": \"m\", \"handler\": \"h.py\", \"configFile\": \"c.yaml\"", "");
+    for (size_t i = 0; i < SC_COUNT(cases); i++) {
+        snprintf(yaml, sizeof yaml,
+                 "asyncCommunication: true\nparallelType: %s\nparallelLevel: %d\ndeviceType: cpu\n",
+                 cases[i].type, cases[i].level);
+        put("m/c.yaml", yaml);
+        assert_int_equal(api("m"), cases[i].rc);
+        if (cases[i].rc < 0) {
+            assert_int_equal(err.status, 400);
+            assert_non_null(strstr(err.msg.text, "asyncCommunication and parallelType"));
+        }
+    }
+}
+
 static void what_cannot_be(void **state)
 {
     (void)state;
@@ -273,6 +299,7 @@ static void what_cannot_be(void **state)
     put("m/MAR-INF/MANIFEST.json", "{\"runtime\": \"LSP\", \"model\": {\"modelName\": \"m\"}}");
     assert_int_equal(api("m"), SC_EUNSUPPORTED);
     assert_int_equal(err.status, 400);
+    coroutines_of_ranks();
     free(settings.model_store);
     settings.model_store = NULL;
     refused(api("m"), 404, "ModelNotFoundException", "Model store has not been configured.");
