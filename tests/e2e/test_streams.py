@@ -11,25 +11,7 @@ from harness import wait_for, wire
 STEPS = """
     import os, time
     from ts.utils.util import PredictionException
-    import ts._runtime.main as main
-    from ts.encoding import encode, response_head
-
-    _serve = main.serve
-
-    def serve(channel, *more):
-        global CHANNEL
-        CHANNEL = channel
-        return _serve(channel, *more)
-
-    main.serve = serve
-
-    def send_intermediate_predict_response(ret, ids, message, code, context):
-        items = []
-        for i, one in enumerate(ret):
-            context.set_response_header(i, "ts_stream_next", "true")
-            items.append((ids[i], encode(one)) + tuple(response_head(context._processors[i])))
-            del context._processors[i]._response_header["ts_stream_next"]
-        CHANNEL.part(items)
+    from ts.handler_utils.utils import send_intermediate_predict_response
 
     def handle(data, context):
         if data is None:

@@ -1,4 +1,5 @@
 """What every envelope does: changes the form of the rows before the handler sees them, and of its results after."""
+import copy
 from abc import ABC, abstractmethod
 
 
@@ -15,9 +16,15 @@ class BaseEnvelope(ABC):
         if data:
             data = self.parse_input(data)
         results = self._handle_fn(data, context)
-        if results:
-            results = self.format_output(results)
-        return results
+        if hasattr(results, "__await__"):
+            return copy.copy(self)._later(results)  # other calls come before this one has its results
+        return self._formatted(results)
+
+    async def _later(self, results):
+        return self._formatted(await results)
+
+    def _formatted(self, results):
+        return self.format_output(results) if results else results
 
     @abstractmethod
     def parse_input(self, data):
