@@ -67,6 +67,8 @@ struct sc_engine_ops {
 };
 
 extern const struct sc_engine_ops sc_engine_cpu_ops;
+/* Refuses by name in `new` where there is no GPU, driver or library to compute with. */
+extern const struct sc_engine_ops sc_engine_cuda_ops;
 
 /* Fills what both have in common. */
 void sc_engine_base(struct sc_engine *e, const struct sc_engine_ops *ops, const struct sc_encoder_config *c,

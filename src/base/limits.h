@@ -146,13 +146,17 @@
 #define SC_ENCODER_POSITIONS_MAX 65536
 #define SC_ENCODER_TYPES_MAX 256 /* segments: a token's type is a byte */
 #define SC_ENCODER_LABELS_MAX 65536
-#define SC_ENCODER_SHARDS_MAX 256 /* files that model.safetensors.index.json lists */
-#define SC_ENCODER_MODULES_MAX 16 /* of sentence-transformers' modules.json */
-#define SC_ENCODER_DENSE_MAX 4    /* Dense modules among them */
+#define SC_ENCODER_SHARDS_MAX 256           /* files that model.safetensors.index.json lists */
+#define SC_ENCODER_MODULES_MAX 16           /* of sentence-transformers' modules.json */
+#define SC_ENCODER_DENSE_MAX 4              /* Dense modules among them */
 #define SC_ENCODER_TEXTS 1024               /* maxTexts: texts of one request */
 #define SC_ENCODER_TEXTS_MAX 1000000        /* its ceiling */
 #define SC_ENCODER_BATCH_TOKENS 1024        /* maxBatchTokens: tokens computed together */
 #define SC_ENCODER_BATCH_TOKENS_MAX 65536   /* its ceiling */
+#define SC_ENCODER_PRODUCT_CLASSES 24       /* GPU: kinds of matrix products in one model */
+#define SC_ENCODER_ALGORITHMS_MAX 4096      /* in one cache file */
+#define SC_ENCODER_GRAPHS 64                /* kept by a lane */
+#define SC_ENCODER_GRAPH_TOKENS 1024        /* batches up to this size are captured */
 #define SC_TOKENIZER_FILE_BYTES (24u << 20) /* tokenizer.json, vocab.txt, tokenizer_config.json */
 #define SC_TOKENIZER_VOCAB_MAX (1u << 20)
 #define SC_TOKENIZER_WORD_MAX 1024         /* max_input_chars_per_word */

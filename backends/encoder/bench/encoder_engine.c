@@ -1,0 +1,294 @@
+/*
+ * The engines alone, without server and tokenizer:
+ *
+ *   encoder_engine rows FOLDER cpu|cuda DTYPE MAX_TOKENS IN OUT
+ *   encoder_engine time FOLDER cpu|cuda DTYPE MAX_TOKENS LANES SECONDS SHAPE...
+ *   encoder_engine shell FOLDER cpu|cuda DTYPE MAX_TOKENS LANES
+ *
+ * rows computes the batches of file IN and writes all their results, floats, to OUT. A batch is words of 32
+ * bits: sequences, picks, the places where sequences begin (one more than sequences), the ids, the segments,
+ * the picks. time runs random batches of each SHAPE (LENGTHxTEXTS, or mixxTEXTS: 5 to 40 tokens with some of
+ * 150) for SECONDS on LANES threads and prints a line of JSON for each; shell takes lines "SECONDS SHAPE"
+ * from standard input, so that other programs can be timed in between.
+ */
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine.h"
+#include "model/folder.h"
+
+#define POOL 16      /* different batches of a shape */
+#define TIMES 100000 /* calls whose times are kept */
+
+struct model {
+    struct sc_encoder_config config; /* its numbers */
+    struct sc_engine *engine;
+    unsigned lanes;
+    struct sc_engine_lane *lane[SC_LANES_MAX];
+};
+
+static int complain(const struct sc_msg *msg)
+{
+    fprintf(stderr, "%s\n", msg->text);
+    return 1;
+}
+
+static int load(struct model *m, char **argv, unsigned lanes)
+{
+    struct sc_msg msg, warning;
+    struct sc_encoder_folder f;
+    struct sc_engine_options o = {.max_tokens = (uint32_t)atoi(argv[5]),
+                                  .lanes = lanes,
+                                  .dtype = argv[4],
+                                  .plugin_dir = getenv("SCONCE_BUILD")};
+    const struct sc_engine_ops *ops = strcmp(argv[3], "cuda") == 0 ? &sc_engine_cuda_ops : &sc_engine_cpu_ops;
+    if (!o.plugin_dir)
+        o.plugin_dir = ".";
+    if (sc_encoder_folder_open(&f, argv[2], NULL, &msg) < 0)
+        return complain(&msg);
+    int64_t start = sc_clock_ms();
+    int rc = ops->new(&m->engine, &f.config, &f.weights, &o, &warning, &msg);
+    m->config = f.config;
+    sc_encoder_folder_close(&f);
+    if (rc < 0)
+        return complain(&msg);
+    if (warning.text[0])
+        fprintf(stderr, "%s\n", warning.text);
+    char text[512];
+    ops->describe(m->engine, text, sizeof text);
+    fprintf(stderr, "%s; loaded in %lld ms\n", text, (long long)(sc_clock_ms() - start));
+    for (; m->lanes < lanes; m->lanes++)
+        if (ops->lane_new(&m->lane[m->lanes], m->engine, &msg) < 0)
+            return complain(&msg);
+    return 0;
+}
+
+static void unload(struct model *m)
+{
+    while (m->lanes > 0)
+        sc_engine_lane_del(m->lane[--m->lanes]);
+    sc_engine_del(m->engine);
+}
+
+/* ---- rows -------------------------------------------------------------------------------------- */
+
+static int compute(struct model *m, const uint32_t *words, size_t n, FILE *out)
+{
+    for (size_t at = 0; at < n;) {
+        struct sc_batch b = {.sequences = words[at], .picks_n = words[at + 1], .begin = words + at + 2};
+        uint32_t tokens = b.begin[b.sequences];
+        b.ids = b.begin + b.sequences + 1;
+        const uint32_t *types = b.ids + tokens;
+        b.picks = types + tokens;
+        at = (size_t)(b.picks + b.picks_n - words);
+        uint8_t *segments = malloc(tokens + 1);
+        size_t count = (size_t)sc_engine_rows(m->engine, &b) * sc_engine_columns(m->engine);
+        float *rows = malloc(count * sizeof *rows + 1);
+        if (!segments || !rows)
+            return 1;
+        for (uint32_t i = 0; i < tokens; i++)
+            segments[i] = (uint8_t)types[i];
+        for (size_t i = 0; i < count; i++)
+            rows[i] = NAN; /* what is not written shall show */
+        b.types = segments;
+        int rc = sc_engine_run(m->lane[0], &b, rows);
+        if (rc < 0)
+            fprintf(stderr, "batch of %u sequences, %u tokens: %s\n", b.sequences, tokens, sc_strerror(rc));
+        if (rc < 0 || fwrite(rows, sizeof *rows, count, out) != count)
+            return 1;
+        free(segments);
+        free(rows);
+    }
+    return 0;
+}
+
+static int rows(struct model *m, const char *in, const char *out)
+{
+    FILE *f = fopen(in, "re");
+    if (!f || fseek(f, 0, SEEK_END) < 0)
+        return 1;
+    size_t n = (size_t)ftell(f) / sizeof(uint32_t);
+    uint32_t *words = malloc(n * sizeof *words + 1);
+    rewind(f);
+    if (!words || fread(words, sizeof *words, n, f) != n)
+        return 1;
+    fclose(f);
+    f = fopen(out, "we");
+    int rc = f ? compute(m, words, n, f) : 1;
+    if (f && fclose(f) != 0)
+        rc = 1;
+    free(words);
+    return rc;
+}
+
+/* ---- time -------------------------------------------------------------------------------------- */
+
+static uint64_t seed = 88172645463325252u;
+
+static uint32_t below(uint32_t n)
+{
+    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+    return (uint32_t)(seed % n);
+}
+
+static int make(const struct model *m, const char *shape, struct sc_batch *b)
+{
+    const char *x = strchr(shape, 'x');
+    const char *count = strncmp(shape, "mix", 3) == 0 ? shape + 3 : x;
+    uint32_t n = count && *count == 'x' ? (uint32_t)atoi(count + 1) : 0, length = (uint32_t)atoi(shape);
+    if (n == 0 || n > (1u << 20))
+        return 1;
+    uint32_t *begin = calloc(n + 1, sizeof *begin);
+    for (uint32_t i = 0; begin && i < n; i++)
+        begin[i + 1] = begin[i] + (length ? length : i % 16 == 15 ? 150 : 5 + below(36));
+    uint32_t *ids = begin ? malloc((begin[n] + 1) * sizeof *ids) : NULL;
+    if (!ids)
+        return 1;
+    for (uint32_t i = 0; i < begin[n]; i++)
+        ids[i] = below(m->config.vocab);
+    *b = (struct sc_batch){.ids = ids, .begin = begin, .sequences = n};
+    if (m->config.task == SC_TASK_FILL_MASK) {
+        b->picks = begin;
+        b->picks_n = n;
+    }
+    return 0;
+}
+
+struct runner {
+    const struct model *m;
+    struct sc_engine_lane *lane;
+    const struct sc_batch *pool;
+    int64_t end;
+    float *out, *ms;
+    uint32_t calls, first;
+    int rc;
+    pthread_t thread;
+};
+
+static void *run(void *arg)
+{
+    struct runner *r = arg;
+    for (uint32_t i = 0; r->rc == 0 && (i < 3 || sc_clock_ns() < r->end); i++) {
+        int64_t start = sc_clock_ns();
+        r->rc = sc_engine_run(r->lane, &r->pool[(i + r->first) % POOL], r->out);
+        if (r->calls < TIMES)
+            r->ms[r->calls] = (float)(sc_clock_ns() - start) * 1e-6f;
+        r->calls++;
+    }
+    return NULL;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const float *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+static void report(const char *shape, const struct runner *r, unsigned lanes, const struct sc_batch *b,
+                   double s)
+{
+    double calls = 0, texts = b->sequences, tokens = b->begin[b->sequences];
+    float *ms = r[0].ms;
+    uint32_t n = r[0].calls < TIMES ? r[0].calls : TIMES;
+    for (unsigned i = 0; i < lanes; i++)
+        calls += r[i].calls;
+    qsort(ms, n, sizeof *ms, compare);
+    printf(
+        "{\"shape\": \"%s\", \"lanes\": %u, \"texts_s\": %.1f, \"tokens_s\": %.0f, \"batch_tokens\": %.0f, "
+        "\"min_ms\": %.4f, \"p50_ms\": %.4f, \"p99_ms\": %.4f}\n",
+        shape, lanes, calls * texts / s, calls * tokens / s, tokens, ms[0], ms[n / 2], ms[n * 99 / 100]);
+    fflush(stdout);
+}
+
+static int time_shape(struct model *m, const char *shape, double seconds)
+{
+    struct sc_batch pool[POOL] = {0};
+    struct runner r[SC_LANES_MAX] = {0};
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < POOL; i++)
+        rc = make(m, shape, &pool[i]);
+    size_t most = 0;
+    for (int i = 0; rc == 0 && i < POOL; i++) {
+        size_t n = sc_engine_rows(m->engine, &pool[i]);
+        most = n > most ? n : most;
+    }
+    for (unsigned i = 0; rc == 0 && i < m->lanes; i++) {
+        r[i] = (struct runner){.m = m,
+                               .lane = m->lane[i],
+                               .pool = pool,
+                               .out = malloc((most + 1) * sc_engine_columns(m->engine) * sizeof(float)),
+                               .ms = malloc(TIMES * sizeof(float)),
+                               .first = i};
+        rc = !r[i].out || !r[i].ms;
+    }
+    /* A short run before: graphs are captured, clocks go up. */
+    for (int turn = 0; rc == 0 && turn < 2; turn++) {
+        double length = turn ? seconds : 0.2;
+        int64_t start = sc_clock_ns();
+        for (unsigned i = 0; i < m->lanes; i++) {
+            r[i].calls = 0;
+            r[i].end = start + (int64_t)(length * 1e9);
+            if (i > 0)
+                pthread_create(&r[i].thread, NULL, run, &r[i]);
+        }
+        run(&r[0]);
+        for (unsigned i = 1; i < m->lanes; i++)
+            pthread_join(r[i].thread, NULL);
+        for (unsigned i = 0; i < m->lanes; i++)
+            rc = rc ? rc : r[i].rc;
+        if (turn && rc == 0)
+            report(shape, r, m->lanes, &pool[0], (double)(sc_clock_ns() - start) * 1e-9);
+    }
+    if (rc)
+        fprintf(stderr, "%s: %s\n", shape, rc < 0 ? sc_strerror(rc) : "not a shape, or no memory");
+    for (int i = 0; i < POOL; i++) {
+        free((void *)(uintptr_t)pool[i].ids);
+        free((void *)(uintptr_t)pool[i].begin);
+    }
+    for (unsigned i = 0; i < m->lanes; i++) {
+        free(r[i].out);
+        free(r[i].ms);
+    }
+    return rc;
+}
+
+static int shell(struct model *m)
+{
+    char line[256], shape[128];
+    double seconds;
+    printf("ready\n");
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin))
+        if (sscanf(line, "%lf %127s", &seconds, shape) != 2 || time_shape(m, shape, seconds)) {
+            printf("failed\n");
+            fflush(stdout);
+        }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct model m = {0};
+    const char *mode = argc > 1 ? argv[1] : "";
+    bool is_rows = strcmp(mode, "rows") == 0, is_time = strcmp(mode, "time") == 0;
+    if ((is_rows && argc != 8) || (is_time && argc < 9) || (!is_rows && !is_time && argc != 7)) {
+        fprintf(stderr, "usage: %s rows|time|shell FOLDER cpu|cuda DTYPE MAX_TOKENS ...\n", argv[0]);
+        return 2;
+    }
+    unsigned lanes = is_rows ? 1 : (unsigned)atoi(argv[6]);
+    if (lanes < 1 || lanes > SC_LANES_MAX)
+        return 2;
+    int rc = load(&m, argv, lanes);
+    if (rc == 0 && is_rows)
+        rc = rows(&m, argv[6], argv[7]);
+    else if (rc == 0 && !is_time)
+        rc = shell(&m);
+    for (int i = 8; rc == 0 && is_time && i < argc; i++)
+        rc = time_shape(&m, argv[i], atof(argv[7]));
+    unload(&m);
+    return rc ? 1 : 0;
+}
