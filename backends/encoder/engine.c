@@ -40,6 +40,11 @@ int sc_engine_check(const struct sc_engine *e, const struct sc_batch *b)
     for (uint32_t i = 0; i < b->sequences; i++)
         if (b->begin[i + 1] <= b->begin[i] || b->begin[i + 1] - b->begin[i] > e->positions)
             return SC_EINVAL;
+    if (b->keys && !e->ops->keys)
+        return SC_EUNSUPPORTED;
+    for (uint32_t i = 0; b->keys && i < b->sequences; i++)
+        if (b->keys[i] == 0 || b->keys[i] > b->begin[i + 1] - b->begin[i])
+            return SC_EINVAL;
     uint32_t first = b->begin[0], end = b->begin[b->sequences];
     if (end - first > e->max_tokens)
         return SC_ELIMIT;

@@ -20,6 +20,9 @@ struct sc_batch {
     const uint8_t *types;  /* their segments; NULL: all 0 */
     const uint32_t *begin; /* sequences + 1 places: sequence i is tokens begin[i] .. begin[i + 1) */
     uint32_t sequences;
+    const uint32_t
+        *keys; /* of each sequence, its first so many tokens are attended to: the others are padding
+                  whose rows somebody wants all the same; NULL: all. Only where ops->keys. */
     const uint32_t *picks; /* SC_TASK_FILL_MASK: the tokens that are wanted, as places in ids, ascending */
     uint32_t picks_n;
 };
@@ -50,6 +53,7 @@ struct sc_engine_options {
 
 struct sc_engine_ops {
     const char *name; /* "cpu", "cuda" */
+    bool keys;        /* takes a batch's keys, in models without local attention */
     /*
      * Packs the weights, which may be closed afterwards. *warning gets what the administrator should know
      * although all is well, or "". On failure *msg says why and what to do. Main thread.
@@ -80,8 +84,9 @@ uint32_t sc_engine_columns(const struct sc_engine *e);
 uint32_t sc_engine_rows(const struct sc_engine *e, const struct sc_batch *b);
 
 /*
- * 0, or SC_EINVAL if a token, segment, pick or length is outside the model's tables or a sequence is empty,
- * SC_ELIMIT if the batch has more than max_tokens.
+ * 0, or SC_EINVAL if a token, segment, pick, length or number of keys is outside the model's tables or a
+ * sequence is empty, SC_EUNSUPPORTED for keys where ops->keys is not set, SC_ELIMIT if the batch has more
+ * than max_tokens.
  */
 int sc_engine_check(const struct sc_engine *e, const struct sc_batch *b);
 

@@ -151,6 +151,7 @@
 #define SC_ENCODER_DENSE_MAX 4              /* Dense modules among them */
 #define SC_ENCODER_TEXTS 1024               /* maxTexts: texts of one request */
 #define SC_ENCODER_TEXTS_MAX 1000000        /* its ceiling */
+#define SC_LITERAL_DEPTH_MAX 200            /* containers in a Python literal: CPython has the same limit */
 #define SC_ENCODER_BATCH_TOKENS 1024        /* maxBatchTokens: tokens computed together */
 #define SC_ENCODER_BATCH_TOKENS_MAX 65536   /* its ceiling */
 #define SC_ENCODER_PRODUCT_CLASSES 24       /* GPU: kinds of matrix products in one model */

@@ -47,48 +47,48 @@ static void widen_values(const float *v, size_t stride, size_t n, size_t d, floa
     }
 }
 
-/* What `rows` tokens from `first` on see: [low, high), low at the begin of a panel of keys. */
+/* What `rows` tokens from `first` on see of n keys: [low, high), low at the begin of a panel of keys. */
 struct range {
     size_t low, high;
 };
 
-static struct range seen(size_t first, size_t rows, size_t n, size_t window, size_t nr)
+static struct range sight(size_t first, size_t rows, size_t n, size_t window, size_t nr)
 {
     size_t low = first > window ? first - window : 0, last = first + rows - 1;
-    return (struct range){low / nr * nr, window < n - 1 - last ? last + window + 1 : n};
+    return (struct range){low / nr * nr, last < n && window < n - 1 - last ? last + window + 1 : n};
 }
 
 /* The softmax of one row over what its token sees; all else that is in r becomes 0. */
 static float softmax(const struct sc_kernels *kern, float *scores, size_t i, struct range r, size_t n,
                      size_t window, float factor)
 {
-    struct range own = seen(i, 1, n, window, 1);
+    struct range own = sight(i, 1, n, window, 1);
     memset(scores, 0, (own.low - r.low) * sizeof *scores);
     memset(scores + own.high - r.low, 0, (r.high - own.high) * sizeof *scores);
     return kern->softmax(scores + own.low - r.low, own.high - own.low, factor);
 }
 
 void sc_attention(const struct sc_kernels *kern, const float *q, size_t q_stride, const float *k,
-                  const float *v, size_t kv_stride, size_t n, size_t d, size_t window, float *out,
-                  size_t out_stride, float *work)
+                  const float *v, size_t kv_stride, size_t n, size_t seen, size_t d, size_t window,
+                  float *out, size_t out_stride, float *work)
 {
     size_t nr = kern->nr, mr = kern->mr, group = TILES * mr;
-    size_t columns = panels(kern, n) * nr, width = panels(kern, d) * nr;
-    float *keys = work, *values = keys + columns * d, *scores = values + width * n,
+    size_t columns = panels(kern, seen) * nr, width = panels(kern, d) * nr;
+    float *keys = work, *values = keys + columns * d, *scores = values + width * seen,
           *wide = scores + group * columns;
     float factor = 1.0f / sqrtf((float)d);
     const float *vp = v;
     size_t v_stride = kv_stride;
 
-    pack_keys(kern, k, kv_stride, n, d, keys);
+    pack_keys(kern, k, kv_stride, seen, d, keys);
     if (width != d) {
-        widen_values(v, kv_stride, n, d, values, width);
+        widen_values(v, kv_stride, seen, d, values, width);
         vp = values;
         v_stride = width;
     }
     for (size_t first = 0; first < n; first += group) {
         size_t rows = SC_MIN(group, n - first), tiles = (rows + mr - 1) / mr;
-        struct range r = seen(first, rows, n, window, nr);
+        struct range r = sight(first, rows, seen, window, nr);
         for (size_t column = r.low; column < r.high; column += nr)
             for (size_t t = 0, row = 0; t < tiles; t++) {
                 unsigned height = (unsigned)((rows - row + tiles - t - 1) / (tiles - t));
@@ -98,7 +98,7 @@ void sc_attention(const struct sc_kernels *kern, const float *q, size_t q_stride
             }
         float inverse[TILES * SC_TILE_ROWS_MAX];
         for (size_t row = 0; row < rows; row++)
-            inverse[row] = softmax(kern, scores + row * columns, first + row, r, n, window, factor);
+            inverse[row] = softmax(kern, scores + row * columns, first + row, r, seen, window, factor);
         float *to = width == d ? out + first * out_stride : wide;
         size_t to_stride = width == d ? out_stride : width;
         for (size_t column = 0; column < width; column += nr)

@@ -194,7 +194,8 @@ static int whole_layer(struct sc_cpu_lane *l, const struct sc_cpu_layer *w, cons
             turn(e, w->rotary, rows + t * 3 * h, 2, t);
         for (uint32_t head = 0; head < e->heads; head++)
             sc_attention(e->kernels, rows + head * d, 3 * h, rows + h + head * d, rows + 2 * h + head * d,
-                         3 * h, n, d, w->window, l->context + at * h + head * d, h, l->work);
+                         3 * h, n, b->keys ? b->keys[i] : n, d, w->window, l->context + at * h + head * d, h,
+                         l->work);
     }
     return second_half(l, w, tokens);
 }
@@ -291,6 +292,7 @@ static void describe(const struct sc_engine *base, char *text, size_t size)
 
 const struct sc_engine_ops sc_engine_cpu_ops = {
     .name = "cpu",
+    .keys = true,
     .new = sc_cpu_engine_new,
     .del = sc_cpu_engine_del,
     .describe = describe,

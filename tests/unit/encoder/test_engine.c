@@ -207,6 +207,41 @@ static void tokens_outside_the_tables_are_refused(void **state)
     sc_engine_del(e);
 }
 
+/* Padding that is not attended to changes nothing for the others, and its own rows are those of its places.
+ */
+static void padding_is_computed_and_not_seen(void **state)
+{
+    (void)state;
+    struct sc_engine *e = engine_of(SC_SOURCE_DIR "/tests/data/example/token", "builtin");
+    struct sc_engine_lane *l = lane_of(e);
+    static const uint32_t ids[15] = {2, 8, 9, 10, 11, 3}, begin[] = {0, 6, 15};
+    uint32_t columns = sc_engine_columns(e), both[12] = {0};
+    float alone[6 * 9], out[15 * 9];
+    assert_int_equal(columns, 9);
+    struct sc_batch b = {.ids = ids, .begin = begin, .sequences = 1};
+    assert_int_equal(sc_engine_run(l, &b, alone), 0);
+    memcpy(both, ids, 6 * sizeof *ids);
+    const uint32_t padded[] = {0, 12}, keys[] = {6};
+    b = (struct sc_batch){.ids = both, .begin = padded, .sequences = 1, .keys = keys};
+    assert_int_equal(sc_engine_run(l, &b, out), 0);
+    for (uint32_t i = 0; i < 6 * columns; i++)
+        assert_true(fabsf(alone[i] - out[i]) < 1e-5f);
+    /* Shorter padding: the same rows as far as it goes. */
+    float less[8 * 9];
+    const uint32_t shorter[] = {0, 8};
+    b.begin = shorter;
+    assert_int_equal(sc_engine_run(l, &b, less), 0);
+    for (uint32_t i = 0; i < 8 * columns; i++)
+        assert_true(fabsf(less[i] - out[i]) < 1e-5f);
+    const uint32_t none[] = {0}, many[] = {9};
+    b.keys = none;
+    assert_int_equal(sc_engine_run(l, &b, less), SC_EINVAL);
+    b.keys = many;
+    assert_int_equal(sc_engine_run(l, &b, less), SC_EINVAL);
+    sc_engine_lane_del(l);
+    sc_engine_del(e);
+}
+
 static void picks_are_within_the_batch_and_ascend(void **state)
 {
     (void)state;
@@ -255,6 +290,7 @@ int main(void)
         cmocka_unit_test(onednn_computes_the_same),
         cmocka_unit_test(larger_models_too),
         cmocka_unit_test(a_missing_module_is_a_warning_and_a_wrong_setting_an_error),
+        cmocka_unit_test(padding_is_computed_and_not_seen),
         cmocka_unit_test(picks_are_within_the_batch_and_ascend),
         cmocka_unit_test(a_dtype_that_cannot_be_is_refused),
         cmocka_unit_test(tokens_outside_the_tables_are_refused),

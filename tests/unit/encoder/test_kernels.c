@@ -169,7 +169,8 @@ static void products_are_right_at_odd_sizes(void **state)
     each(gemm_of);
 }
 
-static void attention_within(const struct sc_kernels *kern, size_t window)
+/* padded: a third of the tokens is seen by all. */
+static void attention_within(const struct sc_kernels *kern, size_t window, bool padded)
 {
     static const size_t sizes[][2] = {{1, 8},   {2, 64},  {7, 10}, {16, 32},
                                       {17, 24}, {33, 64}, {61, 5}, {130, 16}};
@@ -177,7 +178,8 @@ static void attention_within(const struct sc_kernels *kern, size_t window)
         size_t n = sizes[s][0], d = sizes[s][1], stride = 3 * d + 2;
         float *x = random_floats(n * stride), *out = random_floats(n * (d + 1)), *first = random_floats(d);
         float *work = malloc((sc_attention_work(kern, n, d) + n) * sizeof *work);
-        sc_attention(kern, x, stride, x + d, x + 2 * d, stride, n, d, window, out, d + 1, work);
+        size_t keys = padded ? (n + 2) / 3 : n;
+        sc_attention(kern, x, stride, x + d, x + 2 * d, stride, n, keys, d, window, out, d + 1, work);
         sc_attention_one(kern, x, x + d, x + 2 * d, stride, n, d, first, work);
         for (size_t i = 0; i < n; i++) {
             double p[130], top = -INFINITY, sum = 0;
@@ -185,7 +187,7 @@ static void attention_within(const struct sc_kernels *kern, size_t window)
                 p[j] = 0;
                 for (size_t c = 0; c < d; c++)
                     p[j] += (double)x[i * stride + c] * (double)x[j * stride + d + c] / sqrt((double)d);
-                if ((i > j ? i - j : j - i) > window)
+                if ((i > j ? i - j : j - i) > window || j >= keys)
                     p[j] = -INFINITY;
                 top = fmax(top, p[j]);
             }
@@ -196,7 +198,7 @@ static void attention_within(const struct sc_kernels *kern, size_t window)
                 for (size_t j = 0; j < n; j++)
                     want += p[j] / sum * (double)x[j * stride + 2 * d + c];
                 assert_true(fabs((double)out[i * (d + 1) + c] - want) < 1e-5);
-                assert_true(i > 0 || window < n - 1 || fabs((double)first[c] - want) < 1e-5);
+                assert_true(i > 0 || window < n - 1 || padded || fabs((double)first[c] - want) < 1e-5);
             }
         }
         free(x);
@@ -210,7 +212,8 @@ static void attention_of(const struct sc_kernels *kern)
 {
     static const size_t windows[] = {SC_ATTENTION_GLOBAL, 0, 1, 7, 32, 63};
     for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++)
-        attention_within(kern, windows[i]);
+        attention_within(kern, windows[i], false);
+    attention_within(kern, SC_ATTENTION_GLOBAL, true);
 }
 
 static void attention_is_right_at_odd_sizes(void **state)
