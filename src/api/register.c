@@ -39,7 +39,8 @@ static bool is_own_parameter(struct sc_span name)
 {
     static const char *const own[] = {"url",         "model_name",       "model_version",   "handler",
                                       "runtime",     "batch_size",       "max_batch_delay", "initial_workers",
-                                      "synchronous", "response_timeout", "startup_timeout", "s3_sse_kms"};
+                                      "synchronous", "response_timeout", "startup_timeout", "s3_sse_kms",
+                                      "backend"};
     for (size_t i = 0; i < SC_COUNT(own); i++)
         if (sc_span_eq(name, sc_span_str(own[i])))
             return true;
@@ -50,7 +51,7 @@ static bool is_own_parameter(struct sc_span name)
 struct registration {
     struct sc_call *c;
     struct sc_params params;
-    char *url, *name, *version, *handler, *runtime;
+    char *url, *name, *version, *handler, *runtime, *backend;
     bool synchronous;
 };
 
@@ -62,6 +63,7 @@ static void registration_free(struct registration *r)
     free(r->version);
     free(r->handler);
     free(r->runtime);
+    free(r->backend);
     free(r);
 }
 
@@ -159,7 +161,8 @@ static char *text_param(const struct sc_params *p, const char *name)
 static int check_params(struct sc_call *c, const struct sc_params *p)
 {
     struct sc_span url = sc_param(p, "url"), name = sc_param(p, "model_name"),
-                   runtime = sc_param(p, "runtime"), version = sc_param(p, "model_version");
+                   runtime = sc_param(p, "runtime"), version = sc_param(p, "model_version"),
+                   backend = sc_param(p, "backend");
     struct sc_msg msg;
     if (!url.p) {
         sc_call_error(c, 400, "BadRequestException", "Parameter url is required.");
@@ -176,7 +179,8 @@ static int check_params(struct sc_call *c, const struct sc_params *p)
         return SC_EINVAL;
     }
     if ((name.p && sc_spec_check_name(name, &msg) < 0) ||
-        (version.p && sc_spec_check_version(version, &msg) < 0)) {
+        (version.p && sc_spec_check_version(version, &msg) < 0) ||
+        (backend.n && sc_spec_check_backend(backend, &msg) < 0)) {
         sc_call_error(c, 400, "BadRequestException", "%s", msg.text);
         return SC_EINVAL;
     }
@@ -199,6 +203,7 @@ void sc_model_register(struct sc_call *c)
     r->version = text_param(p, "model_version");
     r->handler = text_param(p, "handler");
     r->runtime = text_param(p, "runtime");
+    r->backend = text_param(p, "backend");
     r->synchronous = sc_param_bool(p, "synchronous", true);
     struct sc_spec_want want;
     sc_spec_want_init(&want, SC_SPEC_API, r->url);
@@ -206,6 +211,7 @@ void sc_model_register(struct sc_call *c)
     want.version = r->version;
     want.handler = r->handler;
     want.runtime = r->runtime;
+    want.backend = r->backend;
     want.batch_size = sc_param_int(p, "batch_size", SC_SPEC_UNSET);
     want.max_batch_delay = sc_param_int(p, "max_batch_delay", SC_SPEC_UNSET);
     want.response_timeout = sc_param_int(p, "response_timeout", SC_SPEC_UNSET);

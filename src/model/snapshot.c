@@ -56,6 +56,8 @@ static void put_version(struct sc_json_writer *w, const struct sc_settings *sett
     sc_json_put_int(w, "responseTimeout", s->response_timeout);
     sc_json_put_int(w, "startupTimeout", s->startup_timeout);
     sc_json_put_str(w, "runtimeType", s->runtime[0] ? s->runtime : "python");
+    if (s->backend_asked)
+        sc_json_put_str(w, "backend", s->backend);
     if (s->parallel_level > 0)
         sc_json_put_int(w, "parallelLevel", s->parallel_level);
     sc_json_end_object(w);

@@ -39,9 +39,9 @@ char *sc_snapshot_newest(const char *log_dir);
 
 /* One version to restore. */
 struct sc_snapshot_model {
-    struct sc_spec_want want; /* mode SC_SPEC_RESTORE; its strings are the four below */
+    struct sc_spec_want want; /* mode SC_SPEC_RESTORE; its strings are those below */
     bool is_default;
-    char *name, *version, *archive, *runtime;
+    char *name, *version, *archive, *runtime, *backend;
 };
 struct sc_snapshot {
     char *name;

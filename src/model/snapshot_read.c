@@ -51,12 +51,13 @@ enum {
     STARTUP,
     RUNTIME,
     LEVEL,
+    BACKEND,
     KEYS
 };
 
 static const char *const names[KEYS] = {
-    "defaultVersion", "marName",         "minWorkers",     "maxWorkers",  "batchSize",
-    "maxBatchDelay",  "responseTimeout", "startupTimeout", "runtimeType", "parallelLevel"};
+    "defaultVersion",  "marName",        "minWorkers",  "maxWorkers",    "batchSize", "maxBatchDelay",
+    "responseTimeout", "startupTimeout", "runtimeType", "parallelLevel", "backend"};
 
 static int take_int(struct parsing *p, int *out)
 {
@@ -104,6 +105,8 @@ static int take_key(struct parsing *p, struct sc_snapshot_model *m, unsigned k)
         return take_text(p, &m->archive);
     if (k == RUNTIME)
         return take_text(p, &m->runtime);
+    if (k == BACKEND)
+        return take_text(p, &m->backend);
     return take_int(p, ints[k]);
 }
 
@@ -111,6 +114,7 @@ static int check(struct parsing *p, const struct sc_snapshot_model *m, unsigned 
 {
     static const char *const known[] = {"python", "python3", "LSP"};
     const struct sc_spec_want *w = &m->want;
+    struct sc_msg why;
     bool runtime = false;
     for (unsigned k = 0; k < MANDATORY; k++)
         if (!(seen & 1u << k))
@@ -121,6 +125,9 @@ static int check(struct parsing *p, const struct sc_snapshot_model *m, unsigned 
     if (!runtime)
         return sc_fail(p->msg, SC_EINVAL, "model_snapshot: %.150s:%.60s: runtimeType is \"%.60s\"", m->name,
                        m->version, m->runtime);
+    if (m->backend && sc_spec_check_backend(sc_span_str(m->backend), &why) < 0)
+        return sc_fail(p->msg, SC_EINVAL, "model_snapshot: %.150s:%.60s: %.120s", m->name, m->version,
+                       why.text);
     if (w->min_workers < 0 || w->max_workers < w->min_workers || w->max_workers > SC_WORKERS_MAX)
         return sc_fail(p->msg, SC_EINVAL, "model_snapshot: %.150s:%.60s: minWorkers %d, maxWorkers %d",
                        m->name, m->version, w->min_workers, w->max_workers);
@@ -208,6 +215,7 @@ static void drop_models(struct sc_snapshot *s)
         free(s->models[i].version);
         free(s->models[i].archive);
         free(s->models[i].runtime);
+        free(s->models[i].backend);
     }
     free(s->models);
     s->models = NULL;
@@ -237,6 +245,7 @@ int sc_snapshot_read(struct sc_snapshot *out, struct sc_span json, struct sc_msg
         m->want.name = m->name;
         m->want.version = m->version;
         m->want.runtime = m->runtime;
+        m->want.backend = m->backend;
     }
     if (out->count <= 0)
         drop_models(out);

@@ -35,6 +35,7 @@ struct sc_model_spec {
     bool fill;            /* batchPolicy: fill; else eager */
     bool replay;          /* false: replay: never */
     bool at_startup;      /* named by load_models or --models */
+    bool backend_asked;   /* the registration named the backend, not a file */
     /* ---- backend "python": archives and their handlers; "" or 0 where nothing is said ---- */
     char *handler;      /* as in the manifest, or given at registration; the spec's, as all below */
     char *archive;      /* marName: last component of the url */
@@ -87,6 +88,9 @@ int sc_spec_check_name(struct sc_span name, struct sc_msg *msg);
 /* A version: as a name, shorter than sc_model_spec.version. */
 int sc_spec_check_version(struct sc_span version, struct sc_msg *msg);
 
+/* A backend's name: it becomes part of a file's. SC_EINVAL with *msg. */
+int sc_spec_check_backend(struct sc_span backend, struct sc_msg *msg);
+
 /* ---- from a registration to a spec ------------------------------------------------------------------ */
 
 #define SC_SPEC_UNSET INT32_MIN
@@ -102,6 +106,7 @@ struct sc_spec_want {
     enum sc_spec_mode mode;
     const char *url;
     const char *name, *version, *handler, *runtime; /* version: an addition; an archive's manifest has it */
+    const char *backend;                            /* over all that files say; sc_spec_check_backend */
     int batch_size, max_batch_delay, response_timeout, startup_timeout;
     int initial_workers;                          /* of the API */
     int min_workers, max_workers, parallel_level; /* of a snapshot */
@@ -117,8 +122,8 @@ void sc_spec_want_init(struct sc_spec_want *w, enum sc_spec_mode mode, const cha
  * lies; the word "identity"), decides the backend, name, version and handler, reads model-config.yaml and
  * settles the numbers (spec_parts.h). Blocks: on a pool thread. Logs what it ignores.
  *
- * Backend: what the YAML's `backend` says; "encoder" for a folder without MAR-INF and handler, but with
- * config.json and model.safetensors; else "python".
+ * Backend: what the call or the YAML's `backend` says; "encoder" for a folder without MAR-INF and handler,
+ * but with config.json and model.safetensors; else "python".
  *
  * 0, or an error code with *err for the client; nothing is left behind then, and *s is empty. After success
  * the folder s->remove and the file s->downloaded go with the version (sc_archive_remove).

@@ -57,6 +57,7 @@ static const struct field fields[] = {
     A_FLAG("fill", fill),
     A_FLAG("replay", replay),
     A_FLAG("at_startup", at_startup),
+    A_FLAG("backend_asked", backend_asked),
     A_FLAG("ticket", use_job_ticket),
     A_FLAG("venv", use_venv),
     A_FLAG("sequence", sequence_batching),

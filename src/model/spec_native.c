@@ -15,9 +15,21 @@ static int read_int(struct sc_span key, struct sc_span value, int min, int max, 
     return 0;
 }
 
+int sc_spec_check_backend(struct sc_span backend, struct sc_msg *msg)
+{
+    const size_t most = sizeof(((struct sc_model_spec *)0)->backend) - 1;
+    bool good = backend.n > 0 && backend.n <= most && backend.p[0] != '.';
+    for (size_t i = 0; good && i < backend.n; i++)
+        good = backend.p[i] > ' ' && backend.p[i] < 0x7f && backend.p[i] != '/';
+    return good ? 0
+                : sc_fail(msg, SC_EINVAL, "backend \"%.*s\" is not known: encoder, identity and python are",
+                          (int)SC_MIN(backend.n, 64u), backend.p);
+}
+
 static int config_scalar(void *arg, struct sc_span key, struct sc_span value, struct sc_msg *msg)
 {
     struct sc_model_spec *s = arg;
+    struct sc_msg why;
     const struct {
         struct sc_span key;
         int min, max;
@@ -51,14 +63,12 @@ static int config_scalar(void *arg, struct sc_span key, struct sc_span value, st
         return 0;
     }
     if (sc_span_eq(key, SC_SPAN("backend"))) {
-        if (value.n == 0 || value.n >= sizeof s->backend || memchr(value.p, '/', value.n))
-            return sc_fail(msg, SC_EINVAL, "model-config.yaml: backend \"%.*s\" is not known",
-                           (int)SC_MIN(value.n, 64u), value.p);
+        if (sc_spec_check_backend(value, &why) < 0)
+            return sc_fail(msg, SC_EINVAL, "model-config.yaml: %s", why.text);
         memcpy(s->backend, value.p, value.n);
         s->backend[value.n] = '\0';
         return 0;
     }
-    struct sc_msg why;
     int rc = sc_spec_set_extra(s, key, value, &why);
     return rc < 0 ? sc_fail(msg, rc, "model-config.yaml: %s", why.text) : 0;
 }

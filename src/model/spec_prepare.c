@@ -127,15 +127,26 @@ static int name_archive(const struct preparing *p, const struct sc_archive *a)
 
 /* ---- native models ------------------------------------------------------------------------------------ */
 
+/* The backend that the registration itself names, or NULL. */
+static const char *asked_backend(const struct preparing *p)
+{
+    return p->want->backend && *p->want->backend ? p->want->backend : NULL;
+}
+
 /* dir is in place; `yaml` may be NULL. */
 static int finish_native(const struct preparing *p, const struct sc_buf *yaml)
 {
     struct sc_model_spec *s = p->s;
     struct sc_span text = yaml ? sc_buf_view(yaml) : sc_span(NULL, 0);
+    const char *asked = asked_backend(p);
     if (yaml && !text.p)
         text = SC_SPAN("");
     int rc =
         sc_spec_settle_native(s, text, p->settings, p->want, log_note, (void *)(uintptr_t)p, &p->err->msg);
+    if (asked) {
+        snprintf(s->backend, sizeof s->backend, "%s", asked);
+        s->backend_asked = true;
+    }
     if (rc < 0) {
         p->err->status = 400;
         p->err->type = "InvalidModelException";
@@ -180,7 +191,11 @@ static bool lies_in_place(const struct preparing *p, char real[PATH_MAX])
     if (!found && store && *url != '/' &&
         snprintf(joined, sizeof joined, "%s/%s", store, url) < (int)sizeof joined && is_type(joined, S_IFDIR))
         found = joined;
-    if (!found || !realpath(found, real) || is_in(real, "MAR-INF", S_IFDIR) || handler_of(p, NULL))
+    if (!found || !realpath(found, real) || is_in(real, "MAR-INF", S_IFDIR))
+        return false;
+    if (asked_backend(p))
+        return strcmp(asked_backend(p), "python") != 0;
+    if (handler_of(p, NULL))
         return false;
     int rc = read_in(real, "model-config.yaml", &yaml, &unused);
     if (rc == 0)
@@ -271,6 +286,8 @@ static bool serves_natively(const struct preparing *p, const struct sc_archive *
     char backend[32] = "";
     struct sc_msg unused;
     const char *handler = handler_of(p, &a->manifest);
+    if (asked_backend(p))
+        return strcmp(asked_backend(p), "python") != 0;
     if (file && sc_spec_yaml_backend(backend, sc_buf_view(yaml), file, &unused) < 0)
         backend[0] = '\0';
     if (handler || strcmp(backend, "python") == 0)
@@ -286,6 +303,7 @@ static int finish_python(const struct preparing *p, const struct sc_archive *a, 
     struct sc_msg why = {""};
     const char *runtime = p->want->runtime ? p->want->runtime : a->manifest.runtime;
     snprintf(s->backend, sizeof s->backend, "python");
+    s->backend_asked = asked_backend(p) != NULL;
     s->handler = text_of(handler_of(p, &a->manifest));
     s->requirements = text_of(a->manifest.requirements_file);
     s->config_file = file ? sc_strdup(file) : NULL;
