@@ -14,6 +14,8 @@ void sc_engine_base(struct sc_engine *e, const struct sc_engine_ops *ops, const 
         .types = c->types,
         .max_tokens = o->max_tokens,
     };
+    for (uint32_t i = 0; i < c->layers; i++)
+        e->local |= sc_encoder_layer_local(c, i);
 }
 
 uint32_t sc_engine_columns(const struct sc_engine *e)
@@ -40,7 +42,7 @@ int sc_engine_check(const struct sc_engine *e, const struct sc_batch *b)
     for (uint32_t i = 0; i < b->sequences; i++)
         if (b->begin[i + 1] <= b->begin[i] || b->begin[i + 1] - b->begin[i] > e->positions)
             return SC_EINVAL;
-    if (b->keys && !e->ops->keys)
+    if (b->keys && (e->local || !e->ops->keys))
         return SC_EUNSUPPORTED;
     for (uint32_t i = 0; b->keys && i < b->sequences; i++)
         if (b->keys[i] == 0 || b->keys[i] > b->begin[i + 1] - b->begin[i])

@@ -36,6 +36,7 @@ struct sc_engine {
     uint32_t columns;
     uint32_t vocab, positions, types;
     uint32_t max_tokens;
+    bool local; /* some layers see only their neighbourhood */
 };
 
 struct sc_engine_lane {
@@ -85,8 +86,8 @@ uint32_t sc_engine_rows(const struct sc_engine *e, const struct sc_batch *b);
 
 /*
  * 0, or SC_EINVAL if a token, segment, pick, length or number of keys is outside the model's tables or a
- * sequence is empty, SC_EUNSUPPORTED for keys where ops->keys is not set, SC_ELIMIT if the batch has more
- * than max_tokens.
+ * sequence is empty, SC_EUNSUPPORTED for keys where ops->keys is not set or layers are local, SC_ELIMIT if
+ * the batch has more than max_tokens.
  */
 int sc_engine_check(const struct sc_engine *e, const struct sc_batch *b);
 

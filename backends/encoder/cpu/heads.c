@@ -67,8 +67,8 @@ int sc_cpu_head(struct sc_cpu_lane *l, const struct sc_batch *b, size_t rows, fl
     const float *x = l->x;
     bool pooled = !e->few && (e->base.task == SC_TASK_SEQUENCE || e->base.task == SC_TASK_EMBED);
     for (uint32_t i = 0; pooled && i < b->sequences; i++)
-        pool_one(e, l->x + (size_t)(b->begin[i] - b->begin[0]) * e->hidden, b->begin[i + 1] - b->begin[i],
-                 l->context + (size_t)i * e->hidden);
+        pool_one(e, l->x + (size_t)(b->begin[i] - b->begin[0]) * e->hidden,
+                 b->keys ? b->keys[i] : b->begin[i + 1] - b->begin[i], l->context + (size_t)i * e->hidden);
     if (pooled) {
         x = l->context;
         rows = b->sequences;

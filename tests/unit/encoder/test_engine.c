@@ -242,6 +242,45 @@ static void padding_is_computed_and_not_seen(void **state)
     sc_engine_del(e);
 }
 
+/* Heads that take one token, or pool them, do not see it either. */
+static void padding_changes_no_sequence(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *dir;
+        struct sc_encoder_choice choice;
+    } cases[] = {
+        {"/tests/data/example/sequence", {.has_task = true, .task = SC_TASK_SEQUENCE}},
+        {"/tests/data/bert-tiny",
+         {.has_task = true, .task = SC_TASK_EMBED, .has_pooling = true, .pooling = SC_POOL_MEAN}},
+        {"/tests/data/bert-tiny",
+         {.has_task = true, .task = SC_TASK_EMBED, .has_pooling = true, .pooling = SC_POOL_MAX}},
+    };
+    static const uint32_t ids[10] = {2, 8, 9, 10, 11, 3}, begin[] = {0, 6}, padded[] = {0, 10}, keys[] = {6};
+    for (size_t i = 0; i < 3; i++) {
+        struct sc_encoder_folder f;
+        struct sc_engine *e;
+        struct sc_msg msg, warning;
+        const struct sc_engine_options o = {.max_tokens = 64, .matmul = "builtin"};
+        char dir[256];
+        snprintf(dir, sizeof dir, SC_SOURCE_DIR "%s", cases[i].dir);
+        assert_int_equal(sc_encoder_folder_open(&f, dir, &cases[i].choice, &msg), 0);
+        assert_int_equal(sc_engine_cpu_ops.new(&e, &f.config, &f.weights, &o, &warning, &msg), 0);
+        sc_encoder_folder_close(&f);
+        struct sc_engine_lane *l = lane_of(e);
+        float alone[64], out[64];
+        assert_in_range(sc_engine_columns(e), 1, 64);
+        struct sc_batch b = {.ids = ids, .begin = begin, .sequences = 1};
+        assert_int_equal(sc_engine_run(l, &b, alone), 0);
+        b.begin = padded;
+        b.keys = keys;
+        assert_int_equal(sc_engine_run(l, &b, out), 0);
+        assert_true(worst(out, alone, sc_engine_columns(e)) < 1e-5);
+        sc_engine_lane_del(l);
+        sc_engine_del(e);
+    }
+}
+
 static void picks_are_within_the_batch_and_ascend(void **state)
 {
     (void)state;
@@ -291,6 +330,7 @@ int main(void)
         cmocka_unit_test(larger_models_too),
         cmocka_unit_test(a_missing_module_is_a_warning_and_a_wrong_setting_an_error),
         cmocka_unit_test(padding_is_computed_and_not_seen),
+        cmocka_unit_test(padding_changes_no_sequence),
         cmocka_unit_test(picks_are_within_the_batch_and_ascend),
         cmocka_unit_test(a_dtype_that_cannot_be_is_refused),
         cmocka_unit_test(tokens_outside_the_tables_are_refused),
