@@ -84,10 +84,10 @@ class AsyncService:
             if new is None:
                 self._no_more()
                 return
-            for request_id in channel.cancelled():
-                self._left(request_id)
             for batch in self._batches(new):
                 self._start(batch)
+            for request_id in channel.cancelled():  # perhaps of those that have just come
+                self._left(request_id)
             if len(new) == TAKEN_AT_ONCE:
                 self._loop.call_soon(self._look)
                 return

@@ -22,15 +22,16 @@ def serve(channel, service, places, fail):
             if not open_requests or channel.over != "stopped":
                 return 0
             new = ()
-        for request_id in channel.cancelled():
-            if open_requests.pop(request_id, None) is not None:
-                logger.info("Connection to client got closed; Removing job: %s", request_id)
-                channel.answer([(request_id, b"", 499, "", None, ())])
-        batch = [(request_id, headers, {}) for request_id, headers in open_requests.items()]
+        rows = {}
         for request_id, headers, row in new:
             # In later turns the row is empty, and with it what the headers say of its parameters.
             open_requests[request_id] = {k: v for k, v in headers.items() if not isinstance(v, dict)}
-            batch.append((request_id, headers, row))
+            rows[request_id] = headers, row
+        for request_id in channel.cancelled():  # perhaps of those that have just come
+            if open_requests.pop(request_id, None) is not None:
+                logger.info("Connection to client got closed; Removing job: %s", request_id)
+                channel.answer([(request_id, b"", 499, "", None, ())])
+        batch = [(request_id,) + rows.get(request_id, (headers, {})) for request_id, headers in open_requests.items()]
         if not batch:
             continue
         ended.clear()
