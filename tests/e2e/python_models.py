@@ -1,10 +1,36 @@
 """Models with Python handlers for tests: folders and .mar files as archivers make them."""
+import functools
 import json
+import os
+import subprocess
 import sys
 import textwrap
 import zipfile
 
+import pytest
+from harness import ROOT
+
 PYTHON = {"python": sys.executable, "system_metrics_cmd": ""}
+
+TORCH_PYTHON = os.environ.get("SCONCE_TORCH_PYTHON", str(ROOT / "build" / "venv-torch" / "bin" / "python"))
+HAS = "import importlib.util, sys; sys.exit(not all(map(importlib.util.find_spec, sys.argv[1:])))"
+
+
+@functools.cache
+def python_with(*modules):
+    """An interpreter that has all of these: the tests' own, SCONCE_TORCH_PYTHON, build/venv-torch. None: there is none, or
+    SCONCE_TORCH_PYTHON is empty: what needs PyTorch is left to another run."""
+    for python in (sys.executable, TORCH_PYTHON) if TORCH_PYTHON else ():
+        if os.path.exists(python) and subprocess.run([python, "-c", HAS, *modules]).returncode == 0:
+            return python
+    return None
+
+
+def need_python_with(*modules):
+    python = python_with(*modules)
+    if python is None:
+        pytest.skip(f"no interpreter with {', '.join(modules)}: ./dev deps makes one, SCONCE_TORCH_PYTHON names one")
+    return python
 
 
 def manifest(name, version="1.0", handler="handler.py", **model):

@@ -1,13 +1,13 @@
 """Handlers that stream, that are called turn by turn, and that are coroutines: the whole way from HTTP
 (workers-and-handlers.md §11, §15.5, §15.6 and the checks of §19)."""
 import json
-import os
+import re
 import threading
 import time
 
 import pytest
 from harness import send, wait_for, wire
-from python_models import PYTHON, folder
+from python_models import PYTHON, folder, need_python_with
 
 HEAD = """
     import asyncio, json, os, time
@@ -70,11 +70,11 @@ TURNS = HEAD + """
 @pytest.fixture
 def server(serve, tmp_path):
     """server(handler, config): a server with one model, m."""
-    def start(handler, config=None, workers=1):
+    def start(handler, config=None, workers=1, **settings):
         store = tmp_path / "store"
         store.mkdir()
         folder(store, "m", handler, config={"responseTimeout": 20, **(config or {})})
-        one = serve(models={"m": "m"}, store=store, config={**PYTHON, "default_workers_per_model": workers})
+        one = serve(models={"m": "m"}, store=store, config={**PYTHON, "default_workers_per_model": workers, **settings})
         wait_for(lambda: len(pids(one)) == workers, 60, "the workers")
         return one
 
@@ -188,9 +188,8 @@ def test_a_server_that_stops_lets_coroutines_end(server):
     assert got and got[0].text == "x end"
 
 
-def test_tokens_of_a_causal_language_model(server, tmp_path):
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
+def test_tokens_of_a_causal_language_model(server):
+    python = need_python_with("torch", "transformers")
     one = server(HEAD + """
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -220,10 +219,57 @@ def test_tokens_of_a_causal_language_model(server, tmp_path):
                 criteria.append(lambda result, state=state: state["left"] <= 0)
             context.stopping_criteria = criteria
             return out
-""", {"continuousBatching": "true", "batchSize": 4, "startupTimeout": 120})
+""", {"continuousBatching": "true", "batchSize": 4, "startupTimeout": 120}, python=python)
     bodies = [json.dumps({"prompt": [i + 1, 5, 7], "tokens": 4 + i}) for i in range(5)]
     together = [r.text for r in ask_all(one, bodies)]
     alone = [one.post("/predictions/m", data=body).text for body in bodies]
     assert together == alone
     assert [len(text.split()) for text in together] == [4, 5, 6, 7, 8]
-    assert os.path.isdir(tmp_path)
+
+
+def test_a_request_that_is_late_is_given_up_alone(server):
+    """The loop turns, so the worker is no hang: responseTimeout counts for each request by itself."""
+    one = server(COROUTINES, {"asyncCommunication": "true", "responseTimeout": 3})
+    before = pids(one)
+    got = []
+    streams = [threading.Thread(target=lambda: got.append(one.post(
+        "/predictions/m", data=json.dumps({"name": "s", "parts": 5, "pause": 1}), timeout=60))) for _ in range(3)]
+    for stream in streams:
+        stream.start()
+    reply = one.post("/predictions/m", data=json.dumps({"name": "late", "sleep": 3600}), timeout=60)
+    assert (reply.status_code, reply.json()["message"]) == (500, "Worker died.")
+    for stream in streams:
+        stream.join()
+    assert [r.text for r in got] == ["s-0;s-1;s-2;s-3;s-4;s end"] * 3, "each part begins their time anew"
+    log = one.folder / "logs"
+    wait_for(lambda: "CANCELLED late" in (log / "model_log.log").read_text(), 20, "the end of the coroutine")
+    assert "a request was not answered in 3 s (responseTimeout)" in (log / "ts_log.log").read_text()
+    assert pids(one) == before
+
+
+def test_a_worker_that_reads_nothing_learns_later_who_has_left(server, tmp_path):
+    """More requests and departures than the ring to the worker holds: those that could not be told are told again."""
+    n, flag = 530, tmp_path / "go on"
+    one = server(COROUTINES.replace('time.sleep(want["block"])', f'[time.sleep(0.01) for _ in iter(lambda: os.path.exists("{flag}"), True)]'),
+                 {"asyncCommunication": "true", "responseTimeout": 100, "jobQueueSize": 2000}, number_of_netty_threads=1)
+
+    def begin(want):
+        body = json.dumps(want)
+        w = wire(one)
+        w.send(f"POST /predictions/m HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+        return w
+
+    def count(name):
+        return sum(int(float(v)) for v in re.findall(rf"^{name}\{{[^}}]*\}} (\S+)$", one.get("/metrics", api="metrics").text, re.M))
+
+    with begin({"name": "blocks", "block": 1}) as blocks:
+        wait_for(lambda: "Backend received inference" in (one.folder / "logs" / "model_log.log").read_text(), 20, "its begin")
+        waiting = [begin({"name": "w", "sleep": 3600}) for _ in range(n)]
+        wait_for(lambda: count("sconce_in_flight") == n + 1, 40, "all to be sent to the worker")
+        for w in waiting:
+            w.close()
+        wait_for(lambda: one.fds("frontend") < n, 40, "the frontend to see that they have left")
+        flag.touch()
+        assert blocks.reply().content == b"blocks end"
+    wait_for(lambda: count("sconce_in_flight") == 0, 40, "the worker to be told of all")
+    assert one.post("/predictions/m", data=json.dumps({"name": "next"})).text == "next end"

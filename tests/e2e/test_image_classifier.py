@@ -1,21 +1,17 @@
 """An archive whose handler is `image_classifier`, as people make it, asked by real clients; explained where captum is."""
-import importlib.util
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
 import harness
+from python_models import need_python_with
 
 sys.path.insert(0, str(harness.ROOT / "tests" / "python"))
 import builtin_scenarios as models  # noqa: E402
 
 NEEDED = ("torch", "torchvision", "PIL", "captum")
-VENV = harness.ROOT / "build" / "venv-torch" / "bin" / "python"
-PYTHON = sys.executable if all(map(importlib.util.find_spec, NEEDED)) else \
-    os.environ.get("SCONCE_TORCH_PYTHON", str(VENV) if VENV.exists() else "")  # "": not under the sanitizers
 RECORDED = json.loads((harness.ROOT / "tests" / "python" / "data" / "builtin_handlers.json").read_text())
 
 
@@ -26,8 +22,7 @@ def recorded(name):
 
 @pytest.fixture(scope="module")
 def server(build, tmp_path_factory):
-    if not PYTHON:
-        pytest.skip("not installed: " + ", ".join(NEEDED))
+    python = need_python_with(*NEEDED)
     folder = tmp_path_factory.mktemp("images")
     (folder / "model.py").write_text(models.CLASSIFIER % 12)
     (folder / "index_to_name.json").write_text(models.LABELS)
@@ -37,7 +32,7 @@ def server(build, tmp_path_factory):
                         "--model-file", "model.py", "--extra-files", "index_to_name.json", "--export-path", "store"],
                        cwd=folder, check=True, capture_output=True, timeout=60)
     server = harness.Server(
-        build=build, folder=folder / "server", store=folder / "store", config={"python": PYTHON, "system_metrics_cmd": ""},
+        build=build, folder=folder / "server", store=folder / "store", config={"python": python, "system_metrics_cmd": ""},
         env={"PYTHONPATH": str(harness.ROOT / "tests" / "python" / "torchvision_cpu"), "OMP_NUM_THREADS": "1"})
     try:
         server.start()

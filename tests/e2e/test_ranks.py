@@ -8,19 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from clients import Load
-from harness import ROOT, alive, read_proc, send, title, wait_for
-from python_models import folder
+from harness import alive, read_proc, send, title, wait_for, wire
+from python_models import folder, python_with
 
-TORCH = os.environ.get("SCONCE_TORCH_PYTHON") or str(ROOT / "build" / "venv-torch" / "bin" / "python")
+TORCH = python_with("torch")
 LOAD_SECONDS = 120
 
-pytestmark = pytest.mark.skipif(not os.path.exists(os.path.join(os.path.dirname(TORCH), "torchrun")),
-                                reason="needs an interpreter with torch (SCONCE_TORCH_PYTHON)")
+pytestmark = pytest.mark.skipif(not TORCH, reason="needs an interpreter with torch (SCONCE_TORCH_PYTHON)")
 
 SUM = """
     import os, time
     import torch
     import torch.distributed as dist
+    from ts.handler_utils.utils import send_intermediate_predict_response
 
     class Handler:
         def initialize(self, context):
@@ -33,6 +33,10 @@ SUM = """
             for i, row in enumerate(data):
                 body = row.get("body")
                 words = (body if isinstance(body, str) else bytes(body).decode()).split()
+                if "part" in words:
+                    send_intermediate_predict_response([str(self.rank)], context.request_ids, "", 200, context)
+                if "die" in words and self.rank == 1:
+                    os._exit(3)
                 x = torch.tensor([float(words[0])])
                 dist.all_reduce(x)
                 out.append(f"{int(x.item())} {self.rank} {context.get_request_header(i, 'X-Who')} {len(data)}")
@@ -56,6 +60,32 @@ LAME = """
                 raise RuntimeError("no weights for this rank")
         def handle(self, data, context):
             return [b""] * len(data)
+"""
+
+# Continuous batching: every rank sees the same turns.
+TURNS = """
+    import torch
+    import torch.distributed as dist
+
+    class Handler:
+        def initialize(self, context):
+            dist.init_process_group("gloo")
+            self.left = {}
+        def handle(self, data, context):
+            ids = [context.request_ids[i] for i in range(len(data))]
+            for gone in set(self.left) - set(ids):
+                del self.left[gone]
+            for rid, row in zip(ids, data):
+                self.left[rid] = self.left[rid] - 1 if rid in self.left else int(bytes(row["body"])) - 1
+            x = torch.tensor([float(self.left[rid]) for rid in ids])
+            dist.all_reduce(x)
+            context.stopping_criteria = [lambda result, rid=rid: self.left[rid] <= 0 for rid in ids]
+            return ["%d " % n for n in x.tolist()]
+"""
+
+COROUTINE = """
+    async def handle(data, context):
+        return [b"x"] * len(data)
 """
 
 PIPELINE = """
@@ -126,6 +156,9 @@ def test_all_ranks_compute_and_one_answers(serve, store):
 
     # §19: body 42 on four ranks is 168
     assert server.post("/predictions/tp", data=b"42", headers={"X-Who": "me"}).text.split()[:3] == ["168", "0", "me"]
+    with wire(server, timeout=60) as w:  # as a stream: rank 0's part, before the others have computed theirs
+        chunks = w.ask("POST", "/predictions/tp", b"42 part").chunks
+    assert [chunk.split()[0] for chunk in chunks] == [b"0", b"168"]
 
     def ask(i):
         return server.post("/predictions/tp", data=f"{i}", headers={"X-Who": f"n{i}"}).text.split()
@@ -152,6 +185,39 @@ def test_in_a_pipeline_rank_0_alone_gets_the_batches(serve, store):
     ready(server, "pp")
     assert {server.post("/predictions/pp", data=b"x").text for _ in range(5)} == {"0"}
     assert "computes: 1" not in server.logs()["model_log.log"]
+
+
+def test_a_rank_that_dies_in_mid_stream(serve, store):
+    folder(store, "tp", SUM, config=config())
+    server = start(serve, store, "tp")
+    ready(server, "tp")
+    before = ranks(server)
+    with wire(server, timeout=60) as w:
+        w.send("POST /predictions/tp HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n1 part die")
+        assert w.line().startswith("HTTP/1.1 200")
+        with pytest.raises(EOFError):  # what has begun to stream is not run again
+            while True:
+                w.line()
+    wait_for(lambda: not any(alive(p) for p in before.values()), 10, "the whole worker to be gone")
+
+
+def test_turns_of_a_continuous_batch_reach_every_rank(serve, store):
+    folder(store, "tp", TURNS, config=config(continuousBatching="true", batchSize=3))
+    server = start(serve, store, "tp")
+    ready(server, "tp")
+    with ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(lambda n: server.post("/predictions/tp", data=str(n)).text, (5, 2, 8, 1, 3)))
+    assert answers == ["".join(f"{2 * i} " for i in reversed(range(n))) for n in (5, 2, 8, 1, 3)]
+
+
+def test_coroutines_of_several_ranks_are_refused_by_name(serve, store):
+    folder(store, "tp", COROUTINE, config=config(asyncCommunication="true"))
+    server = start(serve, store)
+    answer = server.post("/models?url=tp&initial_workers=1&synchronous=true", api="management", timeout=LOAD_SECONDS)
+    assert answer.status_code == 400, answer.text
+    message = answer.json()["message"]
+    assert "asyncCommunication" in message and "parallelType" in message, message
+    assert server.get("/models/tp", api="management").status_code == 404
 
 
 def test_what_another_rank_says_is_dropped(serve, store):

@@ -45,6 +45,39 @@ SUMS = """
             return out
 """
 
+# Sequences in continuous batches: a turn of N streams N running sums; `end` closes what it names; `stop` ends what streams.
+TALKS = """
+    import os, time
+    class Talks:
+        def initialize(self, context):
+            self.sums = {}
+            self.open = {}
+        def handle(self, data, context):
+            time.sleep(0.01)
+            ids = [context.request_ids[i] for i in range(len(data))]
+            for gone in set(self.open) - set(ids):
+                del self.open[gone]
+            out = []
+            for i, (rid, row) in enumerate(zip(ids, data)):
+                sequence = context.get_sequence_id(i)
+                if rid not in self.open:
+                    word, _, rest = bytes(row["body"]).decode().partition(" ")
+                    self.open[rid] = [sequence, int(word) if word.isdigit() else 1]
+                    if word == "end":
+                        context.set_response_header(i, context.header_key_sequence_end, rest)
+                    if word == "stop":
+                        for other, talk in self.open.items():
+                            if talk[0] == sequence and other != rid:
+                                talk[1] = 1
+                else:
+                    assert row == {}, row
+                self.open[rid][1] -= 1
+                self.sums[sequence] = self.sums.get(sequence, 0) + 1
+                out.append(f"{sequence}:{self.sums[sequence]}:{os.getpid()} ")
+            context.stopping_criteria = [lambda result, rid=rid: self.open[rid][1] <= 0 for rid in ids]
+            return out
+"""
+
 SLOW = """
     import time
     def handle(data, context):
@@ -93,6 +126,11 @@ def total(server, sequence, body, **more):
     r = turn(server, sequence, body, **more)
     assert r.status_code == 200, r.text
     return r.json()["sum"]
+
+
+def metric(server, name):
+    text = server.get("/metrics", api="metrics").text
+    return sum(float(v) for v in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.M))
 
 
 def later(f, *args, **more):
@@ -258,7 +296,85 @@ def test_a_model_without_an_idle_limit_has_one(serve, store):
     assert turn(server, "one more", 1).status_code == 503
 
 
+# ---- in continuous batches ----
+
+TALKING = {"continuousBatching": "true", "batchSize": 3, "maxNumSequence": 6}
+
+
+def talk(server, sequence, body, **more):
+    """What a turn streams: [(sequence, sum, pid)]."""
+    r = turn(server, sequence, body, **more)
+    assert r.status_code == 200, r.text
+    return [(s, int(n), int(pid)) for s, n, pid in (piece.split(":") for piece in r.text.split())]
+
+
+def test_sequences_in_continuous_batches(serve, store):
+    """Turns of many sequences stream side by side; each has its own sums, in order, on one worker."""
+    server = start(serve, store, workers=2, handler=TALKS, config=TALKING)
+    lengths = {f"s{i}": [3 + i, 7 - i, 5] for i in range(6)}
+
+    def client(sequence):
+        return [piece for n in lengths[sequence] for piece in talk(server, sequence, n)]
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        for sequence, pieces in zip(lengths, pool.map(client, lengths)):
+            assert [p[:2] for p in pieces] == [(sequence, n + 1) for n in range(15)], pieces
+            assert len({p[2] for p in pieces}) == 1
+    assert len({talk(server, s, 1)[0][2] for s in lengths}) == 2
+
+
+def test_a_second_turn_may_stop_the_one_that_streams(serve, store):
+    server = start(serve, store, handler=TALKS, config=TALKING)
+    long = later(talk, server, "s", 100000)
+    wait_for(lambda: metric(server, "sconce_in_flight") == 1, 20, "the stream")
+    assert talk(server, "s", "stop")[0][0] == "s"
+    assert len(long.result(20)) < 100000
+    assert talk(server, "s", 2)[0][0] == "s"
+
+
+def test_an_answer_that_ends_sequences(serve, store):
+    server = start(serve, store, handler=TALKS, config=TALKING)
+    for i in range(6):
+        assert talk(server, f"s{i}", 1)[0][1] == 1
+    assert turn(server, "more", 1).status_code == 503
+    assert talk(server, "s0", "end s0;s1;nobody")[0][1] == 2
+    assert [turn(server, s, 1).status_code for s in ("more", "again", "too many")] == [200, 200, 503]
+
+
+def test_a_worker_that_dies_in_continuous_batches(serve, store):
+    server = start(serve, store, handler=TALKS, config=TALKING)
+    assert talk(server, "old", 1)[0][1] == 1
+    streams = later(turn, server, "old", 100000)
+    wait_for(lambda: metric(server, "sconce_in_flight") == 1, 20, "the stream")
+    send(pids(server, 1)[0], signal.SIGKILL)
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        streams.result(20)
+    assert turn(server, "old", 1).status_code == 503
+    assert [talk(server, s, 1)[0][1] for s in ("old", "new")] == [1, 1]
+
+
 # ---- deaths ----
+
+
+def test_a_frontend_that_dies_forgets_the_open_sequences(serve, store):
+    """The next turn opens its sequence anew; the worker, which lives on, still has the state, if it is the one that is asked."""
+    server = start(serve, store, config={"maxNumSequence": 4})
+    [pid] = pids(server, 1)
+    for i in range(4):
+        assert total(server, f"s{i}", 5) == 5
+    assert turn(server, "more", 1).status_code == 503
+    server.kill_role("frontend")
+
+    def served():
+        try:
+            return turn(server, "more", 1).status_code == 200  # there is room again
+        except requests.exceptions.ConnectionError:
+            return False
+    wait_for(served, 30, "the next frontend")
+    assert pids(server, 1) == [pid]
+    r = turn(server, "s0", 2)
+    assert (r.json()["sum"], r.json()["pid"]) == (7, pid)
+    assert "ts_request_sequence_start" not in r.json()["headers"]
+
 
 
 def test_a_first_turn_is_run_again_where_its_sequence_lives(serve, store, tmp_path):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from data_path import Worker
+from data_path import ALONE, Worker
 
 HEAD = """
 from ts.handler_utils.utils import send_intermediate_predict_response as send
@@ -587,3 +587,86 @@ async def handle(data, context):
     slow, quick = one.submit(b"slow"), one.submit(b"quick")
     one.whole(slow, quick)
     assert one.call(b"more").status == 200
+
+
+@pytest.mark.parametrize("mode", ["continuous", "async"])
+def test_a_client_that_leaves_before_its_request_is_taken(worker, mode):
+    prefix = "async " if mode == "async" else ""
+    one = worker("import time\n" + prefix + """def handle(data, context):
+    if data is None:
+        return
+    for row in data:
+        print("SEEN", bytes(row["body"]).decode(), flush=True)
+    time.sleep(0.5)
+    return ["end"] * len(data)
+""", mode, batch_size=4 if mode == "continuous" else 1)
+    first = one.submit(b"first")
+    while "SEEN first" not in one.output():
+        time.sleep(0.01)
+    leaves = one.submit(b"leaves")
+    one.cancel(leaves)
+    stays = one.submit(b"stays")
+    got = one.whole(first, leaves, stays)
+    assert bodies(got[first]) == bodies(got[stays]) == [b"end"]
+    assert bodies(got[leaves]) == [b""] and "SEEN leaves" not in one.output()
+
+
+# ---- envelopes -------------------------------------------------------------------------------------------
+
+
+def test_an_envelope_awaits_coroutines(worker):
+    """The calls overlap: what an envelope remembers of one is not taken for another's."""
+    one = worker("""
+import asyncio
+async def handle(data, context):
+    if data is None:
+        return
+    await asyncio.sleep(0.3 - 0.1 * len(data))
+    return [2 * n for n in data]
+""", "async", env={"SCONCE_ENVELOPE": "json"})
+    numbers = {one.submit(json.dumps({"instances": list(range(n))}).encode(), kind="application/json", flush=n == 3): n
+               for n in (1, 2, 3)}
+    got = one.whole(*numbers)
+    assert {n: [json.loads(body) for body in bodies(got[number])] for number, n in numbers.items()} == {
+        n: [{"predictions": [2 * i for i in range(n)]}] for n in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("envelope, body, wanted", [
+    ("body", b"text", b"text!"),
+    ("kserve", b'{"instances": ["a", "b"]}', {"predictions": ["a!", "b!"]}),
+])
+def test_other_envelopes_await_coroutines(worker, envelope, body, wanted):
+    one = worker("""
+import asyncio
+async def handle(data, context):
+    if data is None:
+        return
+    await asyncio.sleep(0.01)
+    return [(d if isinstance(d, str) else bytes(d).decode()) + "!" for d in data]
+""", "async", env={"SCONCE_ENVELOPE": envelope})
+    answer = one.call(body)
+    assert (answer.body if isinstance(wanted, bytes) else json.loads(answer.body)) == wanted
+
+
+# ---- descriptions (§7.6) ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [None, "continuous", "async"])
+def test_a_description_is_a_call_of_its_own(worker, mode):
+    prefix = "async " if mode == "async" else ""
+    one = worker("import time\n" + prefix + """def handle(data, context):
+    if data is None:
+        return
+    if context.get_request_header(0, "describe") == "True":
+        return [{"rows": len(data), "row": data[0]}]
+    context.stopping_criteria = [lambda result: 1 / 0 if isinstance(result, dict) else None] * len(data)
+    time.sleep(0.2)
+    return ["end"] * len(data)
+""", mode, batch_size=4)
+    first = one.submit(b"first")
+    others = [one.submit(b"o", flush=False) for _ in range(2)]
+    told = one.submit(b"no row", (":form", ""), ("describe", "True"), flags=0 if mode == "async" else ALONE, flush=False)
+    others += [one.submit(b"o") for _ in range(2)]
+    got = one.whole(first, told, *others)
+    assert [bodies(got[n]) for n in (first, *others)] == [[b"end"]] * 5
+    assert [json.loads(body) for body in bodies(got[told])] == [{"rows": 1, "row": {}}]
