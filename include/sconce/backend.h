@@ -32,7 +32,7 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 #define SCONCE_BACKEND_MAJOR 1
-#define SCONCE_BACKEND_MINOR 1
+#define SCONCE_BACKEND_MINOR 2
 
 struct sconce_error;
 struct sconce_host;    /* the executor, as the backend sees it */
@@ -89,6 +89,18 @@ unsigned sconce_host_lanes(const struct sconce_host *h);
  * take long to tokenise: a call should take 0.1 to 1 ms, since other requests wait no longer than that.
  */
 void sconce_host_spread(struct sconce_host *h, uint32_t n, void (*fn)(void *arg, uint32_t i), void *arg);
+
+/*
+ * What outlives this process: a descriptor (of memory on a GPU, a memfd) under a name that says what is in
+ * it, kept by the server for the executors of all models that have kept or asked for that name, until the
+ * last of these models is unregistered. In model_load, on its thread, only.
+ */
+/* The descriptor kept under `name`, the caller's to close, and what was said of its size; -1: there is none.
+ */
+int sconce_host_kept(struct sconce_host *h, const char *name, uint64_t *size);
+/* Has a duplicate of fd kept. A name is at most 63 bytes; one that is taken stays as it is. What cannot be
+ * kept is not: then the next executor starts without it. */
+void sconce_host_keep(struct sconce_host *h, const char *name, int fd, uint64_t size);
 
 /* ---- requests -------------------------------------------------------------------------- */
 

@@ -44,6 +44,12 @@ enum sc_ctl_type {
      * supervisor is gone: exit at once */
     SC_CTL_RANKS, /* struct sc_ctl_ranks, when all ranks have connected; fds: of rank 0, stream sockets to
                      ranks 1, 2, ...; of the others, the one to rank 0 */
+
+    /* worker → supervisor */
+    SC_CTL_KEEP,  /* struct sc_ctl_kept; fd: keep it for whoever of us asks for that name */
+    SC_CTL_FETCH, /* struct sc_ctl_kept, of which the name counts */
+    /* supervisor → worker */
+    SC_CTL_KEPT, /* struct sc_ctl_kept; fd: the answer to FETCH; no descriptor: there is none of that name */
 };
 
 struct sc_ctl_header {
@@ -127,6 +133,16 @@ struct sc_ctl_attach {
 
 struct sc_ctl_ranks {
     uint32_t ranks, rank; /* how many; the receiver's */
+};
+
+/*
+ * A descriptor that outlives the worker that made it, for example of memory on a GPU. It is kept as long as a
+ * slot lives whose worker has kept or fetched it. Who comes first with a name wins; what is too much
+ * (SC_KEPT_MAX) is not kept, which costs time and nothing else.
+ */
+struct sc_ctl_kept {
+    char name[SC_KEPT_NAME_MAX]; /* ended by a NUL, not empty */
+    uint64_t size;               /* of what is behind it; the keeper's word */
 };
 
 struct sc_ctl_hello {

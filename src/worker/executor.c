@@ -73,6 +73,7 @@ static int load_model(struct sc_executor *ex, struct sc_msg *msg)
 static void read_environment(struct sc_executor *ex)
 {
     ex->host.ex = ex;
+    ex->host.ctl = -1;
     ex->host.model = env_or(SC_ENV_MODEL, "");
     ex->host.version = env_or(SC_ENV_VERSION, "1.0");
     ex->host.dir = env_or(SC_ENV_DIR, "");
@@ -127,6 +128,12 @@ static void serve(struct sc_executor *ex, int ctl, int signals)
 {
     static struct sc_ctl_message m;
     struct pollfd fds[2] = {{.fd = ctl, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+    if (ex->host.waiting) {
+        attach(ex, ex->host.waiting);
+        sc_ctl_close_fds(ex->host.waiting);
+        free(ex->host.waiting);
+        ex->host.waiting = NULL;
+    }
     for (;;) {
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
             return;
@@ -169,6 +176,7 @@ int sc_executor_main(void)
         sc_log_close();
         return 1;
     }
+    ex.host.ctl = ctl;
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "sconce/backend.h"
 #include "worker/channel.h"
+#include "worker/control.h"
 #include "worker/ready.h"
 
 /* A port with the count of those who use it: the attachment and every request that came by it. */
@@ -36,6 +37,8 @@ struct sconce_host {
     unsigned lanes;
     uint64_t max_response;
     struct sc_executor *ex;
+    int ctl;                        /* the supervisor; -1: none */
+    struct sc_ctl_message *waiting; /* an ATTACH that came while the model was loading, or NULL */
 };
 
 struct sc_request_list {

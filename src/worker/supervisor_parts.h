@@ -8,6 +8,7 @@
  *   supervisor_frontend.c  the frontend's lives and its orders
  *   supervisor_slots.c     the workers' lives
  *   supervisor_ranks.c     the processes of a worker and their connections
+ *   supervisor_kept.c      descriptors that outlive the workers that made them
  *   supervisor_strangers.c connections that have not yet said who they are
  *
  * One thread. Everything that happens is an event of the epoll set or a deadline; one event is
@@ -184,6 +185,20 @@ void sc_ranks_explain(const struct sc_slot *slot, char *out, size_t size);
 void sc_ranks_over(struct sc_super *s, struct sc_slot *slot);
 void sc_ranks_free(struct sc_super *s, struct sc_slot *slot);
 
+/* ---- kept descriptors ------------------------------------------------------------------ */
+
+struct sc_kept {
+    char name[SC_KEPT_NAME_MAX];
+    uint64_t size;
+    int fd;
+    uint64_t owners[SC_SLOTS_MAX / 64]; /* a bit a slot */
+};
+/* A worker's KEEP or FETCH. SC_EPROTO if it is malformed, else what sending the answer gives. */
+int sc_kept_take(struct sc_super *s, struct sc_slot *slot, uint32_t rank,
+                 struct sc_ctl_message *m) SC_MUST_USE;
+/* The slot is gone: what only it had is closed. */
+void sc_kept_forget(struct sc_super *s, uint32_t number);
+
 /* ---- strangers ------------------------------------------------------------------------- */
 
 struct sc_stranger {
@@ -245,7 +260,9 @@ struct sc_super {
     struct sc_frontend frontend;
     struct sc_stranger strangers[SC_CTL_STRANGERS_MAX];
     struct sc_slot *slots[SC_SLOTS_MAX];
-    uint32_t slots_top;            /* every used slot is below */
+    uint32_t slots_top; /* every used slot is below */
+    struct sc_kept kept[SC_KEPT_MAX];
+    uint32_t nkept;
     struct sc_ctl_message message; /* the one being handled */
 };
 

@@ -84,6 +84,7 @@ static int open_output(struct sc_slot *slot)
 
 static void slot_free(struct sc_super *s, struct sc_slot *slot)
 {
+    sc_kept_forget(s, slot->number);
     close_output(slot);
     sc_ranks_free(s, slot);
     free(slot->order);
@@ -441,11 +442,12 @@ static void take_failed(struct sc_super *s, struct sc_slot *slot, struct sc_span
     set_state(s, slot, SC_SLOT_FAILED);
 }
 
-static int take_status(struct sc_super *s, struct sc_slot *slot, uint32_t rank,
-                       const struct sc_ctl_message *m)
+static int take_message(struct sc_super *s, struct sc_slot *slot, uint32_t rank, struct sc_ctl_message *m)
 {
     struct sc_ctl_status status;
     struct sc_span text;
+    if (m->type == SC_CTL_KEEP || m->type == SC_CTL_FETCH)
+        return sc_kept_take(s, slot, rank, m);
     if (m->type != SC_CTL_STATUS || m->nfds || sc_ctl_read_status(m->payload, &status, &text) < 0)
         return SC_EPROTO;
     if (slot->statuses++ == SC_STATUS_MAX + slot->nranks - 1)
@@ -480,7 +482,7 @@ void sc_slots_event(struct sc_super *s, uint32_t index, uint32_t events)
         rc = sc_ctl_receive(peer->fd, &s->message);
         if (rc <= 0)
             break;
-        rc = take_status(s, slot, rank, &s->message);
+        rc = take_message(s, slot, rank, &s->message);
         sc_ctl_close_fds(&s->message);
     }
     if (rc >= 0)
@@ -517,7 +519,7 @@ static void read_last_words(struct sc_super *s, struct sc_slot *slot)
     for (uint32_t i = 0; i < slot->nranks; i++) {
         int rc = SC_OK, fd;
         while (rc == SC_OK && (fd = slot->ranks[i].peer.fd) >= 0 && sc_ctl_receive(fd, &s->message) > 0) {
-            rc = take_status(s, slot, i, &s->message); /* an error after SC_STATUS_MAX of them */
+            rc = take_message(s, slot, i, &s->message); /* an error after SC_STATUS_MAX of them */
             sc_ctl_close_fds(&s->message);
         }
     }

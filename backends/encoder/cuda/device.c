@@ -22,6 +22,8 @@ static int describe(struct sc_gpu *g, int index, struct sc_msg *msg)
         r = c->DeviceGetAttribute(&shareable, CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,
                                   g->device);
     if (r == CUDA_SUCCESS)
+        r = c->DeviceGetUuid(&g->uuid, g->device);
+    if (r == CUDA_SUCCESS)
         r = c->DriverGetVersion(&g->driver);
     char what[64];
     snprintf(what, sizeof what, "GPU %d", index);
@@ -52,6 +54,9 @@ static int load_kernels(struct sc_gpu *g, struct sc_msg *msg)
     g->dependent_launch = image != NULL;
     if (!image)
         image = sc_cu_image_generic(&size);
+    if (!image)
+        return sc_fail(msg, SC_EUNSUPPORTED,
+                       "This program was built without GPU kernels (its build had no nvcc); set device: cpu");
     CUresult r = c->ModuleLoadData(&g->module, image);
     if (r == CUDA_ERROR_NO_BINARY_FOR_GPU)
         return sc_fail(msg, SC_EUNSUPPORTED,
@@ -66,11 +71,7 @@ static int load_kernels(struct sc_gpu *g, struct sc_msg *msg)
 
 int sc_gpu_open(struct sc_gpu *g, int index, struct sc_msg *msg)
 {
-    size_t size = 0;
     *g = (struct sc_gpu){0};
-    if (!sc_cu_image_generic(&size) || size == 0)
-        return sc_fail(msg, SC_EUNSUPPORTED,
-                       "This program was built without GPU kernels (its build had no nvcc); set device: cpu");
     int rc = sc_cuda_open(&g->cuda, CUDA_LEAST, msg);
     if (rc < 0)
         return rc;

@@ -26,6 +26,7 @@ struct sc_gpu {
     int capability; /* 90 is 9.0 */
     int driver;     /* 13000 is CUDA 13.0 */
     char name[128];
+    struct CUuuid uuid;
 };
 
 /*

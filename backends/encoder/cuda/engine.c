@@ -1,8 +1,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/mix.h"
 #include "cuda/lane.h"
 
 #define WORKSPACE ((size_t)16 << 20) /* of a lane's products */
@@ -25,14 +27,12 @@ static int type_of(const struct sc_gpu *g, const char *dtype, enum sc_cu_type *o
     return 0;
 }
 
-/* Before anything is allocated: all of it, with the numbers shown. */
-static int plan(struct sc_gpu_engine *e, const struct sc_encoder_weights *w, unsigned lanes, bool loaded,
-                struct sc_msg *msg)
+/* Before anything is allocated: all of it, with the numbers shown. `weights`: bytes that are not there yet.
+ */
+static int plan(struct sc_gpu_engine *e, size_t weights, unsigned lanes, struct sc_msg *msg)
 {
-    size_t weights = 0, free_bytes = 0, total = 0;
-    int rc = loaded ? 0 : sc_gpu_weights_size(&e->config, w, e->type, &weights, msg);
-    if (rc == 0)
-        rc = sc_cuda_check(&e->gpu.cuda, e->gpu.cuda.MemGetInfo(&free_bytes, &total), e->gpu.name, msg);
+    size_t free_bytes = 0, total = 0;
+    int rc = sc_cuda_check(&e->gpu.cuda, e->gpu.cuda.MemGetInfo(&free_bytes, &total), e->gpu.name, msg);
     if (rc < 0)
         return rc;
     e->lane_bytes = sc_gpu_lane_bytes(e);
@@ -45,6 +45,57 @@ static int plan(struct sc_gpu_engine *e, const struct sc_encoder_weights *w, uns
         "maxBatchTokens %u, %zu for the library; lower maxBatchTokens or the number of workers",
         e->gpu.name, free_bytes / MIB, total / MIB, need / MIB + 1, weights / MIB, SC_MAX(lanes, 1u),
         e->lane_bytes / MIB, e->base.max_tokens, RESERVE / MIB);
+}
+
+/* The block that an earlier process filled with just these weights on this GPU, if it was kept. */
+static bool find_kept(struct sc_gpu_engine *e, const struct sc_engine_options *o, const char *name,
+                      size_t bytes, struct sc_gpu_block *b)
+{
+    uint64_t size = 0;
+    struct sc_msg unused;
+    int fd = o->kept ? o->kept(o->keeper, name, &size) : -1;
+    bool good = fd >= 0 && size >= bytes && sc_gpu_block_import(&e->gpu, fd, size, b, &unused) == 0;
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+static void keep(struct sc_gpu_engine *e, const struct sc_engine_options *o, const char *name)
+{
+    int fd;
+    struct sc_msg unused;
+    if (!o->keep || sc_gpu_block_export(&e->gpu, &e->weights.block, &fd, &unused) < 0)
+        return;
+    o->keep(o->keeper, name, fd, e->weights.block.size);
+    close(fd);
+}
+
+static int load_weights(struct sc_gpu_engine *e, const struct sc_encoder_config *c,
+                        const struct sc_encoder_weights *w, const struct sc_engine_options *o,
+                        uint32_t result_rows, struct sc_msg *msg)
+{
+    char name[64];
+    size_t bytes;
+    uint64_t identity, gpu = sc_mix_bytes(SC_MIX_START, &e->gpu.uuid, sizeof e->gpu.uuid);
+    struct sc_gpu_block block = {0};
+    int rc = sc_gpu_weights_size(c, w, e->type, &bytes, &identity, msg);
+    if (rc < 0)
+        return rc;
+    snprintf(name, sizeof name, "encoder-%016llx-%016llx", (unsigned long long)gpu,
+             (unsigned long long)identity);
+    e->mapped = find_kept(e, o, name, bytes, &block);
+    rc = plan(e, e->mapped ? 0 : bytes, o->lanes, msg);
+    if (e->mapped) {
+        int adopted = sc_gpu_weights_adopt(&e->weights, &block, &e->products, c, w, e->type, o->max_tokens,
+                                           result_rows, msg);
+        return rc < 0 ? rc : adopted;
+    }
+    if (rc == 0)
+        rc = sc_gpu_weights_load(&e->weights, &e->gpu, &e->products, c, w, e->type, o->max_tokens,
+                                 result_rows, msg);
+    if (rc == 0)
+        keep(e, o, name);
+    return rc;
 }
 
 /* $SCONCE_CACHE, or sconce below the user's cache folder; "" if there is neither. */
@@ -119,10 +170,7 @@ static int load(struct sc_gpu_engine *e, const struct sc_encoder_config *c,
         return rc;
     size_t row = (size_t)e->base.columns * sizeof(float);
     e->out_bytes = SC_MAX(row, SC_MIN(RESULTS, row * o->max_tokens));
-    rc = plan(e, w, o->lanes, false, msg);
-    if (rc == 0)
-        rc = sc_gpu_weights_load(&e->weights, &e->gpu, &e->products, c, w, e->type, o->max_tokens,
-                                 (uint32_t)(e->out_bytes / row), msg);
+    rc = load_weights(e, c, w, o, (uint32_t)(e->out_bytes / row), msg);
     return rc < 0 ? rc : tune(e, msg);
 }
 
@@ -150,9 +198,10 @@ static void describe(const struct sc_engine *base, char *text, size_t size)
 {
     static const char *const type[] = {[SC_CU_F16] = "fp16", [SC_CU_BF16] = "bf16", [SC_CU_F32] = "fp32"};
     const struct sc_gpu_engine *e = SC_CONTAINER(base, struct sc_gpu_engine, base);
-    snprintf(text, size, "%s, %s, %s kernels, cuBLASLt %zu (%s), weights %zu MiB, a lane %zu MiB",
+    snprintf(text, size, "%s, %s, %s kernels, cuBLASLt %zu (%s), weights %zu MiB%s, a lane %zu MiB",
              e->gpu.name, type[e->type], e->gpu.dependent_launch ? "sm_90" : "generic",
-             e->products.lt.version, e->cache, e->weights.block.size / MIB, e->lane_bytes / MIB);
+             e->products.lt.version, e->cache, e->weights.block.size / MIB,
+             e->mapped ? " (there already)" : "", e->lane_bytes / MIB);
 }
 
 const struct sc_engine_ops sc_engine_cuda_ops = {

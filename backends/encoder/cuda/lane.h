@@ -21,6 +21,7 @@ struct sc_gpu_engine {
     size_t out_bytes; /* room for results that leave together */
     size_t lane_bytes;
     bool graphs;
+    bool mapped;    /* the weights were in GPU memory already */
     char cache[64]; /* how algorithms were found, for the log */
 };
 

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/mix.h"
+
 #define MAGIC 0x31544c43u /* grows with struct sc_product_entry */
 #define STEP 64           /* entries that memory grows by */
 
@@ -16,18 +18,9 @@ struct head {
     char identity[240];
 };
 
-static uint64_t hash(uint64_t h, const void *data, size_t n)
-{
-    const unsigned char *p = data;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ p[i]) * 0x100000001b3u;
-    return h;
-}
-#define HASH_START 0xcbf29ce484222325u
-
 static bool path_of(char *path, size_t size, const char *dir, const char *identity, const char *suffix)
 {
-    unsigned long long id = hash(HASH_START, identity, strlen(identity));
+    unsigned long long id = sc_mix_bytes(SC_MIX_START, identity, strlen(identity));
     int n = dir && *dir ? snprintf(path, size, "%s/cublaslt-%016llx%s", dir, id, suffix) : -1;
     return n > 0 && (size_t)n < size;
 }
@@ -50,7 +43,7 @@ void sc_product_cache_read(struct sc_product_cache *c, const char *dir, const ch
         size_t room = (h.n + STEP - 1) / STEP * STEP;
         c->entry = calloc(SC_MAX(room, (size_t)STEP), sizeof *c->entry);
         if (c->entry && fread(c->entry, sizeof *c->entry, h.n, f) == h.n &&
-            hash(HASH_START, c->entry, h.n * sizeof *c->entry) == h.sum)
+            sc_mix_bytes(SC_MIX_START, c->entry, h.n * sizeof *c->entry) == h.sum)
             c->n = h.n;
     }
     fclose(f);
@@ -87,7 +80,8 @@ void sc_product_cache_add(struct sc_product_cache *c, const struct sc_product_en
 
 static bool write_all(FILE *f, const struct sc_product_cache *c, const char *identity)
 {
-    struct head h = {.magic = MAGIC, .n = c->n, .sum = hash(HASH_START, c->entry, c->n * sizeof *c->entry)};
+    struct head h = {
+        .magic = MAGIC, .n = c->n, .sum = sc_mix_bytes(SC_MIX_START, c->entry, c->n * sizeof *c->entry)};
     snprintf(h.identity, sizeof h.identity, "%s", identity);
     return fwrite(&h, sizeof h, 1, f) == 1 && fwrite(c->entry, sizeof *c->entry, c->n, f) == c->n;
 }

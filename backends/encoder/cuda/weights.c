@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/mix.h"
 #include "cuda/upload.h"
 
 #define ALIGN 256u
@@ -18,6 +19,7 @@ struct packer {
     struct sc_upload *upload;     /* NULL: do not fill */
     uint32_t rows, result_rows;
     size_t at;
+    uint64_t identity; /* of all that was placed */
     struct sc_msg *msg;
 };
 
@@ -31,6 +33,9 @@ static CUdeviceptr place(struct packer *p, size_t bytes)
 static int elements(struct packer *p, CUdeviceptr to, const struct sc_tensor *t, uint64_t first,
                     uint64_t count, enum sc_cu_type type)
 {
+    const uint64_t what[] = {to - p->out->block.at, t->begin, t->dtype, first, count, type};
+    p->identity = sc_mix_bytes(p->identity, what, sizeof what);
+    p->identity = sc_mix_bytes(p->identity, t->name.p, t->name.n);
     return p->upload ? sc_upload_tensor(p->upload, to, t, first, count, type, p->msg) : 0;
 }
 
@@ -151,6 +156,7 @@ static int rotary(struct packer *p, float theta, CUdeviceptr *out)
     uint32_t half = p->c->head_dim / 2, places = p->c->positions;
     size_t bytes = (size_t)places * half * 2 * sizeof(float);
     *out = place(p, bytes);
+    p->identity = sc_mix_bytes(p->identity, &theta, sizeof theta);
     if (!p->upload)
         return 0;
     float *t = malloc(bytes);
@@ -221,13 +227,24 @@ static int pack(struct packer *p)
     return rc < 0 ? rc : pack_head(p);
 }
 
+static uint64_t files_of(const struct sc_encoder_config *c, const struct sc_encoder_weights *w)
+{
+    uint64_t one = sc_checkpoint_identity(w->file), h = sc_mix_bytes(SC_MIX_START, &one, sizeof one);
+    for (uint32_t i = 0; i < c->dense_n; i++) {
+        one = w->dense_file[i] ? sc_checkpoint_identity(w->dense_file[i]) : 0;
+        h = sc_mix_bytes(h, &one, sizeof one);
+    }
+    return h;
+}
+
 int sc_gpu_weights_size(const struct sc_encoder_config *c, const struct sc_encoder_weights *w,
-                        enum sc_cu_type t, size_t *bytes, struct sc_msg *msg)
+                        enum sc_cu_type t, size_t *bytes, uint64_t *identity, struct sc_msg *msg)
 {
     struct sc_gpu_weights none = {.type = t};
-    struct packer p = {.c = c, .w = w, .type = t, .out = &none, .msg = msg};
+    struct packer p = {.c = c, .w = w, .type = t, .out = &none, .identity = files_of(c, w), .msg = msg};
     int rc = pack(&p);
     *bytes = p.at;
+    *identity = p.identity;
     return rc;
 }
 
@@ -250,6 +267,7 @@ int sc_gpu_weights_load(struct sc_gpu_weights *out, const struct sc_gpu *gpu, st
                         enum sc_cu_type t, uint32_t rows, uint32_t result_rows, struct sc_msg *msg)
 {
     size_t bytes;
+    uint64_t identity;
     struct sc_upload upload = {.gpu = gpu};
     struct packer p = {.c = c,
                        .w = w,
@@ -262,7 +280,7 @@ int sc_gpu_weights_load(struct sc_gpu_weights *out, const struct sc_gpu *gpu, st
                        .msg = msg};
     int rc = prepare(out, w, c, t, msg);
     if (rc == 0)
-        rc = sc_gpu_weights_size(c, w, t, &bytes, msg);
+        rc = sc_gpu_weights_size(c, w, t, &bytes, &identity, msg);
     if (rc == 0)
         rc = sc_gpu_block_new(gpu, bytes, &out->block, msg);
     if (rc == 0)

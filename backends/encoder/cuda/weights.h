@@ -45,9 +45,10 @@ struct sc_gpu_weights {
     struct sc_gpu_layer *layer; /* by that number */
 };
 
-/* Bytes that the weights of c will take in type t. */
+/* Bytes that the weights of c will take in type t, and a number that says which tensors of which files lie
+ * where in them, and how. */
 int sc_gpu_weights_size(const struct sc_encoder_config *c, const struct sc_encoder_weights *w,
-                        enum sc_cu_type t, size_t *bytes, struct sc_msg *msg) SC_MUST_USE;
+                        enum sc_cu_type t, size_t *bytes, uint64_t *identity, struct sc_msg *msg) SC_MUST_USE;
 
 /*
  * Fills GPU memory from the files of w, and describes the products to g, whose lanes are made afterwards.

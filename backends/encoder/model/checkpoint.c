@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/mix.h"
 #include "model/json.h"
 
 struct sc_checkpoint {
@@ -154,4 +155,14 @@ const struct sc_tensor *sc_checkpoint_find(const struct sc_checkpoint *c, struct
 const char *sc_checkpoint_name(const struct sc_checkpoint *c)
 {
     return c->name;
+}
+
+uint64_t sc_checkpoint_identity(const struct sc_checkpoint *c)
+{
+    uint64_t h = SC_MIX_START;
+    for (size_t i = 0; i < c->n; i++) {
+        uint64_t one = sc_safetensors_identity(c->file[i]);
+        h = sc_mix_bytes(h, &one, sizeof one);
+    }
+    return h;
 }

@@ -20,4 +20,7 @@ const struct sc_tensor *sc_checkpoint_find(const struct sc_checkpoint *c, struct
 /* The path of its file, or of the index; for messages. */
 const char *sc_checkpoint_name(const struct sc_checkpoint *c);
 
+/* sc_safetensors_identity of all its files. */
+uint64_t sc_checkpoint_identity(const struct sc_checkpoint *c);
+
 #endif

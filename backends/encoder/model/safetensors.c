@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/mix.h"
 #include "proto/json_read.h"
 
 struct sc_safetensors {
+    uint64_t identity;
     void *map; /* NULL if the bytes are the caller's */
     size_t map_size;
     struct sc_json_reader json;
@@ -286,6 +288,20 @@ fail:
     return rc;
 }
 
+static uint64_t identity_of(const struct stat *st)
+{
+    const uint64_t parts[] = {(uint64_t)st->st_dev,          (uint64_t)st->st_ino,
+                              (uint64_t)st->st_size,         (uint64_t)st->st_mtim.tv_sec,
+                              (uint64_t)st->st_mtim.tv_nsec, (uint64_t)st->st_ctim.tv_sec,
+                              (uint64_t)st->st_ctim.tv_nsec};
+    return sc_mix_bytes(SC_MIX_START, parts, sizeof parts);
+}
+
+uint64_t sc_safetensors_identity(const struct sc_safetensors *s)
+{
+    return s->identity;
+}
+
 int sc_safetensors_open(struct sc_safetensors **out, const char *path, struct sc_msg *msg)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -312,6 +328,7 @@ int sc_safetensors_open(struct sc_safetensors **out, const char *path, struct sc
     }
     (*out)->map = map;
     (*out)->map_size = (size_t)st.st_size;
+    (*out)->identity = identity_of(&st);
     return 0;
 }
 

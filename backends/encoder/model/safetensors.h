@@ -40,6 +40,9 @@ int sc_safetensors_open(struct sc_safetensors **out, const char *path, struct sc
 int sc_safetensors_parse(struct sc_safetensors **out, struct sc_span bytes, const char *name,
                          struct sc_msg *msg);
 void sc_safetensors_close(struct sc_safetensors *s);
+/* A number that another file, or the same one written again, does not have: of device, inode, size and times.
+ * 0 for bytes. */
+uint64_t sc_safetensors_identity(const struct sc_safetensors *s);
 
 /* NULL if there is none of that name. */
 const struct sc_tensor *sc_safetensors_find(const struct sc_safetensors *s, struct sc_span name);

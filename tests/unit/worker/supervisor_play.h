@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -26,6 +27,7 @@
 
 #include "base/clock.h"
 #include "worker/control.h"
+#include "worker/executor_private.h"
 #include "worker/supervisor.h"
 
 #define NOTHING sc_span(NULL, 0)
@@ -173,6 +175,29 @@ static inline void leave_zombies(void)
     }
 }
 
+static inline void keep_words(int sock, const char *words)
+{
+    struct sconce_host h = {.ctl = sock};
+    int fd = memfd_create("words", MFD_CLOEXEC);
+    if (fd < 0 || write(fd, words, strlen(words)) != (ssize_t)strlen(words))
+        _exit(66);
+    sconce_host_keep(&h, "words", fd, strlen(words));
+    close(fd);
+}
+
+static inline const char *fetch_words(int sock, char *words, size_t size)
+{
+    struct sconce_host h = {.ctl = sock};
+    uint64_t n;
+    int fd = sconce_host_kept(&h, "words", &n);
+    if (fd < 0)
+        return n == 0 ? "none" : "no descriptor but a size";
+    ssize_t got = pread(fd, words, size - 1, 0);
+    words[got > 0 ? got : 0] = '\0';
+    close(fd);
+    return got == (ssize_t)n ? words : "another size";
+}
+
 static inline int worker_main(const char *how)
 {
     if (!strcmp(how, "silent"))
@@ -203,6 +228,22 @@ static inline int worker_main(const char *how)
         close(sock);
         for (;;)
             pause();
+    }
+    if (!strcmp(how, "keeps") || !strcmp(how, "keeps-other")) {
+        keep_words(sock, how);
+        say(sock, SC_SLOT_LOADED, "kept");
+        return serve(sock);
+    }
+    if (!strcmp(how, "keeps-nothing")) {
+        struct sc_ctl_kept what = {.name = "words"};
+        if (sc_ctl_send(sock, SC_CTL_KEEP, sc_span(&what, sizeof what), NOTHING, NULL, 0) < 0)
+            return 65;
+        return serve(sock);
+    }
+    if (!strcmp(how, "fetches")) {
+        char words[64];
+        say(sock, SC_SLOT_LOADED, fetch_words(sock, words, sizeof words));
+        return serve(sock);
     }
     if (!strcmp(how, "zombies"))
         leave_zombies();
