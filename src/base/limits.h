@@ -168,6 +168,14 @@
 #define SC_TOKENIZER_ADDED_MAX 4096        /* added_tokens */
 #define SC_TOKENIZER_ADDED_BYTES 512       /* text of one of them */
 #define SC_TOKENIZER_PIECES_MAX 16         /* of a post-processor's template */
+#define SC_TOKENIZER_STEPS_MAX 16          /* normalizers, pre-tokenizers, post-processors: each */
+#define SC_TOKENIZER_NESTED_MAX 8          /* Sequences in Sequences */
+#define SC_TOKENIZER_PATTERN_CHARS 16      /* characters and ranges of a pattern's class */
+#define SC_TOKENIZER_AFFIX_MAX 64          /* bytes of a subword's prefix or suffix, of what Replace puts in */
+#define SC_TOKENIZER_MERGES_MAX (1u << 20)
+#define SC_TOKENIZER_PROBES_MAX 512        /* of the merges' table; honest ones need a few dozen */
+#define SC_TOKENIZER_TEXT_MAX (1u << 28)   /* bytes of a text */
+#define SC_TOKENIZER_WORK_KEPT (1u << 20)  /* of each buffer that a long text made large */
 #define SC_TRIE_NODES_MAX (4u << 20)
 
 #endif

@@ -1,5 +1,5 @@
-/* Arbitrary bytes through every way to normalise: ids stay in the vocabulary and within the maximum length.
- */
+/* Arbitrary bytes through every way to normalise, split and tokenise: ids stay in the vocabulary and within
+ * the maximum length, origins within the text and on characters. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -7,6 +7,8 @@
 #include "tokenizer/internal.h"
 
 #define MAX_POSITIONS 48
+/* "a" becomes "e" with U+0301, "bc" a blank. */
+#define CHARSMAP "IAAAAACAAQBhFQAAYpgBAAAAAAABAACABQAAgAAAAABjCQAAAGXMgQAgAA=="
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -34,7 +36,54 @@ static const struct {
      "\"clean_text\":true,\"handle_chinese_chars\":true,\"strip_accents\":true,\"lowercase\":false", "Right",
      9},
 };
-static struct sc_tokenizer *tokenizers[SC_COUNT(kinds)];
+
+/* Whole files: the models and steps that BERT has not. */
+static const char *const files[] = {
+    "{\"added_tokens\":[{\"id\":2,\"content\":\"<m>\",\"special\":true,\"lstrip\":true},"
+    "{\"id\":3,\"content\":\"ab\",\"single_word\":true}],\"normalizer\":{\"type\":\"NFC\"},"
+    "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true},"
+    "\"post_processor\":{\"type\":\"RobertaProcessing\",\"sep\":[\"b\",1],\"cls\":[\"a\",0],\"trim_offsets\":"
+    "true,"
+    "\"add_prefix_space\":true},\"decoder\":{\"type\":\"ByteLevel\"},"
+    "\"model\":{\"type\":\"BPE\",\"unk_token\":\"a\",\"fuse_unk\":true,\"vocab\":{\"a\":0,\"b\":1,\"<m>\":2,"
+    "\"ab\":3,"
+    "\"\\u0120\":4,\"\\u0120a\":5,\"aa\":6,\"aaaa\":7,\"\\u00c3\":8},\"merges\":[[\"a\",\"a\"],[\"aa\","
+    "\"aa\"],[\"a\",\"b\"],"
+    "\"\\u0120 a\"]}}",
+    "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Nmt\"},{\"type\":\"NFKC\"},{"
+    "\"type\":\"Replace\","
+    "\"pattern\":{\"Regex\":\" {2,}\"},\"content\":\" \"},{\"type\":\"Strip\"},{\"type\":\"Lowercase\"}]},"
+    "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\\u2581\",\"prepend_scheme\":\"first\"},"
+    "\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"\\u2581\"},"
+    "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"byte_fallback\":true,\"vocab\":[[\"<unk>\",0],[\"a\",-2],"
+    "[\"ab\",-3],"
+    "[\"\\u2581\",-2],[\"\\u2581a\",-2.5],[\"<0xC3>\",-9],[\"<0xA4>\",-9],[\"\\u00e9\",-4],["
+    "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",-1]]}}",
+    "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKD\"},{\"type\":\"StripAccents\"},"
+    "{\"type\":"
+    "\"BertNormalizer\"},{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"" CHARSMAP
+    "\"},{\"type\":\"Prepend\",\"prepend\":\"x\"}]},"
+    "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Whitespace\"},{\"type\":"
+    "\"Digits\"},{\"type\":"
+    "\"Split\",\"pattern\":{\"Regex\":\"\\\\p{L}+\"},\"behavior\":\"MergedWithPrevious\"}]},"
+    "\"truncation\":{\"max_length\":7,\"strategy\":\"OnlySecond\",\"direction\":\"Left\"},"
+    "\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"continuing_subword_prefix\":\"#\",\"end_of_word_"
+    "suffix\":\"$\","
+    "\"byte_fallback\":true,\"vocab\":{\"?\":0,\"a\":1,\"#a\":2,\"aa\":3,\"#a$\":4,\"aaa$\":5,\"<0xE4>\":6},"
+    "\"merges\":[\"a #a\","
+    "\"aa #a$\"]}}",
+};
+static struct sc_tokenizer *tokenizers[SC_COUNT(kinds) + SC_COUNT(files)];
+
+static void load(size_t k, struct sc_span json)
+{
+    struct sc_msg msg = {""};
+    if (sc_tokenizer_parse(&tokenizers[k], &(struct sc_tokenizer_files){.json = json}, MAX_POSITIONS, &msg) <
+        0) {
+        fprintf(stderr, "%s\n", msg.text);
+        abort();
+    }
+}
 
 /* Every Latin letter and a few hundred others, alone and inside words, so that all paths meet known tokens.
  */
@@ -58,13 +107,30 @@ static void build(void)
                 sc_buf_printf(&json, ",\"##%s\":%u", utf8, id++);
         }
         sc_buf_str(&json, "}}}");
-        struct sc_msg msg = {""};
-        struct sc_span none = {0};
-        if (sc_tokenizer_parse(&tokenizers[k], sc_buf_view(&json), none, none, MAX_POSITIONS, &msg) < 0) {
-            fprintf(stderr, "%s\n", msg.text);
-            abort();
-        }
+        load(k, sc_buf_view(&json));
         sc_buf_free(&json);
+    }
+    for (size_t i = 0; i < SC_COUNT(files); i++)
+        load(SC_COUNT(kinds) + i, sc_span_str(files[i]));
+}
+
+static void check(const struct sc_tokenizer *t, const struct sc_encoding *e, struct sc_span text,
+                  struct sc_span pair)
+{
+    if (e->n > sc_tokenizer_max_length(t))
+        abort();
+    for (uint32_t i = 0; i < e->n; i++) {
+        if (e->ids[i] >= sc_tokenizer_vocab_size(t) || e->type_ids[i] > 1)
+            abort();
+        const struct sc_origin *o = &e->origins[i];
+        struct sc_span from = o->sequence ? pair : text;
+        if (o->sequence == SC_NO_SEQUENCE)
+            continue;
+        if (o->bytes.start > o->bytes.end || o->bytes.end > from.n || o->chars.start > o->chars.end ||
+            o->chars.end > from.n || o->word == SC_NO_WORD)
+            abort();
+        if (o->bytes.start < from.n && ((unsigned char)from.p[o->bytes.start] & 0xC0) == 0x80)
+            abort();
     }
 }
 
@@ -82,14 +148,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     for (size_t k = 0; k < SC_COUNT(tokenizers); k++) {
         const struct sc_tokenizer *t = tokenizers[k];
+        struct sc_encode_options o = {.origins = true};
+        uint32_t ids[MAX_POSITIONS], n = 0;
         int rc = sc_tokenizer_encode(t, text, pair, &e);
-        if (rc == SC_EINVAL)
+        if (rc == SC_EINVAL || rc == SC_ELIMIT)
             continue;
-        if (rc || e.n < 2 || e.n > sc_tokenizer_max_length(t))
+        if (rc || e.n > MAX_POSITIONS)
             abort();
-        for (uint32_t i = 0; i < e.n; i++)
-            if (e.ids[i] >= sc_tokenizer_vocab_size(t) || e.type_ids[i] > 1)
-                abort();
+        n = e.n;
+        memcpy(ids, e.ids, n * sizeof(*ids));
+        /* Who asks for origins gets the same ids. */
+        if (sc_tokenizer_encode_with(t, text, pair, &o, &e) || e.n != n ||
+            (n && memcmp(ids, e.ids, n * sizeof(*ids)) != 0))
+            abort();
+        check(t, &e, text, pair);
+        o.truncation = SC_TRUNCATE_SECOND;
+        o.stride = 1;
+        if (sc_tokenizer_windows(t, text, pair, &o, &e, &n) == 0)
+            for (uint32_t i = 0; i < n; i++) {
+                sc_tokenizer_window(t, &e, i);
+                check(t, &e, text, pair);
+            }
     }
     return 0;
 }

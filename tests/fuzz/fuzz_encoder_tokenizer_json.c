@@ -1,5 +1,5 @@
-/* Arbitrary tokenizer.json, vocab.txt and tokenizer_config.json: what loads must also encode within its
- * bounds. */
+/* Arbitrary tokenizer.json, vocab.txt, vocab.json with merges.txt, and tokenizer_config.json: what loads must
+ * also encode within its bounds. */
 #include <stdlib.h>
 
 #include "tokenizer/internal.h"
@@ -10,17 +10,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char text[] =
         "The [CLS] caf\xC3\xA9 \xE4\xB8\xAD\xED\x95\x9C <x> un\xCC\x81likely\xE3\x80\x80!";
-    /* A NUL parts the file from tokenizer_config.json; a first byte of 'v' makes the file a vocab.txt. */
-    struct sc_span all = sc_span((const char *)data, size),
-                   file = sc_span_sub(all, 0, sc_span_find(all, '\0'));
-    struct sc_span config = file.n < all.n ? sc_span_sub(all, file.n + 1, all.n) : sc_span(NULL, 0),
-                   none = {0};
-    bool vocab = file.n && file.p[0] == 'v';
-    struct sc_span json = vocab ? none : file;
+    /* NULs part the files: the first, tokenizer_config.json, merges.txt. A first byte of 'v' makes the first
+     * one vocab.txt, or vocab.json where there is a merges.txt. */
+    struct sc_span parts[3] = {{NULL, 0}}, rest = sc_span((const char *)data, size);
+    for (size_t i = 0; i < 3 && rest.p; i++) {
+        size_t end = sc_span_find(rest, '\0');
+        parts[i] = sc_span_sub(rest, 0, end);
+        rest = end < rest.n ? sc_span_sub(rest, end + 1, rest.n) : sc_span(NULL, 0);
+    }
+    bool vocab = parts[0].n && parts[0].p[0] == 'v';
+    struct sc_tokenizer_files files = {.json = vocab ? sc_span(NULL, 0) : parts[0], .config = parts[1]};
+    if (vocab) {
+        files.vocab = sc_span_sub(parts[0], 1, parts[0].n);
+        files.merges = parts[2];
+    } else if (!files.json.p) {
+        files.json = sc_span("", 0);
+    }
     struct sc_tokenizer *t;
-    if (!vocab && !json.p)
-        json = sc_span("", 0);
-    if (sc_tokenizer_parse(&t, json, vocab ? sc_span_sub(file, 1, file.n) : none, config, 64, NULL) < 0) {
+    if (sc_tokenizer_parse(&t, &files, 64, NULL) < 0) {
         if (t)
             abort();
         return 0;
@@ -32,6 +39,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (uint32_t i = 0; i < e.n; i++)
         if (e.ids[i] >= sc_tokenizer_vocab_size(t))
             abort();
+    struct sc_encode_options o = {.origins = true, .truncation = SC_TRUNCATE_SECOND, .stride = 3};
+    uint32_t n = 0;
+    if (sc_tokenizer_windows(t, sc_span_str("a"), sc_span_str(text), &o, &e, &n) == 0)
+        for (uint32_t k = 0; k < n; k++) {
+            sc_tokenizer_window(t, &e, k);
+            for (uint32_t i = 0; i < e.n; i++)
+                if (e.ids[i] >= sc_tokenizer_vocab_size(t) || e.origins[i].bytes.end > sizeof(text))
+                    abort();
+        }
+    struct sc_buf out;
+    sc_buf_init(&out, 1 << 20);
+    int rc = sc_tokenizer_decode(t, e.ids, e.n, true, &out);
+    if (rc == 0 && !sc_utf8_valid(sc_buf_view(&out)))
+        abort();
+    sc_buf_free(&out);
     sc_encoding_free(&e);
     sc_tokenizer_del(t);
     return 0;

@@ -1,12 +1,16 @@
 /*
  * Tokenises texts for comparisons from outside.
  *
- *     tokenize_lines FOLDER MAX_POSITIONS [--bench ROUNDS] < texts > ids
+ *     tokenize_lines FOLDER MAX_POSITIONS [--origins] [--windows STRIDE MAX_LENGTH first|second] [--decode]
+ *                    [--bench ROUNDS] < texts > ids
  *
  * stdin: for each case the length of the text (32 bits, this machine's order), the text, the length of its
  * pair or 0xFFFFFFFF, the pair. stdout: for each case the number of ids, or 0xFFFFFFFF where encoding failed,
- * the ids (32 bits each), the type ids (8 bits each). With --bench nothing of that: one line with the best
- * round's seconds.
+ * the ids (32 bits each), the type ids (8 bits each); with --origins behind them for each id its place in
+ * characters and in bytes, its word and its sequence (six numbers of 32 bits); with --decode behind that the
+ * length of the text that the ids become and the text, twice: with and without special tokens. With --windows
+ * each case begins with the number of windows, and each window is an encoding. With --bench nothing of that:
+ * one line with the best round's seconds.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,33 +70,111 @@ static char *read_all(FILE *f, size_t *n)
     return NULL;
 }
 
+struct options {
+    struct sc_encode_options encode;
+    bool windows, decode;
+    long bench;
+};
+
+static void put(FILE *out, uint32_t n)
+{
+    fwrite(&n, sizeof(n), 1, out);
+}
+
+static void put_decoded(const struct sc_tokenizer *t, const struct sc_encoding *e, bool skip, FILE *out)
+{
+    struct sc_buf text;
+    sc_buf_init(&text, 1 << 28);
+    if (sc_tokenizer_decode(t, e->ids, e->n, skip, &text) < 0) {
+        put(out, NONE);
+    } else {
+        put(out, (uint32_t)text.n);
+        fwrite(text.p, 1, text.n, out);
+    }
+    sc_buf_free(&text);
+}
+
+static void put_encoding(const struct sc_tokenizer *t, const struct sc_encoding *e, const struct options *o,
+                         FILE *out)
+{
+    put(out, e->n);
+    fwrite(e->ids, sizeof(*e->ids), e->n, out);
+    fwrite(e->type_ids, 1, e->n, out);
+    for (uint32_t i = 0; i < e->n && o->encode.origins; i++) {
+        const struct sc_origin *from = &e->origins[i];
+        put(out, from->chars.start);
+        put(out, from->chars.end);
+        put(out, from->bytes.start);
+        put(out, from->bytes.end);
+        put(out, from->word);
+        put(out, from->sequence);
+    }
+    if (o->decode) {
+        put_decoded(t, e, false, out);
+        put_decoded(t, e, true, out);
+    }
+}
+
 /* Encodes every case; with `out` writes what came of it. The number of cases, -1 if stdin breaks off. */
-static long run(const struct sc_tokenizer *t, struct input in, struct sc_encoding *e, FILE *out,
-                uint64_t *ids)
+static long run(const struct sc_tokenizer *t, struct input in, struct sc_encoding *e, const struct options *o,
+                FILE *out, uint64_t *ids)
 {
     long cases = 0;
     struct sc_span text, pair;
-    while (in.n) {
+    for (; in.n; cases++) {
+        uint32_t n = 1;
         if (!take_span(&in, &text) || !text.p || !take_span(&in, &pair))
             return -1;
-        uint32_t n = sc_tokenizer_encode(t, text, pair, e) < 0 ? NONE : e->n;
-        *ids += n == NONE ? 0 : n;
-        if (out) {
-            fwrite(&n, sizeof(n), 1, out);
-            if (n != NONE) {
-                fwrite(e->ids, sizeof(*e->ids), n, out);
-                fwrite(e->type_ids, 1, n, out);
-            }
+        int rc = o->windows ? sc_tokenizer_windows(t, text, pair, &o->encode, e, &n)
+                            : sc_tokenizer_encode_with(t, text, pair, &o->encode, e);
+        *ids += rc < 0 ? 0 : e->n;
+        if (!out)
+            continue;
+        if (rc < 0) {
+            put(out, NONE);
+            continue;
         }
-        cases++;
+        if (o->windows)
+            put(out, n);
+        for (uint32_t k = 0; k < n; k++) {
+            if (k)
+                sc_tokenizer_window(t, e, k);
+            put_encoding(t, e, o, out);
+        }
     }
     return cases;
 }
 
+static bool parse_options(int argc, char **argv, struct options *o)
+{
+    for (int i = 3; i < argc; i++) {
+        if (strcmp(argv[i], "--origins") == 0) {
+            o->encode.origins = true;
+        } else if (strcmp(argv[i], "--decode") == 0) {
+            o->decode = true;
+        } else if (strcmp(argv[i], "--bench") == 0 && i + 1 < argc) {
+            o->bench = strtol(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--windows") == 0 && i + 3 < argc) {
+            o->windows = true;
+            o->encode.stride = (uint32_t)strtoul(argv[++i], NULL, 10);
+            o->encode.max_length = (uint32_t)strtoul(argv[++i], NULL, 10);
+            o->encode.truncation = strcmp(argv[++i], "first") == 0 ? SC_TRUNCATE_FIRST : SC_TRUNCATE_SECOND;
+        } else {
+            return false;
+        }
+    }
+    return argc >= 3;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc < 3) {
-        fprintf(stderr, "usage: %s FOLDER MAX_POSITIONS [--bench ROUNDS] < texts\n", argv[0]);
+    struct options o = {0};
+    if (!parse_options(argc, argv, &o)) {
+        fprintf(stderr,
+                "usage: %s FOLDER MAX_POSITIONS [--origins] [--windows STRIDE MAX_LENGTH first|second] "
+                "[--decode] "
+                "[--bench ROUNDS] < texts\n",
+                argv[0]);
         return 2;
     }
     struct sc_msg msg = {""};
@@ -107,19 +189,19 @@ int main(int argc, char **argv)
     struct sc_encoding e = {0};
     uint64_t ids = 0;
     int rc = all ? 0 : 1;
-    if (all && argc == 5 && strcmp(argv[3], "--bench") == 0) {
+    if (all && o.bench > 0) {
         int64_t best = INT64_MAX;
         long cases = 0;
-        for (long round = strtol(argv[4], NULL, 10); round > 0; round--) {
+        for (long round = o.bench; round > 0; round--) {
             ids = 0;
             int64_t start = sc_clock_ns();
-            cases = run(t, in, &e, NULL, &ids);
+            cases = run(t, in, &e, &o, NULL, &ids);
             int64_t took = sc_clock_ns() - start;
             best = took < best ? took : best;
         }
         printf("%.6f seconds %ld cases %llu ids %zu bytes\n", (double)best / 1e9, cases,
                (unsigned long long)ids, in.n);
-    } else if (all && run(t, in, &e, stdout, &ids) < 0) {
+    } else if (all && run(t, in, &e, &o, stdout, &ids) < 0) {
         fprintf(stderr, "the input breaks off inside a case\n");
         rc = 1;
     }

@@ -26,7 +26,7 @@ bool sc_char_is_space(uint32_t c)
     return IN(space_ranges, c);
 }
 
-static uint32_t lower_of(uint32_t c)
+uint32_t sc_char_lower(uint32_t c)
 {
     size_t lo = 0, hi = SC_COUNT(case_runs);
     while (lo < hi) {
@@ -189,7 +189,7 @@ static int add_strip(struct sc_chars *t, uint16_t *shared)
                 to[0] = *target;
             }
             for (uint32_t m = 0; m < n && t->options.lowercase; m++)
-                to[m] = lower_of(to[m]);
+                to[m] = sc_char_lower(to[m]);
             rc = set(t, shared, strip_runs[i][0] + k, mapped(t, to, n));
         }
     return rc ? rc : set_range(t, shared, HANGUL_FIRST, HANGUL_LAST, SC_CHAR_HANGUL);

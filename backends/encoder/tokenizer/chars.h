@@ -75,6 +75,8 @@ static inline uint32_t sc_chars_entry(const struct sc_chars *t, uint32_t c)
 
 /* True for the characters that split words and vanish (White_Space). */
 bool sc_char_is_space(uint32_t c);
+/* The lower case of c, itself if it has none; U+0130, which has two characters, stays. */
+uint32_t sc_char_lower(uint32_t c);
 
 /* Reads the character at p of well-formed UTF-8, its length to *n. */
 static inline uint32_t sc_utf8_get(const unsigned char *p, unsigned *n)

@@ -65,8 +65,7 @@ struct sc_encoding {
     uint32_t n;                /* ids in use */
     uint32_t cap;
     struct sc_range sequences[2]; /* places in ids of the text's and the pair's tokens */
-    void *scratch;                /* the tokenizer's working memory */
-    size_t scratch_cap;
+    struct sc_work *work;         /* the tokenizer's working memory */
 };
 void sc_encoding_free(struct sc_encoding *e);
 

@@ -74,4 +74,30 @@ static inline uint32_t sc_trie_longest(const struct sc_trie *t, uint32_t root, c
     return best;
 }
 
+/* The same byte by byte. */
+struct sc_trie_walk {
+    uint32_t state;
+    uint32_t value; /* of the key that is complete here, or SC_TRIE_NONE */
+};
+
+static inline struct sc_trie_walk sc_trie_start(uint32_t root)
+{
+    return (struct sc_trie_walk){.state = root, .value = SC_TRIE_NONE};
+}
+
+/* False if no key goes on with c. */
+static inline bool sc_trie_step(const struct sc_trie *t, struct sc_trie_walk *w, unsigned char c)
+{
+    uint64_t edge = sc_trie_edge(w->state, c), slot;
+    uint32_t at = sc_trie_slot(t, edge);
+    while ((slot = t->slots[at]) >> 21 != edge) {
+        if (!slot)
+            return false;
+        at = (at + 1) & t->mask;
+    }
+    w->value = slot & SC_TRIE_VALUES ? (uint32_t)(slot & SC_TRIE_VALUES) - 1 : SC_TRIE_NONE;
+    w->state = at + SC_TRIE_ROOTS;
+    return true;
+}
+
 #endif

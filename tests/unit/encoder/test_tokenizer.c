@@ -26,7 +26,7 @@ static struct sc_tokenizer *parse(const char *json, size_t n)
 {
     struct sc_msg msg = {""};
     struct sc_tokenizer *t = NULL;
-    if (sc_tokenizer_parse(&t, sc_span(json, n), sc_span(NULL, 0), sc_span(NULL, 0), POSITIONS, &msg) < 0)
+    if (sc_tokenizer_parse(&t, &(struct sc_tokenizer_files){.json = sc_span(json, n)}, POSITIONS, &msg) < 0)
         fail_msg("%s", msg.text);
     return t;
 }

@@ -26,12 +26,25 @@
 #define WITH(more) "{" MODEL("") "," NORMALIZER "," PRE "," POST "," more "}"
 #define VOCAB(v) FILE_OF("\"model\":{\"type\":\"WordPiece\",\"vocab\":" v "}", NORMALIZER, PRE, POST)
 
+#define BPE(more, merges)                                                                                \
+    FILE_OF("\"model\":{\"type\":\"BPE\"," more "\"vocab\":{\"a\":0,\"b\":1,\"x\":2},\"merges\":" merges \
+            "}",                                                                                         \
+            "\"normalizer\":null", "\"pre_tokenizer\":null", "\"post_processor\":null")
+#define UNIGRAM(vocab, unk)                                                            \
+    FILE_OF("\"model\":{\"type\":\"Unigram\",\"unk_id\":" unk ",\"vocab\":" vocab "}", \
+            "\"normalizer\":null", "\"pre_tokenizer\":null", "\"post_processor\":null")
+#define IN(inner) "{\"type\":\"Sequence\",\"normalizers\":[" inner "]}"
+#define NESTED "\"normalizer\":" IN(IN(IN(IN(IN(IN(IN(IN(IN(IN("{\"type\":\"NFC\"}"))))))))))
+#define NFC "{\"type\":\"NFC\"}"
+#define NFC8 NFC "," NFC "," NFC "," NFC "," NFC "," NFC "," NFC "," NFC
+
 static int parse(const char *json, const char *vocab, const char *config, uint32_t positions,
                  struct sc_msg *msg)
 {
     struct sc_tokenizer *t = NULL;
-    int rc =
-        sc_tokenizer_parse(&t, sc_span_str(json), sc_span_str(vocab), sc_span_str(config), positions, msg);
+    struct sc_tokenizer_files files = {
+        .json = sc_span_str(json), .vocab = sc_span_str(vocab), .config = sc_span_str(config)};
+    int rc = sc_tokenizer_parse(&t, &files, positions, msg);
     assert_true(rc == 0 ? t != NULL : t == NULL);
     sc_tokenizer_del(t);
     return rc;
@@ -46,6 +59,10 @@ static void what_must_pass(void **state)
                 NORMALIZER, PRE, POST),
         WITH("\"padding\":{\"strategy\":{\"Fixed\":128}},\"truncation\":null,\"added_tokens\":[],\"decoder\":"
              "7"),
+        FILE_OF(MODEL(""), "\"normalizer\":null", "\"pre_tokenizer\":null", "\"post_processor\":null"),
+        FILE_OF(MODEL(""), "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[]}", PRE, POST),
+        BPE("\"dropout\":0.0,", "[]"),
+        UNIGRAM("[[\"<unk>\",0]]", "0"),
         FILE_OF(MODEL(""), NORMALIZER, PRE, TEMPLATE("[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]")),
         WITH("\"added_tokens\":[{\"id\":1,\"content\":\"[CLS]\",\"special\":true},{\"id\":5,\"content\":"
              "\"new\"}]"),
@@ -67,36 +84,73 @@ static void what_is_refused(void **state)
 {
     (void)state;
     static const struct refusal cases[] = {
-        /* Not ours: named, with the remedy. */
-        {FILE_OF("\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}", NORMALIZER, PRE, POST),
-         SC_EUNSUPPORTED, "\"BPE\""},
-        {FILE_OF("\"model\":{\"type\":\"Unigram\",\"vocab\":[]}", NORMALIZER, PRE, POST), SC_EUNSUPPORTED,
-         "\"Unigram\""},
-        {FILE_OF(MODEL(""), "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[]}", PRE, POST),
-         SC_EUNSUPPORTED, "normalizer of type \"Sequence\""},
-        {FILE_OF(MODEL(""), "\"normalizer\":null", PRE, POST), SC_EUNSUPPORTED, "normalizer is missing"},
+        /* Not known: named. */
+        {FILE_OF("\"model\":{\"type\":\"WordLevel\",\"vocab\":{}}", NORMALIZER, PRE, POST), SC_EUNSUPPORTED,
+         "\"WordLevel\""},
+        {FILE_OF(MODEL(""), "\"normalizer\":{\"type\":\"ByteLevel\"}", PRE, POST), SC_EUNSUPPORTED,
+         "normalizer of type \"ByteLevel\""},
+        {FILE_OF(MODEL(""), NORMALIZER, "\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}", POST),
+         SC_EUNSUPPORTED, "\"UnicodeScripts\""},
         {FILE_OF(MODEL(""), NORMALIZER, "\"pre_tokenizer\":{\"type\":\"ByteLevel\"}", POST), SC_EUNSUPPORTED,
-         "\"ByteLevel\""},
-        {FILE_OF(MODEL(""), NORMALIZER, PRE, "\"post_processor\":{\"type\":\"RobertaProcessing\"}"),
-         SC_EUNSUPPORTED, "\"RobertaProcessing\""},
-        {FILE_OF(MODEL(""), NORMALIZER, PRE, "\"post_processor\":null"), SC_EUNSUPPORTED,
-         "post_processor is missing"},
-        {WITH("\"added_tokens\":[{\"id\":5,\"content\":\"x\",\"single_word\":true}]"), SC_EUNSUPPORTED,
-         "single_word"},
-        {WITH("\"truncation\":{\"max_length\":9,\"strategy\":\"OnlyFirst\"}"), SC_EUNSUPPORTED, "OnlyFirst"},
+         "\"ByteLevel\" is not supported but with a BPE model"},
+        {FILE_OF(MODEL(""), NORMALIZER, PRE, "\"post_processor\":{\"type\":\"Odd\"}"), SC_EUNSUPPORTED,
+         "\"Odd\""},
+        {FILE_OF(MODEL(""), NORMALIZER, PRE,
+                 "\"post_processor\":{\"type\":\"Sequence\",\"processors\":[{\"type\":\"BertProcessing\","
+                 "\"sep\":[\"x\",2],"
+                 "\"cls\":[\"y\",1]},{\"type\":\"TemplateProcessing\"}]}"),
+         SC_EUNSUPPORTED, "\"TemplateProcessing\" is not supported behind another one"},
+        {FILE_OF(MODEL(""),
+                 "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a|b*\"},\"content\":\"\"}",
+                 PRE, POST),
+         SC_EUNSUPPORTED, "\"a|b*\""},
+        {BPE("\"dropout\":0.1,", "[]"), SC_EUNSUPPORTED, "model.dropout"},
+        {WITH("\"truncation\":{\"max_length\":9,\"strategy\":\"OnlyThird\"}"), SC_EUNSUPPORTED, "OnlyThird"},
         {FILE_OF(MODEL("\"max_input_chars_per_word\":5000,"), NORMALIZER, PRE, POST), SC_EUNSUPPORTED,
          "5000"},
         {WITH("\"added_tokens\":[{\"id\":5,\"content\":\"\\u0301\"}]"), SC_EUNSUPPORTED,
          "nothing once normalised"},
         {WITH("\"added_tokens\":[{\"id\":5,\"content\":\"X\"},{\"id\":6,\"content\":\"x\"}]"),
          SC_EUNSUPPORTED, "twice"},
+        /* Too much. */
+        {FILE_OF(MODEL(""), NESTED, PRE, POST), SC_ELIMIT, "nested more than 8 deep"},
+        {FILE_OF(MODEL(""),
+                 "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" NFC8 "," NFC8 "," NFC "]}", PRE,
+                 POST),
+         SC_ELIMIT, "more than 16 parts"},
         /* Damaged. */
+        {BPE("", "{}"), SC_EINVAL, "model.merges"},
+        {BPE("", "[[\"a\"]]"), SC_EINVAL, "model.merges[0]"},
+        {BPE("", "[\"ab\"]"), SC_EINVAL, "merge 0"},
+        {BPE("", "[\"a c\"]"), SC_EINVAL, "merge 0 (\"a\" and \"c\")"},
+        {BPE("\"unk_token\":\"<unk>\",", "[]"), SC_EINVAL, "unknown token \"<unk>\""},
+        {UNIGRAM("{}", "0"), SC_EINVAL, "model.vocab"},
+        {UNIGRAM("[]", "0"), SC_EINVAL, "model.vocab"},
+        {UNIGRAM("[[\"<unk>\",0],[\"a\"]]", "0"), SC_EINVAL, "model.vocab[1]"},
+        {UNIGRAM("[[\"<unk>\",0]]", "1"), SC_EINVAL, "model.unk_id"},
+        {UNIGRAM("[[\"<unk>\",0]]", "null"), SC_EINVAL, "model.unk_id"},
+        {FILE_OF(MODEL(""), "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}",
+                 PRE, POST),
+         SC_EINVAL, "precompiled_charsmap"},
+        {FILE_OF(MODEL(""), "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A?\"}", PRE,
+                 POST),
+         SC_EINVAL, "base64"},
+        {FILE_OF(MODEL(""), "\"normalizer\":{\"type\":\"Sequence\"}", PRE, POST), SC_EINVAL,
+         "normalizer.normalizers"},
+        {FILE_OF(MODEL(""), "\"normalizer\":7", PRE, POST), SC_EINVAL, "normalizer must be an object"},
+        {FILE_OF(MODEL(""), NORMALIZER, "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":7}", POST),
+         SC_EINVAL, "pattern"},
+        {FILE_OF(MODEL(""), NORMALIZER, "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}",
+                 POST),
+         SC_EINVAL, "one character"},
+        {FILE_OF(MODEL(""), NORMALIZER, PRE, "\"post_processor\":{\"type\":\"RobertaProcessing\"}"),
+         SC_EINVAL, "sep and cls"},
         {"", SC_EINVAL, "tokenizer.json: line"},
         {"[]", SC_EINVAL, "not a JSON object"},
         {"{\"model\":", SC_EINVAL, "tokenizer.json: line"},
         {"{\"a\":1,\"a\":2}", SC_EINVAL, "duplicate"},
         {"{\"model\":\"\xff\"}", SC_EINVAL, "tokenizer.json: line"},
-        {"{}", SC_EUNSUPPORTED, "model is missing"},
+        {"{}", SC_EINVAL, "model is missing"},
         {"{\"model\":7}", SC_EINVAL, "model is not an object"},
         {VOCAB("[]"), SC_EINVAL, "model.vocab"},
         {VOCAB("{}"), SC_EINVAL, "model.vocab"},
@@ -174,15 +228,16 @@ static void damaged_anywhere(void **state)
 {
     (void)state;
     char json[] = WITH("\"added_tokens\":[{\"id\":5,\"content\":\"x\"}],\"truncation\":{\"max_length\":9}");
-    struct sc_span none = {0};
     struct sc_tokenizer *t;
     for (size_t i = 0; i + 1 < sizeof(json); i++) {
-        assert_int_equal(sc_tokenizer_parse(&t, sc_span(json, i), none, none, 64, NULL), SC_EINVAL);
+        struct sc_tokenizer_files all = {.json = sc_span(json, sizeof(json) - 1)},
+                                  cut = {.json = sc_span(json, i)};
+        assert_int_equal(sc_tokenizer_parse(&t, &cut, 64, NULL), SC_EINVAL);
         static const char odd[] = {'"', '0', '\xff'};
         char was = json[i];
         for (size_t k = 0; k < sizeof(odd); k++) {
             json[i] = odd[k];
-            if (sc_tokenizer_parse(&t, sc_span(json, sizeof(json) - 1), none, none, 64, NULL) == 0)
+            if (sc_tokenizer_parse(&t, &all, 64, NULL) == 0)
                 sc_tokenizer_del(t);
         }
         json[i] = was;
@@ -194,7 +249,8 @@ static uint32_t encode(const char *vocab, const char *config, const char *text, 
     struct sc_tokenizer *t = NULL;
     struct sc_msg msg = {""};
     struct sc_encoding e = {0};
-    if (sc_tokenizer_parse(&t, sc_span(NULL, 0), sc_span_str(vocab), sc_span_str(config), 64, &msg) < 0)
+    struct sc_tokenizer_files files = {.vocab = sc_span_str(vocab), .config = sc_span_str(config)};
+    if (sc_tokenizer_parse(&t, &files, 64, &msg) < 0)
         fail_msg("%s", msg.text);
     assert_int_equal(sc_tokenizer_encode(t, sc_span_str(text), sc_span(NULL, 0), &e), 0);
     uint32_t n = e.n;
@@ -267,8 +323,9 @@ static void vocab_txt_refused(void **state)
     for (size_t i = 0; i < SC_COUNT(cases); i++) {
         struct sc_msg msg = {""};
         struct sc_tokenizer *t;
-        int rc = sc_tokenizer_parse(&t, sc_span(NULL, 0), sc_span_str(cases[i].vocab),
-                                    sc_span_str(cases[i].config), 64, &msg);
+        struct sc_tokenizer_files files = {.vocab = sc_span_str(cases[i].vocab),
+                                           .config = sc_span_str(cases[i].config)};
+        int rc = sc_tokenizer_parse(&t, &files, 64, &msg);
         if (rc != cases[i].rc || !strstr(msg.text, cases[i].names))
             fail_msg("case %zu: %d instead of %d, message: %s", i, rc, cases[i].rc, msg.text);
     }
@@ -293,9 +350,8 @@ static void config_beside_json(void **state)
     };
     for (size_t i = 0; i < SC_COUNT(cases); i++) {
         struct sc_tokenizer *t = NULL;
-        assert_int_equal(sc_tokenizer_parse(&t, sc_span_str(GOOD), sc_span(NULL, 0),
-                                            sc_span_str(cases[i].config), 64, NULL),
-                         0);
+        struct sc_tokenizer_files files = {.json = sc_span_str(GOOD), .config = sc_span_str(cases[i].config)};
+        assert_int_equal(sc_tokenizer_parse(&t, &files, 64, NULL), 0);
         assert_int_equal(t->options.lowercase, cases[i].lowercase);
         assert_int_equal(sc_tokenizer_max_length(t), cases[i].max_length);
         sc_tokenizer_del(t);
