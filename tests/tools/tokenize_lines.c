@@ -89,7 +89,8 @@ static void put_decoded(const struct sc_tokenizer *t, const struct sc_encoding *
         put(out, NONE);
     } else {
         put(out, (uint32_t)text.n);
-        fwrite(text.p, 1, text.n, out);
+        if (text.n)
+            fwrite(text.p, 1, text.n, out);
     }
     sc_buf_free(&text);
 }

@@ -78,6 +78,11 @@ void sc_template_set(struct sc_template *single, struct sc_template *pair, uint3
 int sc_tokenizer_byte_level(struct sc_tokenizer_spec *spec, bool prefix_space, bool use_regex,
                             struct sc_msg *msg);
 
+/* added.c: takes the added tokens over, once the vocabulary's trie is there; then what finds them, once the
+ * steps are. */
+int sc_tokenizer_place_added(struct sc_tokenizer *t, struct sc_tokenizer_spec *spec, struct sc_msg *msg);
+int sc_tokenizer_build_matchers(struct sc_tokenizer *t, struct sc_msg *msg);
+
 /* --- fields --- */
 
 /* "FILE: WHERE.FIELD must be WANT; ...", SC_EINVAL. */

@@ -11,6 +11,7 @@ import unicodedata
 import tokenizers
 from tokenizers import Regex, normalizers, pre_tokenizers
 
+WIDTH = 500  # a file has at most 600 lines
 POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 HANGUL = range(0xAC00, 0xD7A4)
 nfd, nfkd, nfc = (n().normalize_str for n in (normalizers.NFD, normalizers.NFKD, normalizers.NFC))
@@ -30,7 +31,7 @@ def rows(name, kind, items, comment, width=""):
     print(f"\n/* {comment} */\nstatic const {kind} {name}[]{width} = {{")
     line = "   "
     for item in items:
-        if len(line) + len(item) + 2 > 110:
+        if len(line) + len(item) + 2 > WIDTH:
             print(line)
             line = "   "
         line += " " + item + ","
