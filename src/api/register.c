@@ -113,7 +113,7 @@ static int add_extras(struct registration *r, struct sc_model_spec *s)
     struct sc_msg msg;
     for (unsigned i = 0; sc_spec_is_native(s) && i < r->params.n; i++)
         if (!is_own_parameter(r->params.items[i].name) &&
-            sc_spec_set_extra(s, r->params.items[i].name, r->params.items[i].value, &msg) < 0) {
+            sc_spec_ask_extra(s, r->params.items[i].name, r->params.items[i].value, &msg) < 0) {
             sc_call_error(r->c, 400, "BadRequestException", "%s", msg.text);
             return SC_ELIMIT;
         }

@@ -41,11 +41,13 @@ static void want_copy(struct sc_spec_want *to, const struct sc_spec_want *from)
     to->version = copy(from->version);
     to->handler = copy(from->handler);
     to->runtime = copy(from->runtime);
+    to->backend = copy(from->backend);
+    to->settings = copy(from->settings);
 }
 
 static void want_free(struct sc_spec_want *w)
 {
-    const char *owned[] = {w->url, w->name, w->version, w->handler, w->runtime};
+    const char *owned[] = {w->url, w->name, w->version, w->handler, w->runtime, w->backend, w->settings};
     for (size_t i = 0; i < SC_COUNT(owned); i++)
         free((char *)(uintptr_t)owned[i]);
 }

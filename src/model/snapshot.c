@@ -41,6 +41,23 @@ static const char *mar_name(const struct sc_settings *settings, const struct sc_
     return s->dir && *s->dir ? s->dir : name;
 }
 
+/* What a registration set for a native backend, which no file says. */
+static void put_settings(struct sc_json_writer *w, const struct sc_model_spec *s)
+{
+    bool open = false;
+    for (unsigned i = 0; i < s->nextras; i++)
+        if (s->extras[i].asked) {
+            if (!open) {
+                sc_json_key(w, "settings");
+                sc_json_begin_object(w);
+            }
+            open = true;
+            sc_json_put_str(w, s->extras[i].key, s->extras[i].value);
+        }
+    if (open)
+        sc_json_end_object(w);
+}
+
 static void put_version(struct sc_json_writer *w, const struct sc_settings *settings,
                         const struct sc_snapshot_version *v)
 {
@@ -60,6 +77,7 @@ static void put_version(struct sc_json_writer *w, const struct sc_settings *sett
         sc_json_put_str(w, "backend", s->backend);
     if (s->parallel_level > 0)
         sc_json_put_int(w, "parallelLevel", s->parallel_level);
+    put_settings(w, s);
     sc_json_end_object(w);
 }
 

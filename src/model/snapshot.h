@@ -42,6 +42,7 @@ struct sc_snapshot_model {
     struct sc_spec_want want; /* mode SC_SPEC_RESTORE; its strings are those below */
     bool is_default;
     char *name, *version, *archive, *runtime, *backend;
+    char *settings; /* lines (sc_spec_put_setting) */
 };
 struct sc_snapshot {
     char *name;

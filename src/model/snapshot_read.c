@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "model/snapshot.h"
+#include "model/spec_parts.h"
 #include "proto/json_read.h"
 
 struct parsing {
@@ -52,12 +53,13 @@ enum {
     RUNTIME,
     LEVEL,
     BACKEND,
+    SETTINGS,
     KEYS
 };
 
 static const char *const names[KEYS] = {
     "defaultVersion",  "marName",        "minWorkers",  "maxWorkers",    "batchSize", "maxBatchDelay",
-    "responseTimeout", "startupTimeout", "runtimeType", "parallelLevel", "backend"};
+    "responseTimeout", "startupTimeout", "runtimeType", "parallelLevel", "backend",   "settings"};
 
 static int take_int(struct parsing *p, int *out)
 {
@@ -92,6 +94,31 @@ static int take_default(struct parsing *p, bool *out)
     return ev == SC_JSON_TRUE || ev == SC_JSON_FALSE ? 0 : refuse(p, "true or false is expected");
 }
 
+/* An object of strings. */
+static int take_settings(struct parsing *p, char **out)
+{
+    struct sc_buf lines;
+    int ev = sc_json_next(&p->r), rc = 0;
+    if (ev != SC_JSON_OBJECT)
+        return ev < 0 ? ev : refuse(p, "an object is expected");
+    sc_buf_init(&lines, SC_SETTINGS_FILE_BYTES);
+    while (rc == 0 && (ev = sc_json_next(&p->r)) == SC_JSON_KEY) {
+        char *key = text(p), *value = NULL;
+        rc = key ? take_text(p, &value) : refuse(p, "the key cannot be used");
+        if (rc == 0)
+            sc_spec_put_setting(&lines, key, value);
+        free(key);
+        free(value);
+    }
+    sc_buf_char(&lines, '\0');
+    if (rc == 0)
+        rc = ev < 0 ? ev : lines.failed ? refuse(p, "too many settings") : 0;
+    free(*out);
+    *out = rc == 0 ? sc_strdup(lines.p) : NULL;
+    sc_buf_free(&lines);
+    return rc;
+}
+
 static int take_key(struct parsing *p, struct sc_snapshot_model *m, unsigned k)
 {
     struct sc_spec_want *w = &m->want;
@@ -107,6 +134,8 @@ static int take_key(struct parsing *p, struct sc_snapshot_model *m, unsigned k)
         return take_text(p, &m->runtime);
     if (k == BACKEND)
         return take_text(p, &m->backend);
+    if (k == SETTINGS)
+        return take_settings(p, &m->settings);
     return take_int(p, ints[k]);
 }
 
@@ -216,6 +245,7 @@ static void drop_models(struct sc_snapshot *s)
         free(s->models[i].archive);
         free(s->models[i].runtime);
         free(s->models[i].backend);
+        free(s->models[i].settings);
     }
     free(s->models);
     s->models = NULL;
@@ -246,6 +276,7 @@ int sc_snapshot_read(struct sc_snapshot *out, struct sc_span json, struct sc_msg
         m->want.version = m->version;
         m->want.runtime = m->runtime;
         m->want.backend = m->backend;
+        m->want.settings = m->settings;
     }
     if (out->count <= 0)
         drop_models(out);

@@ -118,8 +118,18 @@ int sc_spec_set_extra(struct sc_model_spec *s, struct sc_span key, struct sc_spa
                        SC_SPEC_EXTRAS_MAX, shown, key.p);
     s->extras[s->nextras].key = dup_span(key);
     s->extras[s->nextras].value = dup_span(value);
+    s->extras[s->nextras].asked = false;
     s->nextras++;
     return 0;
+}
+
+int sc_spec_ask_extra(struct sc_model_spec *s, struct sc_span key, struct sc_span value, struct sc_msg *msg)
+{
+    int rc = sc_spec_set_extra(s, key, value, msg);
+    for (unsigned i = 0; rc == 0 && i < s->nextras; i++)
+        if (sc_span_eq(key, sc_span_str(s->extras[i].key)))
+            s->extras[i].asked = true;
+    return rc;
 }
 
 static int check_word(struct sc_span s, const char *what, size_t max, struct sc_msg *msg)

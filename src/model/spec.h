@@ -64,6 +64,7 @@ struct sc_model_spec {
     unsigned nextras; /* settings for the backend */
     struct {
         char *key, *value;
+        bool asked; /* the registration said it, not a file */
     } extras[SC_SPEC_EXTRAS_MAX];
 };
 
@@ -81,6 +82,8 @@ bool sc_spec_is_native(const struct sc_model_spec *s);
  * *msg names the key.
  */
 int sc_spec_set_extra(struct sc_model_spec *s, struct sc_span key, struct sc_span value, struct sc_msg *msg);
+/* The same for what a registration says: snapshots keep it. */
+int sc_spec_ask_extra(struct sc_model_spec *s, struct sc_span key, struct sc_span value, struct sc_msg *msg);
 
 /* A name may hold anything but '/', control characters and NUL, 1..SC_MODEL_NAME_MAX bytes of UTF-8, and is
  * not "." or "..". */
@@ -107,6 +110,7 @@ struct sc_spec_want {
     const char *url;
     const char *name, *version, *handler, *runtime; /* version: an addition; an archive's manifest has it */
     const char *backend;                            /* over all that files say; sc_spec_check_backend */
+    const char *settings; /* of a snapshot, for a native backend: sc_spec_put_setting's lines */
     int batch_size, max_batch_delay, response_timeout, startup_timeout;
     int initial_workers;                          /* of the API */
     int min_workers, max_workers, parallel_level; /* of a snapshot */

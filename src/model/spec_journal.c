@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "model/spec.h"
+#include "model/spec_parts.h"
 
 enum form { WORD, TEXT, INT, FLAG };
 
@@ -68,7 +68,7 @@ static const struct field fields[] = {
 
 /* ---- out --------------------------------------------------------------------------------------------- */
 
-static void put(struct sc_buf *b, const char *key, const char *value)
+void sc_spec_put_setting(struct sc_buf *b, const char *key, const char *value)
 {
     sc_buf_str(b, key);
     sc_buf_char(b, '=');
@@ -85,10 +85,10 @@ void sc_spec_write(const struct sc_model_spec *s, struct sc_buf *out)
     for (size_t i = 0; i < SC_COUNT(fields); i++) {
         const void *at = (const char *)s + fields[i].offset;
         switch (fields[i].form) {
-        case WORD: put(out, fields[i].key, at); break;
+        case WORD: sc_spec_put_setting(out, fields[i].key, at); break;
         case TEXT:
             if (*(char *const *)at)
-                put(out, fields[i].key, *(char *const *)at);
+                sc_spec_put_setting(out, fields[i].key, *(char *const *)at);
             break;
         case INT: sc_buf_printf(out, "%s=%d\n", fields[i].key, *(const int *)at); break;
         case FLAG: sc_buf_printf(out, "%s=%d\n", fields[i].key, *(const bool *)at); break;
@@ -97,8 +97,8 @@ void sc_spec_write(const struct sc_model_spec *s, struct sc_buf *out)
     for (unsigned i = 0; i < s->ndevices; i++)
         sc_buf_printf(out, "gpu=%d\n", s->devices[i]);
     for (unsigned i = 0; i < s->nextras; i++) {
-        sc_buf_char(out, '+');
-        put(out, s->extras[i].key, s->extras[i].value);
+        sc_buf_char(out, s->extras[i].asked ? '*' : '+');
+        sc_spec_put_setting(out, s->extras[i].key, s->extras[i].value);
     }
 }
 
@@ -160,8 +160,23 @@ static bool take_value(struct sc_model_spec *s, struct sc_span key, struct sc_sp
             return take_field(s, &fields[i], v);
     if (sc_span_eq(key, SC_SPAN("gpu")))
         return s->ndevices < SC_DEVICES_MAX && sc_span_i32(v, &s->devices[s->ndevices++]);
+    if (sc_span_starts(key, SC_SPAN("*")))
+        return sc_spec_ask_extra(s, sc_span_sub(key, 1, key.n), v, &unused) == 0;
     return sc_span_starts(key, SC_SPAN("+")) &&
            sc_spec_set_extra(s, sc_span_sub(key, 1, key.n), v, &unused) == 0;
+}
+
+int sc_spec_ask_settings(struct sc_model_spec *s, struct sc_span lines, struct sc_msg *msg)
+{
+    struct sc_buf value;
+    struct sc_span key;
+    int rc = 0;
+    sc_buf_init(&value, SC_SETTINGS_FILE_BYTES);
+    while (rc == 0 && lines.n)
+        rc = take_line(&lines, &key, &value) ? sc_spec_ask_extra(s, key, sc_buf_view(&value), msg)
+                                             : sc_fail(msg, SC_EINVAL, "the settings cannot be read");
+    sc_buf_free(&value);
+    return rc;
 }
 
 int sc_spec_read(struct sc_model_spec *s, struct sc_span text)

@@ -46,4 +46,9 @@ int sc_spec_settle_native(struct sc_model_spec *s, struct sc_span yaml, const st
                           const struct sc_spec_want *want, sc_settings_note fn, void *ctx,
                           struct sc_msg *msg) SC_MUST_USE;
 
+/* One setting as a line, KEY=VALUE with escapes. */
+void sc_spec_put_setting(struct sc_buf *b, const char *key, const char *value);
+/* sc_spec_ask_extra for every such line. SC_EINVAL or SC_ELIMIT with *msg. */
+int sc_spec_ask_settings(struct sc_model_spec *s, struct sc_span lines, struct sc_msg *msg) SC_MUST_USE;
+
 #endif

@@ -147,6 +147,8 @@ static int finish_native(const struct preparing *p, const struct sc_buf *yaml)
         snprintf(s->backend, sizeof s->backend, "%s", asked);
         s->backend_asked = true;
     }
+    if (rc == 0 && p->want->settings)
+        rc = sc_spec_ask_settings(s, sc_span_str(p->want->settings), &p->err->msg);
     if (rc < 0) {
         p->err->status = 400;
         p->err->type = "InvalidModelException";

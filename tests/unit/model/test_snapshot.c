@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "model/snapshot.h"
+#include "model/spec_parts.h"
 
 static char dir[32], config[64], store[64];
 static struct sc_settings settings;
@@ -44,6 +45,9 @@ static int setup(void **state)
     specs[1].min_workers = 2;
     specs[1].max_workers = 5;
     specs[1].parallel_level = 4;
+    strcpy(specs[2].backend, "identity");
+    assert_int_equal(sc_spec_set_extra(&specs[2], SC_SPAN("ofFile"), SC_SPAN("1"), &msg), 0);
+    assert_int_equal(sc_spec_ask_extra(&specs[2], SC_SPAN("asked"), SC_SPAN("a=\\b\n\"c\""), &msg), 0);
     return 0;
 }
 
@@ -157,6 +161,15 @@ static void what_is_saved_restores(void **state)
     assert_false(m->is_default);
     assert_true(snapshot.models[2].is_default);
     assert_string_equal(snapshot.models[2].name, "n:1");
+    assert_null(m->settings);
+    struct sc_model_spec restored;
+    sc_spec_init(&restored);
+    assert_int_equal(sc_spec_ask_settings(&restored, sc_span_str(snapshot.models[2].want.settings), &msg), 0);
+    assert_int_equal(restored.nextras, 1);
+    assert_string_equal(restored.extras[0].key, "asked");
+    assert_string_equal(restored.extras[0].value, "a=\\b\n\"c\"");
+    assert_true(restored.extras[0].asked);
+    sc_spec_free(&restored);
     assert_int_equal(sc_snapshot_validate(&snapshot, store, &msg), 0);
     sc_settings_free(&again);
     sc_buf_free(&b);
