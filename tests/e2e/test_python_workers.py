@@ -1,6 +1,7 @@
 """Python handlers as processes: rows, answers, errors, deaths (docs/internals/python.md, docs/design.md §3.2)."""
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -330,6 +331,22 @@ def test_a_time_out_is_answered_at_once(serve, store):
     assert 1.5 < time.monotonic() - began < 8
     wait_for(lambda: ready(server, "o") != [pid], 30)
     assert server.post("/predictions/o", data=b"fine", timeout=30).content == b"fine"
+    # What operators look for, in this order (workers-and-handlers.md §14.8).
+    said = server.logs()["ts_log.log"]
+    order = [re.search(line, said) for line in (
+        "Backend worker did not respond in given time", r"9000 Worker disconnected\. \w+", r"Auto recovery start timestamp: \d+",
+        r"Retry worker: 9000 in \d+ seconds\.", "Auto recovery succeeded, reset recoveryStartTS")]
+    assert all(order) and [m.start() for m in order] == sorted(m.start() for m in order), said
+
+
+def test_every_failed_start_leaves_its_traceback(serve, store):
+    """TorchServe's own check asks for four."""
+    folder(store, "bad", "def handle(d, c):\n    raise ValueError('no weights')\n", config={"minWorkers": 1, "maxWorkers": 1})
+    server = start(serve, store, ["bad"])
+    wait_for(lambda: model_log(server).count("ValueError: no weights") >= 4, 60, "four attempts")
+    assert model_log(server).count("Traceback (most recent call last)") >= 4
+    assert "Auto recovery failed again" in server.logs()["ts_log.log"]
+    assert workers(server, "bad")[0]["status"] == "UNLOADING"
 
 
 def test_the_end_of_a_worker_is_told(serve, store):

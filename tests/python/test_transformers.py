@@ -140,22 +140,42 @@ def test_the_literal_form_is_read_and_another_fails_the_batch(archive):
     assert (reply.code, reply.message) == (503, "Prediction failed")
 
 
-@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="inductor needs a C++ compiler")
-@pytest.mark.skipif(not os.environ.get("SCONCE_SLOW"), reason="compiles for a minute; set SCONCE_SLOW")
-def test_a_base_handler_model_is_compiled_by_inductor(tmp_path, monkeypatch, caplog):
+def compiled_service(folder, monkeypatch, pt2):
+    """A model of two numbers with that configuration for torch.compile, which compiles at the first batch."""
     import scenarios
     from ts import model_loader
 
-    caplog.set_level(logging.INFO)
     entry = ', "modelFile": "compiled_model.py", "configFile": "c.yaml"'
-    (tmp_path / "MAR-INF").mkdir()
-    (tmp_path / "MAR-INF" / "MANIFEST.json").write_text(scenarios.MANIFEST % entry)
-    (tmp_path / "compiled_model.py").write_text(scenarios.MODEL)
-    (tmp_path / "compiled_handler.py").write_text(scenarios.HANDLER)
-    (tmp_path / "c.yaml").write_text("pt2: {compile: {enable: true, backend: inductor, mode: reduce-overhead}}\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    service = model_loader.load("m", str(tmp_path), "compiled_handler.py", None, 1)
-    assert "Compiled model with backend inductor, mode reduce-overhead" in caplog.text
+    (folder / "MAR-INF").mkdir()
+    (folder / "MAR-INF" / "MANIFEST.json").write_text(scenarios.MANIFEST % entry)
+    (folder / "compiled_model.py").write_text(scenarios.MODEL)
+    (folder / "compiled_handler.py").write_text(scenarios.HANDLER)
+    (folder / "c.yaml").write_text("pt2: %s\n" % pt2)
+    monkeypatch.syspath_prepend(str(folder))
+    for module in "compiled_model", "compiled_handler":
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    return model_loader.load("m", str(folder), "compiled_handler.py", None, 1)
+
+
+@pytest.mark.parametrize("pt2, said", [
+    ("{compile: {enable: true, backend: inductor}}", "Compiled model with backend inductor"),
+    ("{compile: {enable: true, backend: inductor, mode: reduce-overhead}}",
+     "Compiled model with backend inductor, mode reduce-overhead"),
+    ("inductor", "Compiled model with backend inductor"),
+    ("{compile: {enable: false, backend: inductor}}", None),
+])
+def test_what_is_compiled_is_told(tmp_path, monkeypatch, caplog, pt2, said):
+    caplog.set_level(logging.INFO)
+    model = compiled_service(tmp_path, monkeypatch, pt2)._entry_point.__self__.model
+    lines = [record.getMessage() for record in caplog.records if "Compiled model" in record.getMessage()]
+    assert lines == ([said] if said else [])
+    assert isinstance(model, torch._dynamo.eval_frame.OptimizedModule) == bool(said)
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="inductor needs a C++ compiler")
+@pytest.mark.skipif(not os.environ.get("SCONCE_SLOW"), reason="compiles for half a minute; set SCONCE_SLOW")
+def test_a_base_handler_model_is_compiled_by_inductor(tmp_path, monkeypatch):
+    service = compiled_service(tmp_path, monkeypatch, "{compile: {enable: true, backend: inductor, mode: reduce-overhead}}")
     reply = service.predict([("id", {}, {"body": [1.0, 2.0]})])
     assert json.loads(reply.items[0][0]) == [5.0, 11.0]
 
