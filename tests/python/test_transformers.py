@@ -204,5 +204,114 @@ def test_a_streamers_pieces_join_to_the_whole_text(skip):
         TextIteratorStreamerBatch(tokenizer, 3).put(ids)
 
 
+# ---- the other modes of such handlers: answers to questions, labels of tokens -----------------------------
+
+MODES = '''
+import ast
+
+import torch
+from transformers import AutoModelForQuestionAnswering, AutoModelForTokenClassification, AutoTokenizer
+
+from ts.torch_handler.base_handler import BaseHandler
+
+MODELS = {"question_answering": AutoModelForQuestionAnswering, "token_classification": AutoModelForTokenClassification}
+
+
+class TransformersHandler(BaseHandler):
+    def initialize(self, ctx):
+        folder = ctx.system_properties.get("model_dir")
+        self.setup = ctx.model_yaml_config["handler"]
+        self.model = MODELS[self.setup["mode"]].from_pretrained(folder).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.initialized = True
+
+    def preprocess(self, requests):
+        texts, pairs = [], []
+        for request in requests:
+            body = request.get("data") or request.get("body")
+            body = body.decode("utf-8") if isinstance(body, (bytes, bytearray)) else body
+            if self.setup["mode"] == "question_answering":
+                asked = ast.literal_eval(body) if isinstance(body, str) else body
+                texts.append(asked["question"])
+                pairs.append(asked["context"])
+            else:
+                texts.append(body)
+        return self.tokenizer(texts, pairs or None, padding="max_length", max_length=int(self.setup["max_length"]),
+                              truncation=True, return_tensors="pt")
+
+    def inference(self, batch):
+        with torch.inference_mode():
+            result = self.model(batch["input_ids"], batch["attention_mask"])
+        rows = batch["input_ids"].tolist()
+        if self.setup["mode"] == "question_answering":
+            return [self.words(ids[first:last + 1]) for ids, first, last in zip(
+                rows, result.start_logits.argmax(1).tolist(), result.end_logits.argmax(1).tolist())]
+        labels = self.setup["labels"]
+        return [[(token, labels[label]) for token, label, kept in zip(self.tokenizer.convert_ids_to_tokens(ids), found, mask) if kept]
+                for ids, found, mask in zip(rows, result.logits.argmax(2).tolist(), batch["attention_mask"].tolist())]
+
+    def words(self, ids):
+        return self.tokenizer.convert_tokens_to_string(self.tokenizer.convert_ids_to_tokens(ids))
+
+    def postprocess(self, results):
+        return results
+'''
+LABELS = ["O", "B-MISC", "I-MISC", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
+ASKED = [{"question": "who was jim henson ?", "context": "jim henson was a nice puppet"},
+         {"question": "what sat on the mat", "context": "the cat sat on the mat . it is a beautiful day !"}]
+TAGGED = ["bloomberg has decided to publish a new report", "the cat sat on matting"]
+
+
+@pytest.fixture(params=["question_answering", "token_classification"])
+def other(request, tmp_path, monkeypatch):
+    """(mode, folder of the weights, service) of such a handler."""
+    weights = Path(__file__).resolve().parents[1] / "data" / "example" / request.param.partition("_")[0]
+    shutil.copytree(weights, tmp_path / "model")
+    folder = tmp_path / "model"
+    (folder / "other_modes.py").write_text(MODES)
+    (folder / "c.yaml").write_text("handler: {mode: %s, max_length: 48, labels: %s}\n" % (request.param, json.dumps(LABELS)))
+    (folder / "MAR-INF").mkdir()
+    (folder / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(
+        {"model": {"modelName": "m", "modelVersion": "1.0", "handler": "other_modes.py", "configFile": "c.yaml"}}))
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "other_modes", raising=False)
+    from ts import model_loader
+
+    return request.param, weights, model_loader.load("m", str(folder), "other_modes.py", None, 4)
+
+
+def by_hand(mode, folder, want):
+    """What the model says of one request by itself."""
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
+    if mode == "question_answering":
+        model = transformers.AutoModelForQuestionAnswering.from_pretrained(str(folder)).eval()
+        ids = tokenizer(want["question"], want["context"], padding="max_length", max_length=48, return_tensors="pt")
+        with torch.inference_mode():
+            result = model(ids["input_ids"], ids["attention_mask"])
+        found = ids["input_ids"][0, result.start_logits.argmax():result.end_logits.argmax() + 1]
+        return tokenizer.convert_tokens_to_string(tokenizer.convert_ids_to_tokens(found))
+    model = transformers.AutoModelForTokenClassification.from_pretrained(str(folder)).eval()
+    ids = tokenizer(want, return_tensors="pt")
+    with torch.inference_mode():
+        labels = model(**ids).logits[0].argmax(1).tolist()
+    return [[token, LABELS[label]] for token, label in zip(tokenizer.convert_ids_to_tokens(ids["input_ids"][0]), labels)]
+
+
+def test_answers_and_labels_are_the_models_own(other):
+    mode, weights, service = other
+    wants = ASKED if mode == "question_answering" else TAGGED
+    bodies = [str(want) for want in wants]
+    reply = service.predict([("id%d" % i, {}, {"body": bytearray(body, "utf-8")}) for i, body in enumerate(bodies)])
+    assert (reply.code, reply.message) == (200, "Prediction success")
+    said = [item[0] if isinstance(item[0], str) else item[0].decode() for item in reply.items]
+    if mode == "token_classification":
+        said = [json.loads(text) for text in said]
+        assert len({label for row in said for _, label in row}) > 1
+    assert said == [by_hand(mode, weights, want) for want in wants]
+    assert service.predict([("id", {}, {"body": "{" if mode == "question_answering" else None})]).code == 503
+
+
 def test_the_package_is_ours():
     assert importlib.util.find_spec("ts.log") is not None
