@@ -43,7 +43,7 @@ double lab_time(void (*fn)(void *ctx, unsigned i), void *ctx, unsigned batch);
 
 /* ---- arrays on both sides (arrays.c) ---- */
 
-/* n numbers of type t on the device, the same in double on the host. */
+/* n numbers of type t on the device, the same in double on the host (NULL if there are very many). */
 struct lab_array {
     enum sc_cu_type type;
     size_t n;

@@ -83,7 +83,8 @@ static void check(enum sc_cu_type t)
     check_shape(t, 7, 96, 96, SC_CU_NONE, 4 | 16);
     check_shape(t, 7, 40, 200, SC_CU_RELU, 1);
     check_shape(t, 7, 8, 8, SC_CU_NONE, 1 | 2);
-    check_shape(t, 20, 5120, 1280, SC_CU_SILU, 4 | 8);
+    check_shape(t, 20, 3000, 1000, SC_CU_SILU, 4 | 8 | 16);
+    check_shape(t, 20, 2000, 2048, SC_CU_SILU, 1);
 }
 
 /* A model's layers, each with weights of its own, so that they come from memory as they would. */
@@ -132,7 +133,7 @@ static void time_model(enum sc_cu_type t, const char *name, uint32_t layers, uin
     const uint32_t begin[2] = {0, rows};
     struct sc_cu_tile small[4], large[4];
     struct sc_cu_counts counts;
-    sc_cu_tiles(begin, 1, 64, small, large, &counts);
+    sc_cu_tiles(begin, 1, small, large, &counts);
     uint32_t tiles = counts.small + counts.large;
     struct lab_array tile = lab_words((uint32_t *)(counts.small ? small : large), 16),
                      many = lab_words(&tiles, 1);

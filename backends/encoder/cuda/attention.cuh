@@ -6,7 +6,9 @@
  * multiple of 64). That works because a sum may be taken in any order as long as both factors are read in the same:
  * see `chunk` below.
  *
- * large: a block of four warps has up to 128 queries of one head; keys and values come through shared memory, the
+ * few: the same with the keys of a tile divided among four warps, where there are not enough tiles to fill the GPU.
+ *
+ * large: a block of four warps has up to 64 queries of one head; keys and values come through shared memory, the
  * next ones being copied while these are used.
  *
  * plain: any head size up to 256 and any type, a warp a query; it is what the others are checked against at sizes
@@ -37,7 +39,7 @@ __device__ __forceinline__ float exp2_fast(float x)
 }
 
 /*
- * The running softmax of two rows, those that a thread has a share of (mma: g and g + 8). S: numbers of 8 keys each.
+ * The running softmax of two rows, those that a thread has a share of (mma: g and g + 8). s: scores of 8 keys each.
  * Scales scores to probabilities in place and the sums so far to the new maximum.
  */
 struct running {
@@ -68,10 +70,12 @@ struct running {
                 }
             }
             sum[r] = fmaf(sum[r], factor, total);
+            if (__any_sync(0xffffffffu, factor != 1.0f)) { /* seldom, after the first keys */
 #pragma unroll
-            for (int j = 0; j < O; j++) {
-                o[j][2 * r] *= factor;
-                o[j][2 * r + 1] *= factor;
+                for (int j = 0; j < O; j++) {
+                    o[j][2 * r] *= factor;
+                    o[j][2 * r + 1] *= factor;
+                }
             }
         }
     }
@@ -108,17 +112,58 @@ __device__ __forceinline__ void add_values(float (*o)[4], const uint32_t (&p)[4]
     }
 }
 
-template <class T, int D> __device__ __forceinline__ void attention_small(const sc_cu_attention &a)
+/* Adds what the block's warps have found for one tile, in the first of them; false in the others. All come here. */
+template <int WARPS, int O>
+__device__ __forceinline__ bool merge(running &soft, float (&o)[O][4], float scale)
+{
+    __shared__ float sums[WARPS][O + 1][4][32];
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    __syncthreads(); /* the tile before has been read */
+    if (warp > 0) {
+#pragma unroll
+        for (int j = 0; j < O; j++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                sums[warp][j][i][lane] = o[j][i];
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+            sums[warp][O][r][lane] = soft.max[r], sums[warp][O][2 + r][lane] = soft.sum[r];
+    }
+    __syncthreads();
+    if (warp > 0)
+        return false;
+#pragma unroll 1
+    for (int w = 1; w < WARPS; w++) {
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const float other = sums[w][O][r][lane], top = fmaxf(soft.max[r], other);
+            const float shift = top == -INFINITY ? 0.0f : top * scale;
+            const float mine = exp2_fast(fmaf(soft.max[r], scale, -shift)), its = exp2_fast(fmaf(other, scale, -shift));
+            soft.max[r] = top;
+            soft.sum[r] = soft.sum[r] * mine + sums[w][O][2 + r][lane] * its;
+#pragma unroll
+            for (int j = 0; j < O; j++)
+#pragma unroll
+                for (int i = 0; i < 2; i++)
+                    o[j][2 * r + i] = o[j][2 * r + i] * mine + sums[w][j][2 * r + i][lane] * its;
+        }
+    }
+    return true;
+}
+
+/* WARPS: that share a tile, each with every so manyth step of 16 keys. */
+template <class T, int D, int WARPS> __device__ __forceinline__ void attention_small(const sc_cu_attention &a)
 {
     constexpr int CHUNKS = D / 32, WIDE = D / 64, NARROW = D % 64 / 32, OUTS = D / 8;
     let_next_kernel_start();
     wait_for_kernel_before();
-    const uint32_t lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warps = blockDim.x / 32;
+    const uint32_t lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, per_block = blockDim.x / 32 / WARPS;
+    const uint32_t part = threadIdx.x / 32 % WARPS;
     const uint32_t tiles = *a.count;
     const size_t hidden = (size_t)a.heads * D, stride = 3 * hidden;
     const float scale = a.scale * LOG2E;
 
-    for (uint32_t i = blockIdx.y * warps + threadIdx.x / 32; i < tiles; i += gridDim.y * warps) {
+    for (uint32_t i = blockIdx.y * per_block + threadIdx.x / 32 / WARPS; i < tiles; i += gridDim.y * per_block) {
         const uint4 w = load16(a.tiles + i);
         const uint32_t length = w.y, row = w.z;
         const T *head = static_cast<const T *>(a.qkv) + w.x * stride + blockIdx.x * D;
@@ -136,7 +181,7 @@ template <class T, int D> __device__ __forceinline__ void attention_small(const 
         float o[OUTS][4] = {};
         running soft;
         const uint32_t end = end_key(min(row + 15, last), a.window, length);
-        for (uint32_t key = first_key(row, a.window) / 16 * 16; key < end; key += 16) {
+        for (uint32_t key = first_key(row, a.window) / 16 * 16 + 16 * part; key < end; key += 16 * WARPS) {
             uint4 k[2][CHUNKS];
 #pragma unroll
             for (int n = 0; n < 2; n++) {
@@ -188,6 +233,9 @@ template <class T, int D> __device__ __forceinline__ void attention_small(const 
                 add_values<T, 4>(o + 8 * WIDE, p, narrow);
         }
 
+        if constexpr (WARPS > 1) /* one step of keys is the first warp's alone, and all of them know */
+            if (end - first_key(row, a.window) / 16 * 16 <= 16 ? part > 0 : !merge<WARPS>(soft, o, scale))
+                continue;
         float f[2];
         soft.inverse(f);
 #pragma unroll
@@ -221,29 +269,50 @@ template <class T, int D> __device__ __forceinline__ void attention_small(const 
 
 /* One stage of keys and values in shared memory. Rows are 16 bytes longer than they are, so that eight of them, read
  * together, lie in different banks. */
+#define LARGE_THREADS 128
+
 template <class T, int D> struct stage {
     static constexpr int KEYS = D <= 64 ? 64 : 32, ROW = D + 8;
     T k[KEYS][ROW], v[KEYS][ROW];
+};
+
+/* A thread's share of the copies: 16 bytes of every ROWSth row. */
+template <class T, int D> struct fetcher {
+    static constexpr int KEYS = stage<T, D>::KEYS, PER_ROW = D / 8, ROWS = LARGE_THREADS / PER_ROW;
+    static constexpr bool EVEN = KEYS % ROWS == 0 && PER_ROW * ROWS == LARGE_THREADS;
+    const T *k;
+    size_t stride, to_v;
+    uint32_t row, at;
+    int left; /* keys from `row` of the stage fetched next to the end of the sequence */
+
+    __device__ __forceinline__ fetcher(const T *head, size_t hidden, uint32_t key, uint32_t length)
+        : k(head + hidden), stride(3 * hidden), to_v(hidden), row(threadIdx.x / PER_ROW), at(threadIdx.x % PER_ROW * 8),
+          left((int)(length - key))
+    {
+        k += (size_t)key * stride + at;
+    }
 
     /* Keys beyond the last are the last once more: numbers that can be multiplied by zero. */
-    __device__ __forceinline__ void fetch(const T *head, size_t hidden, size_t stride, uint32_t key, uint32_t last)
+    __device__ __forceinline__ void next(stage<T, D> &to)
     {
-        #pragma unroll
-        for (int i = threadIdx.x; i < KEYS * D / 8; i += 128) {
-            const int n = i / (D / 8), c = i % (D / 8) * 8;
-            const T *from = head + min(key + n, last) * stride + c;
-            copy16_async(&k[n][c], from + hidden);
-            copy16_async(&v[n][c], from + 2 * hidden);
+#pragma unroll
+        for (int n = 0; n < KEYS; n += ROWS) {
+            const int r = (int)row + n;
+            if (!EVEN && (row >= ROWS || r >= KEYS))
+                break;
+            const T *from = k + (size_t)min(r, left - 1) * stride;
+            copy16_async(&to.k[r][at], from);
+            copy16_async(&to.v[r][at], from + to_v);
         }
+        k += KEYS * stride;
+        left -= KEYS;
         close_copies();
     }
 };
 
 template <class T, int D> __device__ __forceinline__ void attention_large(const sc_cu_attention &a)
 {
-    /* Groups of 16 queries a warp: more of them use each key read from shared memory for more, as far as registers
-     * go. */
-    constexpr int GROUPS = D <= 64 ? 2 : 1, STEPS = D / 16, OUTS = D / 8;
+    constexpr int STEPS = D / 16, OUTS = D / 8;
     using Stage = stage<T, D>;
     constexpr int KEYS = Stage::KEYS;
     extern __shared__ __align__(16) char shared[];
@@ -261,116 +330,89 @@ template <class T, int D> __device__ __forceinline__ void attention_large(const 
         const T *head = static_cast<const T *>(a.qkv) + w.x * stride + blockIdx.x * D;
         const uint32_t end = end_key(row + rows - 1, a.window, length);
         const uint32_t begin = first_key(row, a.window) / KEYS * KEYS;
-        /* Groups go round the warps: warp 0 has groups 0 and 4. */
-        const int groups = rows > (4 + warp) * 16 ? 2 : rows > warp * 16 ? 1 : 0;
+        const uint32_t first = row + 16 * warp;
+        const bool busy = 16 * warp < rows;
+        fetcher<T, D> fetch(head, hidden, begin, length);
+        fetch.next(stages[0]);
 
-        stages[0].fetch(head, hidden, stride, begin, last);
-
-        uint32_t q[GROUPS][STEPS][4], first[GROUPS];
+        uint32_t q[STEPS][4];
+        const T *lo = head + min(first + g, last) * stride + 2 * t;
+        const T *hi = head + min(first + g + 8, last) * stride + 2 * t;
 #pragma unroll
-        for (int m = 0; m < GROUPS; m++) {
-            first[m] = row + (4 * m + warp) * 16;
-            const T *lo = head + min(first[m] + g, last) * stride + 2 * t;
-            const T *hi = head + min(first[m] + g + 8, last) * stride + 2 * t;
-#pragma unroll
-            for (int c = 0; c < STEPS; c++) {
-                q[m][c][0] = *reinterpret_cast<const uint32_t *>(lo + c * 16);
-                q[m][c][1] = *reinterpret_cast<const uint32_t *>(hi + c * 16);
-                q[m][c][2] = *reinterpret_cast<const uint32_t *>(lo + c * 16 + 8);
-                q[m][c][3] = *reinterpret_cast<const uint32_t *>(hi + c * 16 + 8);
-            }
+        for (int c = 0; c < STEPS; c++) {
+            q[c][0] = *reinterpret_cast<const uint32_t *>(lo + c * 16);
+            q[c][1] = *reinterpret_cast<const uint32_t *>(hi + c * 16);
+            q[c][2] = *reinterpret_cast<const uint32_t *>(lo + c * 16 + 8);
+            q[c][3] = *reinterpret_cast<const uint32_t *>(hi + c * 16 + 8);
         }
 
-        float o[GROUPS][OUTS][4] = {};
-        running soft[GROUPS];
+        float o[OUTS][4] = {};
+        running soft;
         int now = 0;
         for (uint32_t key = begin; key < end; key += KEYS, now ^= 1) {
-            if (key + KEYS < end) {
-                stages[now ^ 1].fetch(head, hidden, stride, key + KEYS, last);
-                wait_for_copies<1>();
-            } else {
-                wait_for_copies<0>();
-            }
-            __syncthreads();
+            wait_for_copies<0>();
+            __syncthreads(); /* what is fetched next goes where all have read */
+            if (key + KEYS < end)
+                fetch.next(stages[now ^ 1]);
             const Stage &at = stages[now];
+            if (!busy)
+                continue;
 
-            if (groups > 0) {
-                float s[GROUPS][KEYS / 8][4] = {};
+            float s[KEYS / 8][4] = {};
 #pragma unroll
-                for (int n = 0; n < KEYS / 16; n++) {
+            for (int n = 0; n < KEYS / 16; n++) {
+                if (key + 16 * n >= end)
+                    break;
 #pragma unroll
-                    for (int c = 0; c < STEPS; c++) {
-                        uint32_t k[4];
-                        load_matrices(k, &at.k[16 * n + lane / 16 * 8 + lane % 8][16 * c + lane / 8 % 2 * 8]);
-#pragma unroll
-                        for (int m = 0; m < GROUPS; m++) {
-                            if (m < groups) {
-                                mma<T>(s[m][2 * n], q[m][c], k[0], k[1]);
-                                mma<T>(s[m][2 * n + 1], q[m][c], k[2], k[3]);
-                            }
-                        }
-                    }
+                for (int c = 0; c < STEPS; c++) {
+                    uint32_t k[4];
+                    load_matrices(k, &at.k[16 * n + lane / 16 * 8 + lane % 8][16 * c + lane / 8 % 2 * 8]);
+                    mma<T>(s[2 * n], q[c], k[0], k[1]);
+                    mma<T>(s[2 * n + 1], q[c], k[2], k[3]);
                 }
-                uint32_t p[GROUPS][KEYS / 16][4];
+            }
+            /* Most stages are seen whole by all 16 queries. */
+            if (key + KEYS > end_key(first, a.window, length) || key < first_key(first + 15, a.window)) {
 #pragma unroll
-                for (int m = 0; m < GROUPS; m++) {
-                    if (m >= groups)
-                        continue;
-                    /* Most stages are seen whole by all 16 queries. */
-                    if (key + KEYS > end_key(first[m], a.window, length) || key < first_key(first[m] + 15, a.window)) {
+                for (int n = 0; n < KEYS / 8; n++) {
 #pragma unroll
-                        for (int n = 0; n < KEYS / 8; n++) {
-#pragma unroll
-                            for (int j = 0; j < 4; j++) {
-                                uint32_t x = key + 8 * n + 2 * t + j % 2, of = first[m] + g + j / 2 * 8;
-                                if (x >= end_key(of, a.window, length) || x < first_key(of, a.window))
-                                    s[m][n][j] = -INFINITY;
-                            }
-                        }
-                    }
-                    soft[m].update(s[m], o[m], scale);
-#pragma unroll
-                    for (int n = 0; n < KEYS / 16; n++) {
-                        p[m][n][0] = pack<T>(s[m][2 * n][0], s[m][2 * n][1]);
-                        p[m][n][1] = pack<T>(s[m][2 * n][2], s[m][2 * n][3]);
-                        p[m][n][2] = pack<T>(s[m][2 * n + 1][0], s[m][2 * n + 1][1]);
-                        p[m][n][3] = pack<T>(s[m][2 * n + 1][2], s[m][2 * n + 1][3]);
-                    }
-                }
-#pragma unroll
-                for (int n = 0; n < KEYS / 16; n++) {
-#pragma unroll
-                    for (int c = 0; c < OUTS / 2; c++) {
-                        uint32_t v[4];
-                        load_matrices_transposed(v, &at.v[16 * n + lane / 8 % 2 * 8 + lane % 8][16 * c + lane / 16 * 8]);
-#pragma unroll
-                        for (int m = 0; m < GROUPS; m++) {
-                            if (m < groups) {
-                                mma<T>(o[m][2 * c], p[m][n], v[0], v[1]);
-                                mma<T>(o[m][2 * c + 1], p[m][n], v[2], v[3]);
-                            }
-                        }
+                    for (int j = 0; j < 4; j++) {
+                        uint32_t x = key + 8 * n + 2 * t + j % 2, of = first + g + j / 2 * 8;
+                        if (x >= end_key(of, a.window, length) || x < first_key(of, a.window))
+                            s[n][j] = -INFINITY;
                     }
                 }
             }
-            __syncthreads(); /* before this stage is filled again */
+            soft.update(s, o, scale);
+#pragma unroll
+            for (int n = 0; n < KEYS / 16; n++) {
+                if (key + 16 * n >= end)
+                    break;
+                const uint32_t p[4] = {pack<T>(s[2 * n][0], s[2 * n][1]), pack<T>(s[2 * n][2], s[2 * n][3]),
+                                       pack<T>(s[2 * n + 1][0], s[2 * n + 1][1]),
+                                       pack<T>(s[2 * n + 1][2], s[2 * n + 1][3])};
+#pragma unroll
+                for (int c = 0; c < OUTS / 2; c++) {
+                    uint32_t v[4];
+                    load_matrices_transposed(v, &at.v[16 * n + lane / 8 % 2 * 8 + lane % 8][16 * c + lane / 16 * 8]);
+                    mma<T>(o[2 * c], p, v[0], v[1]);
+                    mma<T>(o[2 * c + 1], p, v[2], v[3]);
+                }
+            }
         }
+        __syncthreads(); /* before the next tile's first stage */
 
+        float f[2];
+        soft.inverse(f);
 #pragma unroll
-        for (int m = 0; m < GROUPS; m++) {
-            float f[2];
-            soft[m].inverse(f);
+        for (int r = 0; r < 2; r++) {
+            const uint32_t query = first + g + 8 * r;
+            if (query >= row + rows)
+                continue;
+            T *out = static_cast<T *>(a.out) + (w.x + query) * hidden + blockIdx.x * D + 2 * t;
 #pragma unroll
-            for (int r = 0; r < 2; r++) {
-                const uint32_t query = first[m] + g + 8 * r;
-                if (m >= groups || query >= row + rows)
-                    continue;
-                T *out = static_cast<T *>(a.out) + (w.x + query) * hidden + blockIdx.x * D + 2 * t;
-#pragma unroll
-                for (int c = 0; c < OUTS; c++)
-                    *reinterpret_cast<uint32_t *>(out + 8 * c) =
-                        pack<T>(o[m][c][2 * r] * f[r], o[m][c][2 * r + 1] * f[r]);
-            }
+            for (int c = 0; c < OUTS; c++)
+                *reinterpret_cast<uint32_t *>(out + 8 * c) = pack<T>(o[c][2 * r] * f[r], o[c][2 * r + 1] * f[r]);
         }
     }
 }
@@ -423,9 +465,14 @@ template <class T> __device__ void attention_plain(const sc_cu_attention &a)
     extern "C" __global__ void __launch_bounds__(128)                                                                  \
         sc_attention_small_##D##_##T(const __grid_constant__ sc_cu_attention a)                                        \
     {                                                                                                                  \
-        attention_small<T, D>(a);                                                                                      \
+        attention_small<T, D, 1>(a);                                                                                   \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(128)                                                                  \
+        sc_attention_few_##D##_##T(const __grid_constant__ sc_cu_attention a)                                          \
+    {                                                                                                                  \
+        attention_small<T, D, 4>(a);                                                                                   \
+    }                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(LARGE_THREADS)                                                                  \
         sc_attention_large_##D##_##T(const __grid_constant__ sc_cu_attention a)                                        \
     {                                                                                                                  \
         attention_large<T, D>(a);                                                                                      \

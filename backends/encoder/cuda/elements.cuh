@@ -59,8 +59,10 @@ template <class T, bool GATED, class A> __device__ __forceinline__ void activate
     wait_for_kernel_before();
     if (a.cols % vector_of<T> != 0)
         activate<T, 1, GATED>(a.x, a.bias, a.out, *a.rows, a.cols, a.act);
-    else if (a.act == SC_CU_GELU_ERF) /* the usual one, its switch outside the loops */
+    else if (a.act == SC_CU_GELU_ERF) /* the usual ones, with the switch outside the loops */
         activate<T, vector_of<T>, GATED>(a.x, a.bias, a.out, *a.rows, a.cols, SC_CU_GELU_ERF);
+    else if (a.act == SC_CU_GELU_TANH)
+        activate<T, vector_of<T>, GATED>(a.x, a.bias, a.out, *a.rows, a.cols, SC_CU_GELU_TANH);
     else
         activate<T, vector_of<T>, GATED>(a.x, a.bias, a.out, *a.rows, a.cols, a.act);
 }

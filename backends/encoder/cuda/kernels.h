@@ -55,18 +55,22 @@ struct sc_cu_counts {
     uint32_t small, large; /* tiles */
 };
 
-/* Sequences up to this length are attended to by warps of their own (small tiles, 16 rows each). */
-#define SC_CU_SMALL_LENGTH 64u
+/* In a batch of up to so many tokens all tiles are small. */
+#define SC_CU_FEW_TOKENS 512u
+/* In a batch of so many tokens sequences up to this length are cut into small tiles, of 16 rows, longer ones
+ * into large tiles. */
+uint32_t sc_cu_small_length(uint32_t tokens);
 /* Upper bounds of the tiles of a batch, for allocation. */
 #define SC_CU_SMALL_TILES(tokens, sequences) ((tokens) / 16u + (sequences))
 #define SC_CU_LARGE_TILES(tokens, sequences) ((tokens) / 64u + (sequences))
 
 /*
  * Writes the tiles of a batch (begin: sequences + 1 places, ascending; an empty sequence has none) and sets
- * counts->small and ->large. A sequence's tiles depend on nothing but its length, hence its result too.
+ * counts->small and ->large. The bits of a sequence's attention depend on its length and on the kernel that
+ * had its tiles (small, large, or few: small ones of a batch too small to fill a GPU), not on where it lies.
  * Any thread.
  */
-void sc_cu_tiles(const uint32_t *begin, uint32_t sequences, uint32_t head_dim, struct sc_cu_tile *small,
+void sc_cu_tiles(const uint32_t *begin, uint32_t sequences, struct sc_cu_tile *small,
                  struct sc_cu_tile *large, struct sc_cu_counts *counts);
 
 /* ---- parameters ---- */
@@ -126,8 +130,7 @@ struct sc_cu_rotary {
 /*
  * out[r] = softmax(q k' * scale) v for each head, over the keys of r's sequence that are at most `window`
  * places away (window 0: all). qkv: rows of 3 * heads * head_dim, first all heads' q, then k, then v; out:
- * rows of heads * head_dim. tiles and count: the small ones for attention_small, the large ones for
- * attention_large; with attention_plain either kind.
+ * rows of heads * head_dim. tiles and count: the small ones or the large ones.
  */
 struct sc_cu_attention {
     const void *qkv;
@@ -212,9 +215,14 @@ struct sc_cu_skinny {
     X(attention_large_64, T)        \
     X(attention_large_96, T)        \
     X(attention_large_128, T)       \
-    X(skinny_1, T)                  \
-    X(skinny_2, T)                  \
-    X(skinny_deep, T)
+    X(attention_few_32, T)          \
+    X(attention_few_64, T)          \
+    X(attention_few_96, T)          \
+    X(attention_few_128, T)         \
+    X(skinny, T)                    \
+    X(skinny_deep, T)               \
+    X(skinny_wide, T)               \
+    X(skinny_norm, T)
 #define SC_CU_KERNELS(X)          \
     SC_CU_KERNELS_OF(X, f16)      \
     SC_CU_KERNELS_OF(X, bf16)     \
@@ -253,7 +261,7 @@ struct sc_cu_launch sc_cu_launch_linear(enum sc_cu_type t, const struct sc_cu_li
 struct sc_cu_launch sc_cu_launch_attention(enum sc_cu_type t, const struct sc_cu_attention *a, bool large,
                                            uint32_t tiles);
 
-/* f16 and bf16, n and k multiples of 8, k up to 4096, or 2048 with gamma. It pays up to about
+/* f16 and bf16, n and k multiples of 8, k up to 4096, or 1024 with gamma. It pays up to about
  * SC_CU_SKINNY_ROWS rows. */
 #define SC_CU_SKINNY_ROWS 32u
 bool sc_cu_skinny_fits(enum sc_cu_type t, const struct sc_cu_skinny *a);

@@ -172,8 +172,9 @@ static uint32_t power_of_two(uint32_t n)
 static void count_tiles(const struct sc_batch *b, bool *small, bool *large)
 {
     *small = *large = false;
+    uint32_t most = sc_cu_small_length(b->begin[b->sequences] - b->begin[0]);
     for (uint32_t i = 0; i < b->sequences; i++)
-        *(b->begin[i + 1] - b->begin[i] <= SC_CU_SMALL_LENGTH ? small : large) = true;
+        *(b->begin[i + 1] - b->begin[i] <= most ? small : large) = true;
 }
 
 /* The shape of exactly this batch, or of all like it if `rounded`. */
@@ -238,7 +239,7 @@ static void stage(struct sc_gpu_lane *l, const struct sc_batch *b, const struct 
     for (uint32_t i = 0; i <= b->sequences; i++)
         l->pinned[p.begin + i] = b->begin[i] - b->begin[0];
     stage_index(e, b, l->pinned + p.index);
-    sc_cu_tiles(l->pinned + p.begin, b->sequences, e->config.head_dim, (void *)(l->pinned + p.small),
+    sc_cu_tiles(l->pinned + p.begin, b->sequences, (void *)(l->pinned + p.small),
                 (void *)(l->pinned + p.large), counts);
 }
 

@@ -11,6 +11,11 @@ static const char *const names[SC_CU_KERNEL_COUNT] = {SC_CU_KERNELS(NAME)};
 /* Rows beyond this are walked: more blocks would only queue. */
 #define GRID_X_MAX (1u << 20)
 
+/* Blocks that a GPU of today runs at once. */
+#define FEW_BLOCKS 1024u
+
+/* Of 16 rows, in a large tile: one for each warp of a block. */
+#define LARGE_GROUPS 4u
 #define ROW_THREADS 128u
 #define ROW_WARPS (ROW_THREADS / 32)
 /* A warp keeps a row of up to so many numbers in registers, a block so many. */
@@ -37,15 +42,20 @@ static uint32_t vector(enum sc_cu_type t)
     return t == SC_CU_F32 ? 4 : 8; /* numbers in 16 bytes */
 }
 
-void sc_cu_tiles(const uint32_t *begin, uint32_t sequences, uint32_t head_dim, struct sc_cu_tile *small,
+uint32_t sc_cu_small_length(uint32_t tokens)
+{
+    return tokens <= SC_CU_FEW_TOKENS ? SC_CU_FEW_TOKENS : 48;
+}
+
+void sc_cu_tiles(const uint32_t *begin, uint32_t sequences, struct sc_cu_tile *small,
                  struct sc_cu_tile *large, struct sc_cu_counts *counts)
 {
     counts->small = counts->large = 0;
-    uint32_t groups_max = head_dim <= 64 ? 8 : 4; /* of 16 rows, in one large tile: what registers hold */
+    const uint32_t small_length = sc_cu_small_length(begin[sequences] - begin[0]);
     for (uint32_t s = 0; s < sequences; s++) {
         uint32_t length = begin[s + 1] - begin[s], groups = ceil_div(length, 16);
-        bool is_small = length <= SC_CU_SMALL_LENGTH;
-        uint32_t tiles = is_small ? groups : ceil_div(groups, groups_max);
+        bool is_small = length <= small_length;
+        uint32_t tiles = is_small ? groups : ceil_div(groups, LARGE_GROUPS);
         struct sc_cu_tile *to = is_small ? small + counts->small : large + counts->large;
         for (uint32_t i = 0, row = 0; i < tiles; i++) {
             uint32_t rows = 16 * (groups / tiles + (i < groups % tiles)); /* as even as can be */
@@ -144,19 +154,21 @@ struct sc_cu_launch sc_cu_launch_attention(enum sc_cu_type t, const struct sc_cu
                                            uint32_t tiles)
 {
     static const enum sc_cu_kernel plain[] = OF_TYPE(attention_plain);
-    static const enum sc_cu_kernel fast[4][2][2] = {
-        {OF_HALF(attention_small_32), OF_HALF(attention_large_32)},
-        {OF_HALF(attention_small_64), OF_HALF(attention_large_64)},
-        {OF_HALF(attention_small_96), OF_HALF(attention_large_96)},
-        {OF_HALF(attention_small_128), OF_HALF(attention_large_128)},
+    static const enum sc_cu_kernel fast[4][3][2] = {
+        {OF_HALF(attention_small_32), OF_HALF(attention_large_32), OF_HALF(attention_few_32)},
+        {OF_HALF(attention_small_64), OF_HALF(attention_large_64), OF_HALF(attention_few_64)},
+        {OF_HALF(attention_small_96), OF_HALF(attention_large_96), OF_HALF(attention_few_96)},
+        {OF_HALF(attention_small_128), OF_HALF(attention_large_128), OF_HALF(attention_few_128)},
     };
     bool is_fast = t != SC_CU_F32 && a->head_dim % 32 == 0 && a->head_dim >= 32 && a->head_dim <= 128;
-    struct sc_cu_launch l = {.kernel = is_fast ? fast[a->head_dim / 32 - 1][large][t] : plain[t],
+    bool few = !large && tiles <= FEW_BLOCKS / (a->heads ? a->heads : 1);
+    struct sc_cu_launch l = {.kernel = is_fast ? fast[a->head_dim / 32 - 1][few ? 2 : large][t] : plain[t],
                              .grid = {a->heads, at_most(tiles, GRID_Y_MAX), 1},
                              .block = ROW_THREADS};
-    if (is_fast && !large) /* four tiles a block */
+    if (is_fast && !large && !few) /* a warp a tile */
         l.grid[1] = at_most(ceil_div(tiles, ROW_WARPS), GRID_Y_MAX);
-    if (is_fast && large) { /* two stages of keys and values, their rows 16 bytes longer than they are */
+    if (is_fast && large) {
+        /* two stages of keys and values, their rows 16 bytes longer than they are */
         uint32_t keys = a->head_dim <= 64 ? 64 : 32;
         l.shared = 2 * 2 * keys * (a->head_dim + 8) * 2;
     }
@@ -166,22 +178,23 @@ struct sc_cu_launch sc_cu_launch_attention(enum sc_cu_type t, const struct sc_cu
 bool sc_cu_skinny_fits(enum sc_cu_type t, const struct sc_cu_skinny *a)
 {
     return t != SC_CU_F32 && a->n % 8 == 0 && a->k % 8 == 0 && a->n > 0 && a->k > 0 &&
-           a->k <= (a->gamma ? 2048u : 4096u);
+           a->k <= (a->gamma ? 1024u : 4096u);
 }
 
 struct sc_cu_launch sc_cu_launch_skinny(enum sc_cu_type t, const struct sc_cu_skinny *a, uint32_t rows)
 {
-    static const enum sc_cu_kernel one[] = OF_HALF(skinny_1), two[] = OF_HALF(skinny_2),
-                                   deep[] = OF_HALF(skinny_deep);
+    static const enum sc_cu_kernel narrow[] = OF_HALF(skinny), deep[] = OF_HALF(skinny_deep),
+                                   wide[] = OF_HALF(skinny_wide), norm[] = OF_HALF(skinny_norm);
     (void)rows; /* it walks them */
     /* Eight outputs a block until that makes more blocks than a large GPU has multiprocessors. Registers
      * decide how many threads there can be, and so how much of k a warp has to take. */
-    bool pair = a->n > 8 * 128 && a->k <= 1024, is_deep = a->k > 2048;
-    uint32_t outs = pair ? 16 : 8, depth = is_deep ? 256 : 128, warps = ceil_div(a->k, depth);
-    uint32_t floats = warps * (16 * outs + (a->gamma ? 2 * depth : 0));
-    return (struct sc_cu_launch){.kernel = is_deep ? deep[t]
-                                           : pair  ? two[t]
-                                                   : one[t],
+    bool is_deep = a->k > 2048, is_wide = a->gamma != NULL || (a->n > 8 * 128 && a->k <= 1024);
+    uint32_t outs = is_wide ? 24 : 8, warps = ceil_div(a->k, is_deep ? 256 : 128);
+    uint32_t floats = 2 * outs + warps * (16 * outs + (a->gamma ? 32 : 0));
+    return (struct sc_cu_launch){.kernel = a->gamma  ? norm[t]
+                                           : is_deep ? deep[t]
+                                           : is_wide ? wide[t]
+                                                     : narrow[t],
                                  .grid = {ceil_div(a->n, outs), 1, 1},
                                  .block = 32 * warps,
                                  .shared = floats * (uint32_t)sizeof(float)};
