@@ -80,8 +80,14 @@ const char *sconce_host_setting(const struct sconce_host *h, const char *key);
 /* A setting read as an integer; `fallback` if absent; an error that names key and range otherwise. */
 struct sconce_error *sconce_host_setting_int(const struct sconce_host *h, const char *key, int64_t min,
                                              int64_t max, int64_t fallback, int64_t *out);
+/* The key of setting i, in no order; NULL behind the last one. Valid until this thread's next call.
+ * Since 1.1. */
+const char *sconce_host_setting_key(const struct sconce_host *h, unsigned i);
 /* How many lanes the executor will make (workers of this model). */
 unsigned sconce_host_lanes(const struct sconce_host *h);
+
+/* The number of the GPU that the executor was given, -1: none. Since 1.1. */
+int sconce_host_gpu(const struct sconce_host *h);
 
 /*
  * Since 1.1. In request_prepare only: calls fn(arg, i) once for every i < n, on this thread and on others of
@@ -111,6 +117,12 @@ void sconce_host_keep(struct sconce_host *h, const char *name, int fd, uint64_t 
 const void *sconce_request_body(const struct sconce_request *r, size_t *size);
 /* Media type cut at ';', lower case, "" if none was sent. Valid until the request is answered. */
 const char *sconce_request_content_type(const struct sconce_request *r);
+/*
+ * The interface that the request came by: "" for /predictions, else one of those that the model named in
+ * struct sconce_model_info: the body is then as that interface has it, and so must the answer be. Errors are
+ * put in its form by the frontend. Valid until the request is answered. Since 1.1.
+ */
+const char *sconce_request_interface(const struct sconce_request *r);
 /* Pointer that the backend may hang on a request in prepare; NULL before. */
 void sconce_request_set_data(struct sconce_request *r, void *data);
 void *sconce_request_data(const struct sconce_request *r);
@@ -164,6 +176,15 @@ struct sconce_model_info {
     /* Threads beside those of the lanes that prepare requests while every lane computes; for a backend whose
      * lanes wait for a device. 0: lanes prepare between their batches. */
     uint32_t prepare_threads;
+    /*
+     * Interfaces beside /predictions that the model has, separated by blanks; a string that lives as long as
+     * the model; NULL: none. Others never reach the backend. Since 1.1. Known are:
+     *
+     *   openai/embeddings   POST /v1/embeddings
+     *   tei/embed  tei/predict  tei/rerank  tei/tokenize  tei/info   as text-embeddings-inference
+     *   cohere/rerank  cohere/rerank_v2   POST /v1/rerank, /v2/rerank
+     */
+    const char *interfaces;
 };
 
 struct sconce_backend_ops {

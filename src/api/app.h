@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "model/engine.h"
+#include "model/interfaces.h"
 #include "model/settings.h"
 #include "net/http.h"
 #include "proto/url.h"
@@ -26,6 +27,12 @@ struct sc_app {
     struct sc_call *pools[SC_LOOPS_MAX];
 };
 
+/* How an interface of others tells its errors (openai.c, tei.c, cohere.c). */
+struct sc_family {
+    /* Answers the exchange; status as TorchServe would have it. */
+    void (*refuse)(struct sc_http_exchange *x, int status, struct sc_span message);
+};
+
 /* One request in the application. Belongs to the exchange's loop, but for the time a management route runs.
  */
 struct sc_call {
@@ -36,10 +43,12 @@ struct sc_call {
     struct sc_job *job; /* prediction: until done */
     bool running;       /* the body was complete; somebody will answer */
     struct sc_shard *shard;
-    bool versioned;          /* the request named a version */
-    bool explain;            /* /explanations */
-    bool streaming;          /* the head of its answer was sent */
-    struct sc_span sequence; /* id of the request's sequence, in its headers or in made_id */
+    bool versioned;                 /* the request named a version */
+    bool explain;                   /* /explanations */
+    bool streaming;                 /* the head of its answer was sent */
+    const struct sc_family *family; /* NULL: TorchServe's own API */
+    enum sc_interface interface;    /* with a family: what the request is by */
+    struct sc_span sequence;        /* id of the request's sequence, in its headers or in made_id */
     bool sequence_begins;
     char made_id[48];
     struct sc_path path;                /* until the exchange is over */
@@ -63,10 +72,21 @@ void sc_app_free(struct sc_app *app);
 
 /* inference.c: claims the request (and has answered it, or set c->route), or returns false. */
 bool sc_inference_claim(struct sc_call *c);
+/* openai.c, tei.c, cohere.c: the same for the interfaces of others. */
+bool sc_openai_claim(struct sc_call *c);
+bool sc_tei_claim(struct sc_call *c);
+bool sc_cohere_claim(struct sc_call *c);
 /* management.c: as above; the route runs on loop 0 and ends with sc_call_finish. */
 bool sc_management_claim(struct sc_call *c);
 /* metrics.c */
 bool sc_metrics_claim(struct sc_call *c);
+
+/* Runs the request on c->shard: before its body has come, which then goes where the worker reads it (false:
+ * answered already), or with the body there. */
+bool sc_call_begin(struct sc_call *c);
+void sc_call_run(struct sc_call *c);
+/* Answers with an error in the form of the call's interface. */
+void sc_call_refuse(struct sc_call *c, int status, const char *type, struct sc_span message);
 
 /* A route: runs c->on_zero on loop 0; it ends with sc_call_finish. */
 void sc_call_to_loop_zero(struct sc_call *c);

@@ -10,6 +10,14 @@
 #include "metrics/registry.h"
 #include "worker/meta.h"
 
+void sc_call_refuse(struct sc_call *c, int status, const char *type, struct sc_span message)
+{
+    if (c->family)
+        c->family->refuse(c->x, status, message);
+    else
+        sc_respond_error(c->x, status, type, message);
+}
+
 static void respond_no_worker(struct sc_call *c)
 {
     const struct sc_model_spec *spec = sc_shard_spec(c->shard);
@@ -22,7 +30,7 @@ static void respond_no_worker(struct sc_call *c)
     int n = c->path.n >= 3
                 ? snprintf(text, sizeof text, "Model \"%s\" Version %s\" %s", spec->name, spec->version, tail)
                 : snprintf(text, sizeof text, "Model \"%s\" %s", spec->name, tail);
-    sc_respond_error(c->x, 503, "ServiceUnavailableException", sc_span(text, (size_t)n));
+    sc_call_refuse(c, 503, "ServiceUnavailableException", sc_span(text, (size_t)n));
 }
 
 /* The worker that had the sequence's state is gone, and the sequence is closed with this answer. */
@@ -79,6 +87,8 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
     if (sc_answer_failed(a)) {
         if (c->streaming) /* its client finds no last chunk */
             sc_http_stream_abort(x);
+        else if (c->family)
+            c->family->refuse(x, a->status < 400 ? 500 : a->status, a->body.p ? a->body : SC_SPAN(""));
         else
             sc_answer_error(x, a, sc_spec_is_native(sc_shard_spec(c->shard)));
         return;
@@ -197,7 +207,7 @@ static void submit_row(struct sc_call *c)
         respond_no_worker(c);
 }
 
-/* Metadata for an executor: it wants the body's type alone. */
+/* Metadata for an executor: it wants the body's type and the interface alone. */
 static void native_meta(struct sc_call *c, struct sc_buf *meta)
 {
     struct sc_meta_writer w;
@@ -205,48 +215,80 @@ static void native_meta(struct sc_call *c, struct sc_buf *meta)
     struct sc_span type = sc_http_header_get(&c->x->req, SC_SPAN("content-type"));
     if (type.p)
         sc_meta_add(&w, SC_SPAN(":content-type"), sc_span_sub(type, 0, 512));
+    if (c->family)
+        sc_meta_add(&w, SC_SPAN(":interface"), sc_span_str(sc_interface_name(c->interface)));
     sc_meta_end(&w);
+}
+
+/* A job for the request and its body, of which `announced` bytes are known to come. False: answered. */
+static bool begin_job(struct sc_call *c, size_t announced, bool *plain)
+{
+    struct sc_http_exchange *x = c->x;
+    *plain = true;
+    sc_metrics_request(sc_shard_metrics(c->shard), x->loop->index, c->versioned);
+    if (!sc_shard_has_worker(c->shard)) {
+        respond_no_worker(c);
+        return false;
+    }
+    if (!find_sequence(c))
+        return false;
+    /* All headers of a request fit, and what is written around them. */
+    char room[2 * SC_HTTP_HEADERS_BYTES + SC_HTTP_LINE_MAX + SC_SEQUENCE_ID_MAX];
+    struct sc_buf meta = {.p = room, .cap = sizeof room, .max = sizeof room};
+    if (sc_spec_is_native(sc_shard_spec(c->shard))) {
+        native_meta(c, &meta);
+    } else if ((*plain = sc_row_is_plain(x))) {
+        struct sc_row_route route = route_of(c);
+        sc_row_plain(x, &route, &meta);
+    }
+    if (sc_job_begin(c->shard, sc_buf_view(&meta), announced, &x->body, &c->job) < 0) {
+        c->job = NULL;
+        respond_no_worker(c);
+        return false;
+    }
+    return true;
+}
+
+bool sc_call_begin(struct sc_call *c)
+{
+    bool plain;
+    int64_t announced = c->x->req.content_length;
+    if (!begin_job(c, announced > 0 ? (size_t)announced : 0, &plain))
+        return false;
+    c->route = plain ? submit : submit_row;
+    return true;
+}
+
+void sc_call_run(struct sc_call *c)
+{
+    struct sc_http_exchange *x = c->x;
+    struct sc_body whole = x->body;
+    bool plain;
+    x->body = (struct sc_body){0};
+    if (begin_job(c, whole.len, &plain)) {
+        if (x->body.cap < whole.len && x->body.ops->grow(&x->body, whole.len) < 0) {
+            give_up(c);
+            respond_no_worker(c);
+        } else {
+            if (whole.len)
+                memcpy(x->body.p, whole.p, whole.len);
+            x->body.len = whole.len;
+            submit(c);
+        }
+    }
+    sc_body_free(&whole);
 }
 
 static void begin_prediction(struct sc_call *c, struct sc_span model, struct sc_span version)
 {
-    struct sc_http_exchange *x = c->x;
-    bool python, plain = true;
-    int rc = sc_engine_find(c->app->engine, x->loop, model, version, &c->shard);
-    if (rc == SC_ENOTFOUND) {
-        sc_respond_no_model(x, model);
-        return;
-    }
-    if (rc < 0) {
-        sc_respond_no_version(x, model, version);
-        return;
-    }
+    int rc = sc_engine_find(c->app->engine, c->x->loop, model, version, &c->shard);
     c->versioned = version.p != NULL;
-    sc_metrics_request(sc_shard_metrics(c->shard), x->loop->index, c->versioned);
-    if (!sc_shard_has_worker(c->shard)) {
-        respond_no_worker(c);
-        return;
-    }
-    if (!find_sequence(c))
-        return;
-    /* All headers of a request fit, and what is written around them. */
-    char room[2 * SC_HTTP_HEADERS_BYTES + SC_HTTP_LINE_MAX + SC_SEQUENCE_ID_MAX];
-    struct sc_buf meta = {.p = room, .cap = sizeof room, .max = sizeof room};
-    python = !sc_spec_is_native(sc_shard_spec(c->shard));
-    if (!python) {
-        native_meta(c, &meta);
-    } else if ((plain = sc_row_is_plain(x))) {
-        struct sc_row_route route = route_of(c);
-        sc_row_plain(x, &route, &meta);
-    }
-    size_t announced = x->req.content_length > 0 ? (size_t)x->req.content_length : 0;
-    rc = sc_job_begin(c->shard, sc_buf_view(&meta), announced, &x->body, &c->job);
-    if (rc < 0) {
-        c->job = NULL;
-        respond_no_worker(c);
-        return;
-    }
-    c->route = plain ? submit : submit_row;
+    if (rc == SC_ENOTFOUND)
+        sc_respond_no_model(c->x, model);
+    else if (rc < 0)
+        sc_respond_no_version(c->x, model, version);
+    else
+        (void)sc_call_begin(c);
 }
 
 bool sc_inference_claim(struct sc_call *c)

@@ -1,7 +1,5 @@
 #include "api/respond.h"
 
-#include "proto/json_write.h"
-
 #define JSON SC_SPAN("application/json")
 
 void sc_respond_body(struct sc_http_exchange *x, int status, struct sc_span content_type, struct sc_span body)
@@ -10,8 +8,7 @@ void sc_respond_body(struct sc_http_exchange *x, int status, struct sc_span cont
     sc_http_respond(x, &r);
 }
 
-/* Sends what was written into b, or says that it could not be written. */
-static void send_json(struct sc_http_exchange *x, int status, struct sc_json_writer *w, struct sc_buf *b)
+void sc_respond_json(struct sc_http_exchange *x, int status, struct sc_json_writer *w, struct sc_buf *b)
 {
     if (sc_json_write_finish(w) < 0)
         sc_respond_body(x, 500, JSON,
@@ -33,7 +30,7 @@ void sc_respond_error(struct sc_http_exchange *x, int status, const char *type, 
     if (message.p)
         sc_json_put_string(&w, "message", sc_span_sub(message, 0, 8192));
     sc_json_end_object(&w);
-    send_json(x, status, &w, &b);
+    sc_respond_json(x, status, &w, &b);
 }
 
 void sc_respond_status(struct sc_http_exchange *x, int status, struct sc_span text)
@@ -45,7 +42,7 @@ void sc_respond_status(struct sc_http_exchange *x, int status, struct sc_span te
     sc_json_begin_object(&w);
     sc_json_put_string(&w, "status", text);
     sc_json_end_object(&w);
-    send_json(x, status, &w, &b);
+    sc_respond_json(x, status, &w, &b);
 }
 
 void sc_respond_no_resource(struct sc_http_exchange *x)

@@ -4,7 +4,10 @@
 
 #include "base/buf.h"
 #include "net/http.h"
+#include "proto/json_write.h"
 
+/* Ends the document that w writes to b and sends it, or says that it could not be written; frees b. */
+void sc_respond_json(struct sc_http_exchange *x, int status, struct sc_json_writer *w, struct sc_buf *b);
 /* {"code", "type", "message"}; any loop of the exchange. */
 void sc_respond_error(struct sc_http_exchange *x, int status, const char *type, struct sc_span message);
 /* {"status": text} */

@@ -155,6 +155,12 @@
 #define SC_ENCODER_TEXTS 1024               /* maxTexts: texts of one request */
 #define SC_ENCODER_TEXTS_MAX 1000000        /* its ceiling */
 #define SC_LITERAL_DEPTH_MAX 200            /* containers in a Python literal: CPython has the same limit */
+#define SC_ENCODER_NAMES_MAX 1024           /* targets or ignore_labels of one request */
+#define SC_ENCODER_NAMES_TEXT "1024"
+#define SC_ENCODER_ANSWERS_MAX 100          /* top_k of a question */
+#define SC_ENCODER_ANSWER_BYTES (1u << 30)  /* one answer, before max_response_size */
+#define SC_ENCODER_FILLED_MAX (4u << 20)    /* answers for all masks of one request */
+#define SC_ENCODER_PROMPTS_MAX 64           /* prompts of a model */
 #define SC_ENCODER_BATCH_TOKENS 1024        /* maxBatchTokens: tokens computed together */
 #define SC_ENCODER_BATCH_TOKENS_MAX 65536   /* its ceiling */
 #define SC_ENCODER_PRODUCT_CLASSES 24       /* GPU: kinds of matrix products in one model */

@@ -64,6 +64,12 @@ const struct sc_model_spec *sc_shard_spec(const struct sc_shard *s);
 struct sc_metrics_model *sc_shard_metrics(const struct sc_shard *s);
 /* The name is the model's with no more workers than zero wanted: predictions get 503. */
 bool sc_shard_has_worker(const struct sc_shard *s);
+/* Bits of model/interfaces.h; 0: not known yet, no executor of it was ever loaded. */
+unsigned sc_shard_interfaces(const struct sc_shard *s);
+/* The default versions that have one of the interfaces `bits`, sorted by name: the first `max` of them in
+ * out. Returns how many there are. */
+unsigned sc_engine_having(struct sc_engine *e, struct sc_loop *l, unsigned bits, struct sc_shard **out,
+                          unsigned max);
 /* True if the default versions of all models have the workers they want. Any thread. */
 bool sc_engine_healthy(const struct sc_engine *e);
 

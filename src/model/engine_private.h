@@ -202,6 +202,7 @@ struct sc_version {
     atomic_int quarantine_owner; /* [atomic] loop that uses the quarantine worker, or -1 */
     int64_t quarantine_idle_ns;
     struct sc_metrics_model *metrics;
+    atomic_uint interfaces;         /* [atomic] bits of model/interfaces.h */
     struct sc_sequences *sequences; /* any thread; NULL: requests are independent of each other */
 };
 

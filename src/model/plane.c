@@ -141,6 +141,27 @@ int sc_engine_find(struct sc_engine *e, struct sc_loop *l, struct sc_span name, 
     return known ? SC_EINVAL : SC_ENOTFOUND;
 }
 
+unsigned sc_shard_interfaces(const struct sc_shard *s)
+{
+    return atomic_load_explicit(&s->version->interfaces, memory_order_relaxed);
+}
+
+unsigned sc_engine_having(struct sc_engine *e, struct sc_loop *l, unsigned bits, struct sc_shard **out,
+                          unsigned max)
+{
+    const struct sc_catalog *c = e->planes[l->index].catalog;
+    unsigned n = 0;
+    for (unsigned i = 0; c && i < c->n; i++) {
+        struct sc_shard *s = c->entries[i].version->shards[l->index];
+        if (!c->entries[i].is_default || !(sc_shard_interfaces(s) & bits))
+            continue;
+        if (n < max)
+            out[n] = s;
+        n++;
+    }
+    return n;
+}
+
 const struct sc_model_spec *sc_shard_spec(const struct sc_shard *s)
 {
     return &s->version->spec;

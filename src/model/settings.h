@@ -96,10 +96,11 @@ struct sc_settings {
     char *system_metrics_cmd;
     int metric_interval; /* s */
 
-    char *backend_dir; /* folder of libsconce_<backend>.so; NULL: the program's */
-    char *version;     /* of a snapshot; NULL: ours */
-    char *config_file; /* tsConfigFile: absolute path of the file that was read */
-    bool snapshots;    /* false: --no-config-snapshots */
+    char *interface_models; /* names, separated by commas: asked first where a call names no model */
+    char *backend_dir;      /* folder of libsconce_<backend>.so; NULL: the program's */
+    char *version;          /* of a snapshot; NULL: ours */
+    char *config_file;      /* tsConfigFile: absolute path of the file that was read */
+    bool snapshots;         /* false: --no-config-snapshots */
 };
 
 /* What settings are resolved from. All borrowed. */

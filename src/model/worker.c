@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "model/engine_private.h"
 #include "model/gpus.h"
+#include "model/interfaces.h"
 #include "model/launch.h"
 #include "model/oom.h"
 #include "model/output.h"
@@ -168,6 +169,8 @@ static void grant_credit(struct sc_worker *w, struct sc_span text)
     json_int_t cost = json_integer_value(json_object_get(j, "maxBatchCost"));
     json_int_t bytes = json_integer_value(json_object_get(j, "bytesPerCost"));
     att->bytes_per_cost = bytes > 0 && bytes < INT32_MAX ? (uint32_t)bytes : 0;
+    const char *interfaces = json_string_value(json_object_get(j, "interfaces"));
+    atomic_store(&w->version->interfaces, SC_INTERFACES_KNOWN | sc_interfaces_read(sc_span_str(interfaces)));
     bool plain = !att->bytes_per_cost || cost <= 0 || cost > INT32_MAX;
     if (plain)
         att->bytes_per_cost = 0;

@@ -189,9 +189,12 @@ int sc_executor_main(void)
     if (rc == 0)
         rc = sc_lanes_start(&ex, &msg);
     if (rc == 0) {
-        char facts[256];
-        snprintf(facts, sizeof facts, "{\"lanes\": %u, \"maxBatchCost\": %llu, \"bytesPerCost\": %u}",
-                 ex.host.lanes, (unsigned long long)ex.info.max_batch_cost, ex.info.bytes_per_cost);
+        char facts[512];
+        const char *interfaces = ex.info.interfaces ? ex.info.interfaces : "";
+        snprintf(facts, sizeof facts,
+                 "{\"lanes\": %u, \"maxBatchCost\": %llu, \"bytesPerCost\": %u, \"interfaces\": \"%.300s\"}",
+                 ex.host.lanes, (unsigned long long)ex.info.max_batch_cost, ex.info.bytes_per_cost,
+                 interfaces);
         rc = send_status(ctl, SC_SLOT_LOADED, facts);
         if (rc == 0)
             serve(&ex, ctl, signals);

@@ -30,6 +30,7 @@ struct sconce_request {
     uint32_t nitems, given;         /* given: of them, those that a lane has got */
     atomic_uint left;               /* items that are not computed */
     char content_type[96];
+    char interface[32];
 };
 
 struct sconce_host {

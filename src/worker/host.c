@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "worker/executor.h"
@@ -89,12 +90,35 @@ SC_EXPORT void sconce_host_spread(struct sconce_host *h, uint32_t n, void (*fn)(
     sc_spread(h->ex, n, fn, arg);
 }
 
+SC_EXPORT int sconce_host_gpu(const struct sconce_host *h)
+{
+    const char *text = getenv(SC_ENV_GPU_ID);
+    int32_t id;
+    (void)h;
+    return text && sc_span_i32(sc_span_str(text), &id) && id >= 0 ? id : -1;
+}
+
 SC_EXPORT const char *sconce_host_setting(const struct sconce_host *h, const char *key)
 {
     char name[128];
     (void)h;
     int n = snprintf(name, sizeof name, SC_ENV_SETTING "%s", key);
     return n > 0 && (size_t)n < sizeof name ? getenv(name) : NULL;
+}
+
+SC_EXPORT const char *sconce_host_setting_key(const struct sconce_host *h, unsigned i)
+{
+    static const char prefix[] = SC_ENV_SETTING;
+    static _Thread_local char key[128];
+    (void)h;
+    for (char **e = environ; *e; e++) {
+        if (strncmp(*e, prefix, sizeof prefix - 1) != 0 || i-- > 0)
+            continue;
+        const char *name = *e + sizeof prefix - 1;
+        snprintf(key, sizeof key, "%.*s", (int)SC_MIN(strcspn(name, "="), sizeof key - 1), name);
+        return key;
+    }
+    return NULL;
 }
 
 SC_EXPORT struct sconce_error *sconce_host_setting_int(const struct sconce_host *h, const char *key,
@@ -125,6 +149,10 @@ SC_EXPORT const void *sconce_request_body(const struct sconce_request *r, size_t
 SC_EXPORT const char *sconce_request_content_type(const struct sconce_request *r)
 {
     return r->content_type;
+}
+SC_EXPORT const char *sconce_request_interface(const struct sconce_request *r)
+{
+    return r->interface;
 }
 SC_EXPORT void sconce_request_set_data(struct sconce_request *r, void *data)
 {

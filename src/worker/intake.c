@@ -71,6 +71,15 @@ static void copy_content_type(struct sconce_request *r)
     r->content_type[n] = '\0';
 }
 
+static void copy_interface(struct sconce_request *r)
+{
+    struct sc_span name = sc_meta_get(r->work.meta, SC_SPAN(":interface"));
+    size_t n = SC_MIN(name.n, sizeof r->interface - 1);
+    if (n)
+        memcpy(r->interface, name.p, n);
+    r->interface[n] = '\0';
+}
+
 void sc_intake(struct sc_executor *ex)
 {
     struct sc_port_ref *ref = ex->port;
@@ -103,11 +112,22 @@ void sc_intake(struct sc_executor *ex)
         }
         atomic_fetch_add_explicit(&ref->refs, 1, memory_order_relaxed);
         copy_content_type(r);
+        copy_interface(r);
         bool bulk = ex->helpers && r->work.body.n >= BULK_BYTES;
         list_push(bulk ? &ex->bulk : &ex->raw, r);
         if (bulk && ex->resting)
             pthread_cond_signal(&ex->help);
     }
+}
+
+/* Whether `word` is one of `words`, which are separated by blanks; NULL: there are none. */
+static bool word_in(const char *word, const char *words)
+{
+    size_t n = strlen(word);
+    for (const char *at = words; at && (at = strstr(at, word)); at += n)
+        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0'))
+            return true;
+    return false;
 }
 
 /* False if it was answered with an error, or nobody waits for it. */
@@ -116,7 +136,11 @@ static bool prepare(struct sc_executor *ex, struct sconce_request *r)
     if (sc_port_closed(r->ref->port))
         return false;
     struct sconce_error *e = NULL;
-    if (ex->ops->request_prepare)
+    if (r->interface[0] && !word_in(r->interface, ex->info.interfaces))
+        e = sconce_error_new(SCONCE_BAD_REQUEST, "The model does not have the interface %s, but: %.160s",
+                             r->interface,
+                             ex->info.interfaces ? ex->info.interfaces : "none beside /predictions");
+    else if (ex->ops->request_prepare)
         e = ex->ops->request_prepare(ex->model, r, &r->cost);
     if (!e)
         return r->items || sc_items_set(r, 1, NULL);

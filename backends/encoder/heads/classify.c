@@ -1,169 +1,132 @@
 #include "heads/classify.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/array.h"
+#include "base/limits.h"
+#include "heads/put.h"
 
-/* {"label": , "score": -1.17549435e-38}, and brackets around it, with something to spare. */
-#define ENTRY_BYTES 64
-
-struct ranked {
-    float score;
-    uint32_t index;
-};
-
-static char *quote(const char *s)
+int sc_classifier_init(struct sc_classifier *c, char *const *label, uint32_t labels, enum sc_scoring scoring)
 {
-    char *out = malloc(strlen(s) * 6 + 3), *to = out;
-    if (!out)
-        return NULL;
-    *to++ = '"';
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\') {
-            *to++ = '\\';
-            *to++ = (char)c;
-        } else if (c < 0x20) {
-            to += snprintf(to, 7, "\\u%04x", c); /* room: six bytes a character and the quotes */
-        } else {
-            *to++ = (char)c;
-        }
+    *c = (struct sc_classifier){.labels = labels, .scoring = scoring};
+    sc_buf_init(&c->text, SC_ENCODER_CONFIG_BYTES * (size_t)6);
+    c->quoted = calloc(SC_MAX(labels, 1u), sizeof *c->quoted);
+    c->label = calloc(SC_MAX(labels, 1u), sizeof *c->label);
+    bool good = c->label && c->quoted;
+    for (uint32_t i = 0; good && i < labels; i++) {
+        good = (c->label[i] = sc_span_dup(sc_span_str(label[i]))) != NULL;
+        c->quoted[i].n = c->text.n; /* where it begins, until the buffer has stopped moving */
+        sc_put_string(&c->text, sc_span_str(label[i]));
     }
-    *to++ = '"';
-    *to = '\0';
-    return out;
-}
-
-int sc_classifier_init(struct sc_classifier *c, const struct sc_encoder_config *config)
-{
-    *c = (struct sc_classifier){.labels = config->labels, .scoring = config->scoring};
-    c->quoted = calloc(c->labels, sizeof(*c->quoted));
-    for (uint32_t i = 0; c->quoted && i < c->labels; i++) {
-        c->quoted[i] = quote(config->label[i]);
-        if (!c->quoted[i])
-            break;
-        c->longest = SC_MAX(c->longest, strlen(c->quoted[i]));
-        if (i + 1 == c->labels)
-            return 0;
+    if (!good || c->text.failed) {
+        sc_classifier_free(c);
+        return SC_ENOMEM;
     }
-    sc_classifier_free(c);
-    return SC_ENOMEM;
+    for (uint32_t i = 0; i < labels; i++) {
+        size_t from = c->quoted[i].n, to = i + 1 < labels ? c->quoted[i + 1].n : c->text.n;
+        c->quoted[i] = sc_span(c->text.p + from, to - from);
+    }
+    return 0;
 }
 
 void sc_classifier_free(struct sc_classifier *c)
 {
-    for (uint32_t i = 0; c->quoted && i < c->labels; i++)
-        free(c->quoted[i]);
+    for (uint32_t i = 0; c->label && i < c->labels; i++)
+        free(c->label[i]);
+    free(c->label);
     free(c->quoted);
+    sc_buf_free(&c->text);
     *c = (struct sc_classifier){0};
 }
 
-static uint32_t entries(const struct sc_classifier *c, const struct sc_classify_options *o)
+void sc_classify_score(const struct sc_classifier *c, const struct sc_options *o, float *row)
 {
-    return o->has_top_k ? SC_MIN(o->top_k, c->labels) : 1;
-}
-
-size_t sc_classify_bound(const struct sc_classifier *c, const struct sc_classify_options *o, uint32_t n)
-{
-    size_t bytes;
-    if (__builtin_mul_overflow((c->longest + ENTRY_BYTES) * entries(c, o) + ENTRY_BYTES, (size_t)n + 1,
-                               &bytes))
-        return SIZE_MAX;
-    return bytes;
-}
-
-size_t sc_classify_work(const struct sc_classifier *c)
-{
-    return c->labels * sizeof(struct ranked);
-}
-
-static void score(enum sc_scoring scoring, float *x, uint32_t n)
-{
-    if (scoring == SC_SCORE_NONE)
+    switch (o->has_scoring ? o->scoring : c->scoring) {
+    case SC_SCORE_NONE: return;
+    case SC_SCORE_SOFTMAX: sc_softmax(row, c->labels); return;
+    case SC_SCORE_SIGMOID:
+        for (uint32_t i = 0; i < c->labels; i++)
+            row[i] = sc_sigmoid(row[i]);
         return;
-    float top = x[0], total = 0;
-    for (uint32_t i = 1; i < n; i++)
-        top = fmaxf(top, x[i]);
-    for (uint32_t i = 0; i < n; i++) {
-        x[i] = scoring == SC_SCORE_SIGMOID ? 1.0f / (1.0f + expf(-x[i])) : expf(x[i] - top);
-        total += x[i];
     }
-    for (uint32_t i = 0; scoring == SC_SCORE_SOFTMAX && i < n; i++)
-        x[i] /= total;
 }
 
-/* Best first; equals in the order of their labels, as Python's sort leaves them. */
-static int better(const void *a, const void *b)
+static void put_entry(const struct sc_classifier *c, struct sc_buf *out, uint32_t label, float score)
 {
-    const struct ranked *x = a, *y = b;
-    if (x->score != y->score)
-        return x->score > y->score ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
+    sc_buf_str(out, "{\"label\": ");
+    sc_buf_span(out, c->quoted[label]);
+    sc_buf_str(out, ", \"score\": ");
+    sc_put_float(out, score);
+    sc_buf_char(out, '}');
 }
 
-static char *put(char *to, const char *s, size_t n)
+static void put_tei_entry(const struct sc_classifier *c, struct sc_buf *out, uint32_t label, float score)
 {
-    memcpy(to, s, n);
-    return to + n;
+    sc_buf_str(out, "{\"score\": ");
+    sc_put_float(out, score);
+    sc_buf_str(out, ", \"label\": ");
+    sc_buf_span(out, c->quoted[label]);
+    sc_buf_char(out, '}');
 }
 
-static char *put_entry(char *to, const char *label, float value)
-{
-    to = put(to, "{\"label\": ", 10);
-    to = put(to, label, strlen(label));
-    to = put(to, ", \"score\": ", 11);
-    /* A number that is none (from a damaged model) has no name in JSON. */
-    if (!isfinite(value))
-        return put(to, "null}", 5);
-    int n = snprintf(to, 24, "%.9g", (double)value);
-    bool whole = strcspn(to, ".e") == (size_t)n;
-    to += n;
-    return whole ? put(to, ".0}", 3) : put(to, "}", 1);
-}
+typedef void put_fn(const struct sc_classifier *c, struct sc_buf *out, uint32_t label, float score);
 
-static char *put_best(const struct sc_classifier *c, char *to, const float *scores)
-{
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < c->labels; i++)
-        if (scores[i] > scores[best])
-            best = i;
-    return put_entry(to, c->quoted[best], scores[best]);
-}
-
-static char *put_ranking(const struct sc_classifier *c, uint32_t k, char *to, const float *scores,
-                         struct ranked *work)
+static void put_ranking(const struct sc_classifier *c, uint32_t k, const float *scores,
+                        struct sc_ranked *work, put_fn *put, struct sc_buf *out)
 {
     for (uint32_t i = 0; i < c->labels; i++)
-        work[i] = (struct ranked){scores[i], i};
-    qsort(work, c->labels, sizeof *work, better);
+        work[i] = (struct sc_ranked){scores[i], i};
+    sc_rank(work, c->labels, k);
     for (uint32_t i = 0; i < k; i++) {
         if (i > 0)
-            to = put(to, ", ", 2);
-        to = put_entry(to, c->quoted[work[i].index], work[i].score);
+            sc_buf_str(out, ", ");
+        put(c, out, work[i].index, work[i].score);
     }
-    return to;
 }
 
-size_t sc_classify(const struct sc_classifier *c, const struct sc_classify_options *o, bool list,
-                   float *logits, uint32_t n, char *to, void *work)
+/* The k best labels of each text, in a list of its own if `nested`. */
+static int put_rankings(const struct sc_classifier *c, const struct sc_options *o, bool nested, uint32_t k,
+                        float *logits, uint32_t n, put_fn *put, struct sc_buf *out)
 {
-    char *start = to;
-    bool nested = list && o->has_top_k;
-    to = put(to, "[", 1);
+    struct sc_ranked *work = malloc(c->labels * sizeof *work);
+    if (!work)
+        return SC_ENOMEM;
     for (uint32_t i = 0; i < n; i++) {
         float *row = logits + (size_t)i * c->labels;
-        score(o->has_scoring ? o->scoring : c->scoring, row, c->labels);
-        if (i > 0)
-            to = put(to, ", ", 2);
+        sc_classify_score(c, o, row);
+        sc_buf_str(out, i == 0 ? (nested ? "[" : "") : nested ? ", [" : ", ");
+        put_ranking(c, k, row, work, put, out);
         if (nested)
-            to = put(to, "[", 1);
-        to = o->has_top_k ? put_ranking(c, entries(c, o), to, row, work) : put_best(c, to, row);
-        if (nested)
-            to = put(to, "]", 1);
+            sc_buf_char(out, ']');
     }
-    to = put(to, "]", 1);
-    return (size_t)(to - start);
+    free(work);
+    return 0;
+}
+
+int sc_classify(const struct sc_classifier *c, const struct sc_options *o, bool list, float *logits,
+                uint32_t n, struct sc_buf *out)
+{
+    int rc = 0;
+    sc_buf_char(out, '[');
+    if (o->has_top_k)
+        rc = put_rankings(c, o, list, SC_MIN(o->top_k, c->labels), logits, n, put_entry, out);
+    for (uint32_t i = 0; !o->has_top_k && i < n; i++) {
+        float *row = logits + (size_t)i * c->labels;
+        sc_classify_score(c, o, row);
+        uint32_t best = sc_best(row, c->labels);
+        if (i > 0)
+            sc_buf_str(out, ", ");
+        put_entry(c, out, best, row[best]);
+    }
+    sc_buf_char(out, ']');
+    return rc;
+}
+
+int sc_classify_tei(const struct sc_classifier *c, const struct sc_options *o, bool list, float *logits,
+                    uint32_t n, struct sc_buf *out)
+{
+    sc_buf_char(out, '[');
+    int rc = put_rankings(c, o, list, c->labels, logits, n, put_tei_entry, out);
+    sc_buf_char(out, ']');
+    return rc;
 }

@@ -15,15 +15,17 @@ struct sconce_error {
 };
 
 struct sconce_host {
-    const char *dir, *max_texts, *batch_tokens, *matmul;
+    const char *dir;
+    const char *settings[8][2]; /* key, value */
     char log[4096];
 };
 
 struct sconce_request {
     char *body;
-    const char *type;
+    const char *type, *interface;
     size_t size;
     void *data;
+    uint32_t items, costs[128];
     char *out;
     size_t max;
     int answers;
@@ -63,10 +65,33 @@ const char *sconce_host_backend_dir(const struct sconce_host *h)
 
 const char *sconce_host_setting(const struct sconce_host *h, const char *key)
 {
-    return strcmp(key, "maxTexts") == 0         ? h->max_texts
-           : strcmp(key, "maxBatchTokens") == 0 ? h->batch_tokens
-           : strcmp(key, "matmul") == 0         ? h->matmul
-                                                : NULL;
+    for (unsigned i = 0; i < 8 && h->settings[i][0]; i++)
+        if (strcmp(h->settings[i][0], key) == 0)
+            return h->settings[i][1];
+    return NULL;
+}
+
+const char *sconce_host_setting_key(const struct sconce_host *h, unsigned i)
+{
+    return i < 8 ? h->settings[i][0] : NULL;
+}
+
+const char *sconce_host_model_name(const struct sconce_host *h)
+{
+    (void)h;
+    return "tiny";
+}
+
+int sconce_host_gpu(const struct sconce_host *h)
+{
+    (void)h;
+    return -1;
+}
+
+unsigned sconce_host_lanes(const struct sconce_host *h)
+{
+    (void)h;
+    return 1;
 }
 
 struct sconce_error *sconce_host_setting_int(const struct sconce_host *h, const char *key, int64_t min,
@@ -86,6 +111,19 @@ const void *sconce_request_body(const struct sconce_request *r, size_t *size)
 const char *sconce_request_content_type(const struct sconce_request *r)
 {
     return r->type;
+}
+
+const char *sconce_request_interface(const struct sconce_request *r)
+{
+    return r->interface ? r->interface : "";
+}
+
+bool sconce_request_set_items(struct sconce_request *r, uint32_t n, const uint32_t *costs)
+{
+    assert_true(n <= 128);
+    r->items = n;
+    memcpy(r->costs, costs, n * sizeof *costs);
+    return true;
 }
 
 void sconce_request_set_data(struct sconce_request *r, void *data)
@@ -157,22 +195,48 @@ static void unload(struct loaded *l)
     sc_encoder_ops()->model_unload(l->model);
 }
 
-/* Prepares and executes as one batch. */
-static void serve(struct loaded *l, struct sconce_request *r, size_t n)
+/* Prepares all, computes their items in batches of `limit` tokens, of several requests each, and answers. */
+static void serve_in(struct loaded *l, struct sconce_request *r, size_t n, uint32_t limit)
 {
-    struct sconce_request *all[64];
+    const struct sconce_backend_ops *ops = sc_encoder_ops();
+    struct sconce_item items[64][128];
+    uint32_t given[64] = {0};
     for (size_t i = 0; i < n; i++) {
         uint64_t cost = 0;
-        struct sconce_error *e = sc_encoder_ops()->request_prepare(l->model, &r[i], &cost);
+        struct sconce_error *e = ops->request_prepare(l->model, &r[i], &cost);
         if (e)
             fail_msg("%s", e->text);
-        all[i] = &r[i];
+        for (uint32_t k = 0; k < r[i].items; k++)
+            items[i][k] = (struct sconce_item){k, r[i].costs[k]};
     }
-    sc_encoder_ops()->lane_execute(l->lane, all, n);
+    for (bool more = true; more;) {
+        struct sconce_slice batch[64];
+        uint32_t tokens = 0;
+        size_t slices = 0;
+        more = false;
+        for (size_t i = 0; i < n; i++) {
+            struct sconce_slice s = {&r[i], items[i] + given[i], 0};
+            while (given[i] < r[i].items && tokens + r[i].costs[given[i]] <= limit) {
+                tokens += r[i].costs[given[i]++];
+                s.n++;
+            }
+            more |= given[i] < r[i].items;
+            if (s.n)
+                batch[slices++] = s;
+        }
+        if (slices)
+            ops->lane_compute(l->lane, batch, slices);
+    }
     for (size_t i = 0; i < n; i++) {
+        ops->lane_answer(l->lane, &r[i]);
         assert_int_equal(r[i].answers, 1);
         assert_null(r[i].data);
     }
+}
+
+static void serve(struct loaded *l, struct sconce_request *r, size_t n)
+{
+    serve_in(l, r, n, 1024);
 }
 
 static void same_ranking(const json_t *got, const json_t *want)
@@ -230,7 +294,7 @@ static void answers_are_those_of_the_pipeline(void **state)
 static void a_list_larger_than_a_batch_is_cut_and_put_together(void **state)
 {
     (void)state;
-    struct loaded l = {.host = {.dir = TINY, .batch_tokens = "48"}};
+    struct loaded l = {.host = {.dir = TINY, .settings = {{"maxBatchTokens", "48"}}}};
     load(&l);
     char list[8000] = "[";
     for (int i = 0; i < 60; i++)
@@ -241,7 +305,7 @@ static void a_list_larger_than_a_batch_is_cut_and_put_together(void **state)
     struct sconce_request r[6] = {request("text/plain", "the cat"),  request("application/json", list),
                                   request("application/json", "[]"), request("text/plain", "la"),
                                   request("application/json", list), request("text/plain", "the cat")};
-    serve(&l, r, 6);
+    serve_in(&l, r, 6, 48);
     json_t *one = json_loads(r[0].out, 0, NULL), *la = json_loads(r[3].out, 0, NULL),
            *many = json_loads(r[1].out, 0, NULL);
     assert_int_equal(json_array_size(many), 60);
@@ -267,7 +331,7 @@ static void a_list_larger_than_a_batch_is_cut_and_put_together(void **state)
 static void bad_requests_are_answered_in_prepare(void **state)
 {
     (void)state;
-    struct loaded l = {.host = {.dir = TINY, .max_texts = "2"}};
+    struct loaded l = {.host = {.dir = TINY, .settings = {{"maxTexts", "2"}}}};
     load(&l);
     static const char *const bad[][2] = {{"", ""},
                                          {"text/plain", "\xff"},
@@ -331,9 +395,17 @@ static void a_wrong_folder_or_setting_is_an_error(void **state)
     (void)state;
     static const struct sconce_host hosts[] = {{.dir = ""},
                                                {.dir = "/nowhere"},
-                                               {.dir = TINY, .matmul = "mkl"},
-                                               {.dir = TINY, .batch_tokens = "47"},
-                                               {.dir = TINY, .max_texts = "0"}};
+                                               {.dir = TINY, .settings = {{"matmul", "mkl"}}},
+                                               {.dir = TINY, .settings = {{"maxBatchTokens", "47"}}},
+                                               {.dir = TINY, .settings = {{"maxTexts", "0"}}},
+                                               {.dir = TINY, .settings = {{"task", "chat"}}},
+                                               {.dir = TINY, .settings = {{"pooling", "sum"}}},
+                                               {.dir = TINY, .settings = {{"truncate", "perhaps"}}},
+                                               {.dir = TINY, .settings = {{"scoring", "max"}}},
+                                               {.dir = TINY, .settings = {{"aggregationStrategy", "best"}}},
+                                               {.dir = TINY, .settings = {{"device", "tpu"}}},
+                                               {.dir = TINY, .settings = {{"labels", "a"}}},
+                                               {.dir = TINY, .settings = {{"labels.3", "a"}}}};
     for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
         struct sconce_host h = hosts[i];
         struct sconce_model *m = NULL;
