@@ -131,6 +131,16 @@ static struct sconce_error *load_device(struct sconce_host *h, bool *gpu, bool *
     return sconce_host_setting_int(h, "gpu", 0, INT32_MAX, SC_MAX(given, 0), number);
 }
 
+static int kept(void *host, const char *name, uint64_t *size)
+{
+    return sconce_host_kept(host, name, size);
+}
+
+static void keep(void *host, const char *name, int fd, uint64_t size)
+{
+    sconce_host_keep(host, name, fd, size);
+}
+
 static struct sconce_error *load_engine(struct sconce_host *h, struct sconce_model *m,
                                         const struct sc_encoder_folder *f)
 {
@@ -147,6 +157,9 @@ static struct sconce_error *load_engine(struct sconce_host *h, struct sconce_mod
         .matmul = sconce_host_setting(h, "matmul"),
         .plugin_dir = sconce_host_backend_dir(h),
         .gpu = (int)number,
+        .kept = kept,
+        .keep = keep,
+        .keeper = h,
     };
     int rc = SC_EUNSUPPORTED;
     if (gpu)

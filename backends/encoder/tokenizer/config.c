@@ -20,8 +20,8 @@ struct sc_span sc_json_span(const json_t *string)
     return sc_span(json_string_value(string), json_string_length(string));
 }
 
-int sc_json_bool(const json_t *o, const char *file, const char *where, const char *field, bool *out,
-                 struct sc_msg *msg)
+int sc_config_bool(const json_t *o, const char *file, const char *where, const char *field, bool *out,
+                   struct sc_msg *msg)
 {
     const json_t *v = json_object_get(o, field);
     if (v && !json_is_boolean(v))
@@ -31,8 +31,8 @@ int sc_json_bool(const json_t *o, const char *file, const char *where, const cha
     return 0;
 }
 
-int sc_json_int(const json_t *o, const char *where, const char *field, int64_t lo, int64_t hi, int64_t *out,
-                struct sc_msg *msg)
+int sc_config_int(const json_t *o, const char *where, const char *field, int64_t lo, int64_t hi, int64_t *out,
+                  struct sc_msg *msg)
 {
     const json_t *v = json_object_get(o, field);
     if (!v)
@@ -44,8 +44,8 @@ int sc_json_int(const json_t *o, const char *where, const char *field, int64_t l
     return 0;
 }
 
-int sc_json_string(const json_t *o, const char *file, const char *where, const char *field,
-                   struct sc_span *out, struct sc_msg *msg)
+int sc_config_string(const json_t *o, const char *file, const char *where, const char *field,
+                     struct sc_span *out, struct sc_msg *msg)
 {
     const json_t *v = json_object_get(o, field);
     if (v && !json_is_string(v))
@@ -55,7 +55,7 @@ int sc_json_string(const json_t *o, const char *file, const char *where, const c
     return 0;
 }
 
-int sc_json_strip(const json_t *o, const char *file, const char *where, int *out, struct sc_msg *msg)
+int sc_config_strip(const json_t *o, const char *file, const char *where, int *out, struct sc_msg *msg)
 {
     const json_t *v = json_object_get(o, "strip_accents");
     if (v && !json_is_boolean(v) && !json_is_null(v))
@@ -70,7 +70,7 @@ static int get_optional(const json_t *o, const char *field, struct sc_span *out,
 {
     if (json_is_null(json_object_get(o, field)))
         return 0;
-    return sc_json_string(o, file_json, "model", field, out, msg);
+    return sc_config_string(o, file_json, "model", field, out, msg);
 }
 
 /* --- models --- */
@@ -115,11 +115,11 @@ static int read_wordpiece(const json_t *model, struct sc_tokenizer_spec *spec, s
 {
     spec->model = SC_MODEL_WORDPIECE;
     spec->unk = SC_SPAN("[UNK]");
-    int rc = sc_json_string(model, file_json, "model", "unk_token", &spec->unk, msg);
+    int rc = sc_config_string(model, file_json, "model", "unk_token", &spec->unk, msg);
     if (!rc)
-        rc = sc_json_string(model, file_json, "model", "continuing_subword_prefix", &spec->prefix, msg);
+        rc = sc_config_string(model, file_json, "model", "continuing_subword_prefix", &spec->prefix, msg);
     if (!rc)
-        rc = sc_json_int(model, "model", "max_input_chars_per_word", 0, INT64_MAX, &spec->word_max, msg);
+        rc = sc_config_int(model, "model", "max_input_chars_per_word", 0, INT64_MAX, &spec->word_max, msg);
     return rc;
 }
 
@@ -138,11 +138,11 @@ static int read_bpe(const json_t *model, struct sc_tokenizer_spec *spec, struct 
     if (!rc)
         rc = get_optional(model, "end_of_word_suffix", &b->suffix, msg);
     if (!rc)
-        rc = sc_json_bool(model, file_json, "model", "fuse_unk", &b->fuse_unk, msg);
+        rc = sc_config_bool(model, file_json, "model", "fuse_unk", &b->fuse_unk, msg);
     if (!rc)
-        rc = sc_json_bool(model, file_json, "model", "byte_fallback", &b->byte_fallback, msg);
+        rc = sc_config_bool(model, file_json, "model", "byte_fallback", &b->byte_fallback, msg);
     if (!rc)
-        rc = sc_json_bool(model, file_json, "model", "ignore_merges", &b->ignore_merges, msg);
+        rc = sc_config_bool(model, file_json, "model", "ignore_merges", &b->ignore_merges, msg);
     if (rc)
         return rc;
     if (b->prefix.n > SC_TOKENIZER_AFFIX_MAX || b->suffix.n > SC_TOKENIZER_AFFIX_MAX)
@@ -190,7 +190,7 @@ static int read_unigram(const json_t *model, struct sc_tokenizer_spec *spec, str
     }
     spec->unk = spec->vocab[json_integer_value(unk_id)].text;
     spec->unk_id = (uint32_t)json_integer_value(unk_id);
-    return sc_json_bool(model, file_json, "model", "byte_fallback", &spec->byte_fallback, msg);
+    return sc_config_bool(model, file_json, "model", "byte_fallback", &spec->byte_fallback, msg);
 }
 
 static int read_model(const json_t *root, struct sc_tokenizer_spec *spec, struct sc_msg *msg)
@@ -230,18 +230,18 @@ int sc_json_added(const json_t *o, const char *file, const char *where, struct s
 {
     if (!json_is_object(o))
         return sc_fail(msg, SC_EINVAL, "%s: %s must hold objects", file, where);
-    int rc = sc_json_string(o, file, where, "content", &a->text, msg);
+    int rc = sc_config_string(o, file, where, "content", &a->text, msg);
     if (!rc)
-        rc = sc_json_bool(o, file, where, "special", &a->special, msg);
+        rc = sc_config_bool(o, file, where, "special", &a->special, msg);
     a->normalized = !a->special;
     if (!rc)
-        rc = sc_json_bool(o, file, where, "normalized", &a->normalized, msg);
+        rc = sc_config_bool(o, file, where, "normalized", &a->normalized, msg);
     if (!rc)
-        rc = sc_json_bool(o, file, where, "lstrip", &a->lstrip, msg);
+        rc = sc_config_bool(o, file, where, "lstrip", &a->lstrip, msg);
     if (!rc)
-        rc = sc_json_bool(o, file, where, "rstrip", &a->rstrip, msg);
+        rc = sc_config_bool(o, file, where, "rstrip", &a->rstrip, msg);
     if (!rc)
-        rc = sc_json_bool(o, file, where, "single_word", &a->single_word, msg);
+        rc = sc_config_bool(o, file, where, "single_word", &a->single_word, msg);
     if (!rc && (a->text.n == 0 || a->text.n > SC_TOKENIZER_ADDED_BYTES))
         return sc_fail(msg, SC_EINVAL, "%s: %s: the content of a token must have 1 to %u bytes", file, where,
                        SC_TOKENIZER_ADDED_BYTES);
@@ -267,7 +267,7 @@ static int read_added_tokens(const json_t *root, struct sc_tokenizer_spec *spec,
         int64_t id = -1;
         int rc = sc_json_added(o, file_json, where, a, msg);
         if (!rc)
-            rc = sc_json_int(o, where, "id", 0, SC_TOKENIZER_VOCAB_MAX - 1, &id, msg);
+            rc = sc_config_int(o, where, "id", 0, SC_TOKENIZER_VOCAB_MAX - 1, &id, msg);
         if (!rc && id < 0)
             rc = sc_json_not_a(msg, file_json, where, "id", "there");
         if (rc)
@@ -288,11 +288,11 @@ static int read_truncation(const json_t *root, struct sc_tokenizer_spec *spec, s
     if (!json_is_object(o))
         return sc_json_not_a(msg, file_json, "", where, "an object or null");
     struct sc_span strategy = SC_SPAN("LongestFirst"), direction = SC_SPAN("Right");
-    int rc = sc_json_int(o, where, "max_length", 1, INT64_MAX, &spec->truncation, msg);
+    int rc = sc_config_int(o, where, "max_length", 1, INT64_MAX, &spec->truncation, msg);
     if (!rc)
-        rc = sc_json_string(o, file_json, where, "strategy", &strategy, msg);
+        rc = sc_config_string(o, file_json, where, "strategy", &strategy, msg);
     if (!rc)
-        rc = sc_json_string(o, file_json, where, "direction", &direction, msg);
+        rc = sc_config_string(o, file_json, where, "direction", &direction, msg);
     if (rc)
         return rc;
     if (sc_span_eq(strategy, SC_SPAN("LongestFirst")))

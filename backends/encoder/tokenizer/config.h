@@ -90,14 +90,14 @@ int sc_json_not_a(struct sc_msg *msg, const char *file, const char *where, const
                   const char *want);
 struct sc_span sc_json_span(const json_t *string);
 /* Optional fields: leave *out alone where they are missing. */
-int sc_json_bool(const json_t *o, const char *file, const char *where, const char *field, bool *out,
-                 struct sc_msg *msg);
-int sc_json_int(const json_t *o, const char *where, const char *field, int64_t lo, int64_t hi, int64_t *out,
-                struct sc_msg *msg);
-int sc_json_string(const json_t *o, const char *file, const char *where, const char *field,
-                   struct sc_span *out, struct sc_msg *msg);
+int sc_config_bool(const json_t *o, const char *file, const char *where, const char *field, bool *out,
+                   struct sc_msg *msg);
+int sc_config_int(const json_t *o, const char *where, const char *field, int64_t lo, int64_t hi, int64_t *out,
+                  struct sc_msg *msg);
+int sc_config_string(const json_t *o, const char *file, const char *where, const char *field,
+                     struct sc_span *out, struct sc_msg *msg);
 /* strip_accents: true, false or null (as lowercase). */
-int sc_json_strip(const json_t *o, const char *file, const char *where, int *out, struct sc_msg *msg);
+int sc_config_strip(const json_t *o, const char *file, const char *where, int *out, struct sc_msg *msg);
 /* One of added_tokens, or of tokenizer_config.json's added_tokens_decoder (`where` names it). */
 int sc_json_added(const json_t *o, const char *file, const char *where, struct sc_added *a,
                   struct sc_msg *msg);

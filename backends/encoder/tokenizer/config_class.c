@@ -97,9 +97,9 @@ static int read_roberta(const json_t *root, struct sc_tokenizer_spec *spec, stru
             "%s: vocab.json with merges.txt is read as RobertaTokenizer's, tokenizer_class \"" SC_NAME
             "\" needs a tokenizer.json; save the tokenizer with save_pretrained",
             file_config, class);
-    int rc = sc_json_bool(root, file_config, "", "add_prefix_space", &prefix, msg);
+    int rc = sc_config_bool(root, file_config, "", "add_prefix_space", &prefix, msg);
     if (!rc)
-        rc = sc_json_bool(root, file_config, "", "trim_offsets", &trim, msg);
+        rc = sc_config_bool(root, file_config, "", "trim_offsets", &trim, msg);
     spec->trim = (struct sc_trim){.on = trim, .prefix_space = prefix};
     spec->double_sep = true;
     spec->decoder = SC_DECODER_BYTE_LEVEL;
@@ -123,16 +123,16 @@ int sc_tokenizer_read_config(const json_t *root, enum sc_tokenizer_beside beside
     bool generic =
         class && (strcmp(class, "PreTrainedTokenizerFast") == 0 || strcmp(class, "TokenizersBackend") == 0);
     if (spec->bert_normalizer && (beside != SC_BESIDE_JSON || !generic)) {
-        rc = sc_json_bool(root, file_config, "", "do_lower_case", &spec->options.lowercase, msg);
+        rc = sc_config_bool(root, file_config, "", "do_lower_case", &spec->options.lowercase, msg);
         if (!rc)
-            rc = sc_json_bool(root, file_config, "", "tokenize_chinese_chars",
-                              &spec->options.handle_chinese_chars, msg);
+            rc = sc_config_bool(root, file_config, "", "tokenize_chinese_chars",
+                                &spec->options.handle_chinese_chars, msg);
         if (!rc)
-            rc = sc_json_strip(root, file_config, "", &spec->strip_accents, msg);
+            rc = sc_config_strip(root, file_config, "", &spec->strip_accents, msg);
     }
     struct sc_span side = {0};
     if (!rc)
-        rc = sc_json_string(root, file_config, "", "truncation_side", &side, msg);
+        rc = sc_config_string(root, file_config, "", "truncation_side", &side, msg);
     if (rc)
         return rc;
     if (side.p && !sc_span_eq(side, SC_SPAN("left")) && !sc_span_eq(side, SC_SPAN("right")))

@@ -104,13 +104,13 @@ static int read_bert(const json_t *o, struct sc_tokenizer_spec *spec, struct sc_
         return unsupported(msg, where, "BertNormalizer", " twice");
     spec->bert_normalizer = true;
     spec->bert_at = spec->n_normalizers;
-    int rc = sc_json_bool(o, file_json, where, "clean_text", &spec->options.clean_text, msg);
+    int rc = sc_config_bool(o, file_json, where, "clean_text", &spec->options.clean_text, msg);
     if (!rc)
-        rc = sc_json_bool(o, file_json, where, "handle_chinese_chars", &spec->options.handle_chinese_chars,
-                          msg);
+        rc = sc_config_bool(o, file_json, where, "handle_chinese_chars", &spec->options.handle_chinese_chars,
+                            msg);
     if (!rc)
-        rc = sc_json_bool(o, file_json, where, "lowercase", &spec->options.lowercase, msg);
-    return rc ? rc : sc_json_strip(o, file_json, where, &spec->strip_accents, msg);
+        rc = sc_config_bool(o, file_json, where, "lowercase", &spec->options.lowercase, msg);
+    return rc ? rc : sc_config_strip(o, file_json, where, &spec->strip_accents, msg);
 }
 
 static int base64_value(char c)
@@ -183,18 +183,18 @@ static int read_normalizer(const json_t *o, struct sc_tokenizer_spec *spec, stru
     int rc = 0;
     switch (nz->kind) {
     case SC_NORMALIZER_STRIP:
-        rc = sc_json_bool(o, file_json, where, "strip_left", &nz->left, msg);
-        return rc ? rc : sc_json_bool(o, file_json, where, "strip_right", &nz->right, msg);
+        rc = sc_config_bool(o, file_json, where, "strip_left", &nz->left, msg);
+        return rc ? rc : sc_config_bool(o, file_json, where, "strip_right", &nz->right, msg);
     case SC_NORMALIZER_REPLACE:
         rc = read_pattern(o, where, spec, &nz->pattern, msg);
         if (!rc)
-            rc = sc_json_string(o, file_json, where, "content", &content, msg);
+            rc = sc_config_string(o, file_json, where, "content", &content, msg);
         if (!rc && content.n > SC_TOKENIZER_AFFIX_MAX)
             rc = sc_fail(msg, SC_ELIMIT, "%s: normalizer.content may have %u bytes", file_json,
                          SC_TOKENIZER_AFFIX_MAX);
         return rc ? rc : keep(spec, content, &nz->content, msg);
     case SC_NORMALIZER_PREPEND:
-        rc = sc_json_string(o, file_json, where, "prepend", &content, msg);
+        rc = sc_config_string(o, file_json, where, "prepend", &content, msg);
         return rc ? rc : keep(spec, content, &nz->content, msg);
     case SC_NORMALIZER_CHARSMAP: return read_charsmap(o, spec, nz, msg);
     case SC_NORMALIZER_CLEAN:
@@ -262,13 +262,13 @@ static int read_metaspace(const json_t *o, const char *where, struct sc_tokenize
     bool prefix = true;
     s->kind = SC_SPLIT_METASPACE;
     s->split = true;
-    int rc = sc_json_string(o, file_json, where, "replacement", &replacement, msg);
+    int rc = sc_config_string(o, file_json, where, "replacement", &replacement, msg);
     if (!rc)
-        rc = sc_json_bool(o, file_json, where, "add_prefix_space", &prefix, msg);
+        rc = sc_config_bool(o, file_json, where, "add_prefix_space", &prefix, msg);
     if (!rc)
-        rc = sc_json_bool(o, file_json, where, "split", &s->split, msg);
+        rc = sc_config_bool(o, file_json, where, "split", &s->split, msg);
     if (!rc)
-        rc = sc_json_string(o, file_json, where, "prepend_scheme", &scheme, msg);
+        rc = sc_config_string(o, file_json, where, "prepend_scheme", &scheme, msg);
     if (!rc && sc_utf8_length(replacement.p, replacement.n) != replacement.n)
         rc = sc_json_not_a(msg, file_json, where, "replacement", "one character");
     if (rc)
@@ -316,13 +316,13 @@ static int read_split(const json_t *o, struct sc_tokenizer_spec *spec, struct sc
         return rc ? rc : add_class(spec, SC_IS_PUNCT, behavior, msg);
     }
     if (strcmp(type, "Digits") == 0) {
-        rc = sc_json_bool(o, file_json, where, "individual_digits", &individual, msg);
+        rc = sc_config_bool(o, file_json, where, "individual_digits", &individual, msg);
         return rc ? rc : add_class(spec, SC_IS_DIGIT, individual ? SC_ISOLATED : SC_CONTIGUOUS, msg);
     }
     if (strcmp(type, "ByteLevel") == 0) {
-        rc = sc_json_bool(o, file_json, where, "add_prefix_space", &prefix_space, msg);
+        rc = sc_config_bool(o, file_json, where, "add_prefix_space", &prefix_space, msg);
         if (!rc)
-            rc = sc_json_bool(o, file_json, where, "use_regex", &use_regex, msg);
+            rc = sc_config_bool(o, file_json, where, "use_regex", &use_regex, msg);
         return rc ? rc : sc_tokenizer_byte_level(spec, prefix_space, use_regex, msg);
     }
     if (strcmp(type, "Metaspace") == 0) {
@@ -335,7 +335,7 @@ static int read_split(const json_t *o, struct sc_tokenizer_spec *spec, struct sc
     if (!rc)
         rc = read_behavior(o, &s.behavior, msg);
     if (!rc)
-        rc = sc_json_bool(o, file_json, where, "invert", &s.invert, msg);
+        rc = sc_config_bool(o, file_json, where, "invert", &s.invert, msg);
     return rc ? rc : add_split(spec, s, msg);
 }
 
@@ -443,8 +443,8 @@ static int read_trim(const json_t *o, struct sc_tokenizer_spec *spec, struct sc_
     if (spec->trim.on)
         return unsupported(msg, where, "ByteLevel", " twice");
     spec->trim = (struct sc_trim){.on = true, .prefix_space = true};
-    int rc = sc_json_bool(o, file_json, where, "trim_offsets", &spec->trim.on, msg);
-    return rc ? rc : sc_json_bool(o, file_json, where, "add_prefix_space", &spec->trim.prefix_space, msg);
+    int rc = sc_config_bool(o, file_json, where, "trim_offsets", &spec->trim.on, msg);
+    return rc ? rc : sc_config_bool(o, file_json, where, "add_prefix_space", &spec->trim.prefix_space, msg);
 }
 
 static int read_post_processor(const json_t *o, struct sc_tokenizer_spec *spec, bool *template,
@@ -488,9 +488,9 @@ static int read_decoder(const json_t *o, struct sc_tokenizer_spec *spec, struct 
         struct sc_span prefix = SC_SPAN("##");
         spec->decoder = SC_DECODER_WORDPIECE;
         spec->decoder_cleanup = true;
-        rc = sc_json_bool(o, file_json, where, "cleanup", &spec->decoder_cleanup, msg);
+        rc = sc_config_bool(o, file_json, where, "cleanup", &spec->decoder_cleanup, msg);
         if (!rc)
-            rc = sc_json_string(o, file_json, where, "prefix", &prefix, msg);
+            rc = sc_config_string(o, file_json, where, "prefix", &prefix, msg);
         return rc ? rc : keep(spec, prefix, &spec->decoder_mark, msg);
     }
     if (type && strcmp(type, "ByteLevel") == 0)

@@ -88,6 +88,22 @@ int sconce_host_gpu(const struct sconce_host *h)
     return -1;
 }
 
+int sconce_host_kept(struct sconce_host *h, const char *name, uint64_t *size)
+{
+    (void)h;
+    (void)name;
+    (void)size;
+    return -1;
+}
+
+void sconce_host_keep(struct sconce_host *h, const char *name, int fd, uint64_t size)
+{
+    (void)h;
+    (void)name;
+    (void)fd;
+    (void)size;
+}
+
 unsigned sconce_host_lanes(const struct sconce_host *h)
 {
     (void)h;

@@ -267,7 +267,7 @@ static void rankings_are_in_the_words_of_their_interface(void **state)
     sc_buf_init(&b, 4000);
     static const char body[] =
         "{\"query\": \"q\", \"texts\": [\"a\", \"b\\n\", \"c\"], \"return_text\": true}";
-    assert_int_equal(sc_input_parse(&in, SC_FORM_TEI_RERANK, SC_SPAN(body), "", 10, &msg), 0);
+    assert_int_equal(sc_input_parse(&in, SC_FORM_TEI_RERANK, sc_span_str(body), "", 10, &msg), 0);
     assert_int_equal(sc_rank_write(&in, SC_FORM_TEI_RERANK, scores, &b), 0);
     writes("[{\"index\": 1, \"text\": \"b\\n\", \"score\": 0.5}, {\"index\": 2, \"text\": \"c\", \"score\": "
            "0.5}, "
@@ -276,7 +276,7 @@ static void rankings_are_in_the_words_of_their_interface(void **state)
     sc_input_free(&in);
     static const char cohere[] =
         "{\"query\": \"q\", \"documents\": [\"a\", {\"text\": \"b\", \"more\": [1]}, \"c\"], \"top_n\": 1}";
-    assert_int_equal(sc_input_parse(&in, SC_FORM_COHERE_RERANK, SC_SPAN(cohere), "", 10, &msg), 0);
+    assert_int_equal(sc_input_parse(&in, SC_FORM_COHERE_RERANK, sc_span_str(cohere), "", 10, &msg), 0);
     assert_int_equal(sc_rank_write(&in, SC_FORM_COHERE_RERANK, scores, &b), 0);
     sc_buf_char(&b, '\0');
     assert_non_null(

@@ -116,7 +116,7 @@ static void bad_bodies_are_told_what_to_send(void **state)
         {JSON, "{\"text\": \"a\", \"parameters\": {\"top_k\": 1.5}}", "whole number"},
         {JSON, "{\"text\": \"a\", \"parameters\": {\"top_k\": 4294967296}}", "whole number"},
         {JSON, "{\"text\": \"a\", \"parameters\": []}", "parameters"},
-        {JSON, "{\"text\": \"a\", \"parameters\": {\"function_to_apply\": 1}}", "byte 50: a string or null"},
+        {JSON, "{\"text\": \"a\", \"parameters\": {\"function_to_apply\": 1}}", "byte 50: function_to_apply must"},
         {JSON, "{\"text\": \"a\", \"text_pair\": [\"b\"]}", "byte 27: a string or null"},
         {JSON, "[{\"text\": null}]", "byte 10: a string"},
         {JSON, "[\"a\"] x", "behind the end"},
