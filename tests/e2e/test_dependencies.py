@@ -85,7 +85,7 @@ def test_an_environment_that_breaks_after_registration(server):
         broken.rename(broken.with_name("away"))
         send(pid, 9)
         wait_for(lambda: why in worker(server, "m").get("lastEnd", ""), 30, "the reason in describe")
-        assert any(why in text for text in server.logs().values())
+        wait_for(lambda: any(why in text for text in server.logs().values()), what="the reason in a log")
         assert predict(server, "plain").text == "well"
         broken.with_name("away").rename(broken)
         wait_for(lambda: worker(server, "m")["status"] == "READY", 60, "the worker to be back")

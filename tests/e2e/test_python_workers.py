@@ -332,10 +332,12 @@ def test_a_time_out_is_answered_at_once(serve, store):
     wait_for(lambda: ready(server, "o") != [pid], 30)
     assert server.post("/predictions/o", data=b"fine", timeout=30).content == b"fine"
     # What operators look for, in this order (workers-and-handlers.md §14.8).
+    end = "Auto recovery succeeded, reset recoveryStartTS"
+    wait_for(lambda: end in server.logs()["ts_log.log"], what=end)
     said = server.logs()["ts_log.log"]
     order = [re.search(line, said) for line in (
         "Backend worker did not respond in given time", r"9000 Worker disconnected\. \w+", r"Auto recovery start timestamp: \d+",
-        r"Retry worker: 9000 in \d+ seconds\.", "Auto recovery succeeded, reset recoveryStartTS")]
+        r"Retry worker: 9000 in \d+ seconds\.", end)]
     assert all(order) and [m.start() for m in order] == sorted(m.start() for m in order), said
 
 
@@ -345,7 +347,7 @@ def test_every_failed_start_leaves_its_traceback(serve, store):
     server = start(serve, store, ["bad"])
     wait_for(lambda: model_log(server).count("ValueError: no weights") >= 4, 60, "four attempts")
     assert model_log(server).count("Traceback (most recent call last)") >= 4
-    assert "Auto recovery failed again" in server.logs()["ts_log.log"]
+    wait_for(lambda: "Auto recovery failed again" in server.logs()["ts_log.log"], what="the line about it")
     assert workers(server, "bad")[0]["status"] == "UNLOADING"
 
 
@@ -420,6 +422,8 @@ def test_a_load_that_hangs_is_given_up(serve, store):
     began = time.monotonic()
     r = server.post("/models?url=slow&initial_workers=1", api="management", timeout=60)
     assert r.status_code == 500 and time.monotonic() - began < 20
+    line = "Backend worker did not respond in given time: model slow: the model did not load"
+    wait_for(lambda: line in server.logs()["ts_log.log"], what=line)
     assert wait_for(lambda: not server.pids("python") or True, 5)
 
 

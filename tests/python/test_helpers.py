@@ -322,3 +322,37 @@ def test_a_models_environment_that_cannot_be_made_says_why(tmp_path):
         done = subprocess.run([sys.executable, setup_model_venv.__file__, *arguments], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, universal_newlines=True)
         assert done.returncode == 1 and text in done.stdout and "Traceback" not in done.stdout
+
+
+def enveloped(handle, *instances):
+    from ts.torch_handler.request_envelope.json import JSONEnvelope
+
+    return JSONEnvelope(lambda data, context: handle(data)).handle([{"body": {"instances": list(one)}} for one in instances], None)
+
+
+def test_the_json_envelope_as_torchserves_own_check_has_it():
+    def argmax(data):
+        return [row.index(max(row)) for row in data]
+
+    assert enveloped(argmax, [[1, 2], [4, 3]]) == ['{"predictions": [1, 0]}']
+    assert enveloped(argmax, [[1, 2], [4, 3]], [[0, 5]]) == ['{"predictions": [1, 0]}', '{"predictions": [1]}']
+
+
+# Recorded from TorchServe 0.12's envelope, but for what it fails on.
+@pytest.mark.parametrize("instances, seen", [
+    ([{"b64": "YQ=="}, {"x": {"b64": "YQ=="}, "y": {"b64": "YQ==", "z": 1}}],
+     "[b'a', {'x': b'a', 'y': {'b64': 'YQ==', 'z': 1}}]"),
+    ([5, {"b64": "YQ=="}], "[5, {'b64': 'YQ=='}]"),  # the first instance decides for all
+    ([[{"b64": "YQ=="}], {"b64": 5}], "[[{'b64': 'YQ=='}], {'b64': 5}]"),
+    ([{}, {"b64": "!!"}], "[{}, b'']"),
+    ([{"b64": "YQ=="}, "b64", None], "[b'a', 'b64', None]"),  # TorchServe: AttributeError
+    ([{"b64": 5}], TypeError), ([{"x": {"b64": None}}], TypeError), ([{"b64": "YQ"}], ValueError),
+    ([{"b64": "\u00e9"}], ValueError),
+])
+def test_what_the_json_envelope_decodes(instances, seen):
+    if isinstance(seen, str):
+        assert enveloped(lambda data: [repr(data)] + [None] * (len(data) - 1), instances)[0].startswith(
+            '{"predictions": [' + json.dumps(seen))
+    else:
+        with pytest.raises(seen):
+            enveloped(repr, instances)

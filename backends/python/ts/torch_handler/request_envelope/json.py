@@ -6,7 +6,8 @@ from ts.torch_handler.request_envelope.base import BaseEnvelope, payload
 
 
 class JSONEnvelope(BaseEnvelope):
-    """Bodies must have been decoded. Base64 in `{"b64": …}`, as an instance or as a field of one, becomes bytes."""
+    """Bodies must have been decoded. Base64 in `{"b64": …}`, as an instance or as a field of one, becomes bytes where the
+    first instance is an object."""
 
     def __init__(self, handle_fn):
         super().__init__(handle_fn)
@@ -24,7 +25,10 @@ class JSONEnvelope(BaseEnvelope):
         return [self._from_json(row) for row in data_rows]
 
     def _from_json(self, data):
-        return [_decoded(instance) for instance in payload(data)["instances"]]
+        instances = payload(data)["instances"]
+        if len(instances) > 0 and isinstance(instances[0], dict):
+            instances = [_decoded(instance) for instance in instances]
+        return instances
 
     def _batch_to_json(self, batch, lengths):
         """One string per request, each with as many predictions as it had instances."""
