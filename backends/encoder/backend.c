@@ -7,6 +7,7 @@
 #include "backend_parts.h"
 #include "base/array.h"
 #include "base/clock.h"
+#include "heads/example.h"
 #include "model/folder.h"
 
 /* Bytes of text for one token, for the frontend's guess: English has about 4.5, Chinese 3. */
@@ -40,11 +41,30 @@ static void model_unload(struct sconce_model *m)
 
 /* ---- settings ------------------------------------------------------------------------------------ */
 
+static const char *setting(void *host, const char *key)
+{
+    return sconce_host_setting(host, key);
+}
+
+static const char *setting_key(void *host, unsigned i)
+{
+    return sconce_host_setting_key(host, i);
+}
+
+/* As model hubs call it. */
+
 /* task and pooling, over what the folder says. */
 static struct sconce_error *load_choice(struct sconce_host *h, struct sc_encoder_choice *c)
 {
     const char *task = sconce_host_setting(h, "task"), *pooling = sconce_host_setting(h, "pooling");
+    struct sc_msg msg;
     *c = (struct sc_encoder_choice){.has_task = task != NULL, .has_pooling = pooling != NULL};
+    if (sc_example_is(setting, h)) {
+        c->has_task = true;
+        return sc_example_task(setting, h, &c->task, &msg) < 0
+                   ? sconce_error_new(SCONCE_BAD_REQUEST, "%s", msg.text)
+                   : NULL;
+    }
     if (task && sc_task_named(task, &c->task) < 0) {
         char known[200] = "";
         for (int t = 0, n = 0; t <= SC_TASK_EMBED && n >= 0 && (size_t)n < sizeof known; t++)
@@ -81,6 +101,34 @@ static struct sconce_error *load_labels(struct sconce_host *h, struct sc_encoder
     return NULL;
 }
 
+/* Of the folder, else of the one that the setting `tokenizer` names, from the model's folder on. */
+static int load_tokenizer(struct sconce_host *h, struct sconce_model *m, const char *dir, uint32_t length,
+                          struct sc_msg *msg)
+{
+    const char *other = sconce_host_setting(h, "tokenizer");
+    enum sc_casing casing = SC_CASE_OF_FILES;
+    char path[4096];
+    bool lower;
+    int rc = sc_example_is(setting, h) ? sc_example_lower_case(setting, h, &lower, msg) : 0;
+    if (rc < 0)
+        return rc;
+    if (sc_example_is(setting, h))
+        casing = lower ? SC_CASE_LOWER : SC_CASE_KEPT;
+    rc = sc_tokenizer_load_cased(&m->tokenizer, dir, length, casing, msg);
+    if (rc != SC_ENOTFOUND)
+        return rc;
+    if (!other)
+        return sc_fail(
+            msg, rc,
+            "%.200s has no tokenizer (tokenizer.json, vocab.txt, or vocab.json with merges.txt), and no "
+            "setting tokenizer names a folder that has one",
+            dir);
+    int n = snprintf(path, sizeof path, "%s%s%s", *other == '/' ? "" : dir, *other == '/' ? "" : "/", other);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return sc_fail(msg, SC_EINVAL, "setting tokenizer: the path is too long");
+    return sc_tokenizer_load_cased(&m->tokenizer, path, length, casing, msg);
+}
+
 /* Numbers and the tokenizer, which the model's configuration bounds. */
 static struct sconce_error *load_sizes(struct sconce_host *h, struct sconce_model *m,
                                        const struct sc_encoder_folder *f)
@@ -92,7 +140,7 @@ static struct sconce_error *load_sizes(struct sconce_host *h, struct sconce_mode
     struct sconce_error *e = sconce_host_setting_int(h, "maxLength", 2, c->positions, own, &length);
     if (e)
         return e;
-    int rc = sc_tokenizer_load(&m->tokenizer, f->dir, (uint32_t)length, &msg);
+    int rc = load_tokenizer(h, m, f->dir, (uint32_t)length, &msg);
     if (rc < 0)
         return load_error(rc, msg.text);
     if (sc_tokenizer_vocab_size(m->tokenizer) > c->vocab)
@@ -175,17 +223,6 @@ static struct sconce_error *load_engine(struct sconce_host *h, struct sconce_mod
     return NULL;
 }
 
-static const char *setting(void *host, const char *key)
-{
-    return sconce_host_setting(host, key);
-}
-
-static const char *setting_key(void *host, unsigned i)
-{
-    return sconce_host_setting_key(host, i);
-}
-
-/* As model hubs call it. */
 static const char *dtype_of(const struct sc_engine *e, const char *name)
 {
     bool half = strcmp(e->ops->name, "cpu") != 0; /* the GPU's own default */

@@ -15,7 +15,8 @@ struct sconce_lane {
     struct sconce_model *m;
     struct sc_engine_lane *engine;
     /* The batch that is being filled: batch_tokens, and one more place where one begins. */
-    uint32_t *ids, *begin, *picks;
+    uint32_t *ids, *begin, *picks, *keys;
+    bool padded; /* keys count: there are sequences with padding */
     uint8_t *types;
     struct source *from;
     uint32_t tokens, sequences, picks_n;
@@ -31,6 +32,7 @@ void sc_lane_destroy(struct sconce_lane *l)
     free(l->types);
     free(l->begin);
     free(l->picks);
+    free(l->keys);
     free(l->from);
     free(l->rows);
     sc_buf_free(&l->out);
@@ -55,8 +57,9 @@ struct sconce_error *sc_lane_create(struct sconce_model *m, unsigned index, stru
     l->types = malloc(tokens);
     l->begin = calloc(tokens + 1, sizeof *l->begin);
     l->picks = malloc(tokens * sizeof *l->picks);
+    l->keys = malloc(tokens * sizeof *l->keys);
     l->from = malloc(tokens * sizeof *l->from);
-    if (!l->ids || !l->types || !l->begin || !l->picks || !l->from) {
+    if (!l->ids || !l->types || !l->begin || !l->picks || !l->keys || !l->from) {
         sc_lane_destroy(l);
         return sconce_error_new(SCONCE_OUT_OF_MEMORY, "No memory for a lane of %zu tokens", tokens);
     }
@@ -72,6 +75,31 @@ static struct sconce_error *too_large(const struct sc_run *w)
 {
     return sc_encoder_error(SC_ELIMIT, w->form,
                             "The answer would exceed max_response_size: send fewer texts or ask for less");
+}
+
+/* The handler's own words for whatever went wrong, and a form that cannot be read. */
+static void fail_as_example(struct sconce_request *r, const struct sc_run *w, int rc)
+{
+    if (rc == SC_EPROTO)
+        sconce_response_fail_as(r, 500, "ErrorDataDecoderException", w->refused.text);
+    else if (rc == SC_ENOMEM)
+        sconce_response_fail_as(r, 507, "InternalServerException", "Out of resources");
+    else
+        sconce_response_fail_as(r, 503, "InternalServerException", "Prediction failed");
+}
+
+static void respond_as_example(struct sconce_lane *l, struct sconce_request *r, struct sc_run *w, int rc)
+{
+    if (rc == 0)
+        rc = sc_heads_write(&l->m->heads, w, &l->out);
+    char *to = rc == 0 ? sconce_response_reserve(r, l->out.n) : NULL;
+    if (to && l->out.n)
+        memcpy(to, l->out.p, l->out.n);
+    if (to)
+        sconce_response_send(r, NULL, l->out.n);
+    else
+        fail_as_example(r, w, rc);
+    sc_buf_clear(&l->out);
 }
 
 /* Sends what the head writes. */
@@ -99,7 +127,9 @@ void sc_lane_answer(struct sconce_lane *l, struct sconce_request *r)
     struct sc_run *w = sconce_request_data(r);
     int failed = atomic_load(&w->failed);
     sconce_request_set_data(r, NULL);
-    if (failed)
+    if (sc_run_is_example(&l->m->heads, w))
+        respond_as_example(l, r, w, failed);
+    else if (failed)
         sconce_response_fail(r, sc_encoder_error(failed, w->form,
                                                  failed == SC_ENOMEM
                                                      ? "No memory to compute this request"
@@ -132,6 +162,7 @@ static void compute(struct sconce_lane *l)
                          .types = l->types,
                          .begin = l->begin,
                          .sequences = l->sequences,
+                         .keys = l->padded ? l->keys : NULL,
                          .picks = l->picks,
                          .picks_n = l->picks_n};
     int rc = room_for_rows(l, sc_engine_rows(l->m->engine, &b));
@@ -151,6 +182,7 @@ static void compute(struct sconce_lane *l)
             atomic_store(&w->failed, taken == SC_ENOMEM ? taken : SC_ESYS);
     }
     l->tokens = l->sequences = l->picks_n = 0;
+    l->padded = false;
 }
 
 static void fill(struct sconce_lane *l, struct sc_run *w, uint32_t i)
@@ -160,6 +192,8 @@ static void fill(struct sconce_lane *l, struct sc_run *w, uint32_t i)
     memcpy(l->types + l->tokens, w->types + from, length);
     for (uint32_t k = 0; k < picks; k++)
         l->picks[l->picks_n++] = w->picks[w->sequence[i].picks + k] - from + l->tokens;
+    l->keys[l->sequences] = w->sequence[i].keys ? w->sequence[i].keys : length;
+    l->padded |= w->sequence[i].keys != 0;
     l->from[l->sequences] = (struct source){w, i};
     l->tokens += length;
     l->begin[++l->sequences] = l->tokens;

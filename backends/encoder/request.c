@@ -39,6 +39,16 @@ static bool set_items(struct sconce_request *r, const struct sc_run *w)
     return good;
 }
 
+/* The example's failures are answers like others: in the words of its server, which the executor does not
+ * know. */
+static int refuse_later(struct sconce_request *r, struct sc_run *w, int rc, const struct sc_msg *msg)
+{
+    atomic_store(&w->failed, rc);
+    w->refused = *msg;
+    w->n = 0;
+    return set_items(r, w) ? 0 : rc;
+}
+
 struct sconce_error *sc_request_prepare(struct sconce_model *m, struct sconce_request *r, uint64_t *cost)
 {
     struct sc_msg msg = {"The texts of this request cannot be tokenised"};
@@ -51,6 +61,7 @@ struct sconce_error *sc_request_prepare(struct sconce_model *m, struct sconce_re
     struct sc_run *w = sc_run_new(form);
     if (!w)
         return sc_encoder_error(SC_ENOMEM, form, "No memory for this request");
+    w->type.p = sconce_request_sent_type(r, &w->type.n);
     struct sc_encoding e = encoding_take(m);
     int rc = sc_heads_prepare(&m->heads, w, sc_span(body, size), sconce_request_content_type(r), &e, &msg);
     encoding_give(m, e);
@@ -58,6 +69,8 @@ struct sconce_error *sc_request_prepare(struct sconce_model *m, struct sconce_re
         rc = sc_heads_begin(&m->heads, w);
     if (rc == 0 && !set_items(r, w))
         rc = SC_ENOMEM;
+    if (rc < 0 && sc_run_is_example(&m->heads, w))
+        rc = refuse_later(r, w, rc, &msg);
     if (rc < 0) {
         sc_run_del(w);
         return sc_encoder_error(rc, form,

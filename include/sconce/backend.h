@@ -123,6 +123,9 @@ const char *sconce_request_content_type(const struct sconce_request *r);
  * put in its form by the frontend. Valid until the request is answered. Since 1.1.
  */
 const char *sconce_request_interface(const struct sconce_request *r);
+/* The Content-Type as sent, parameters and all, not terminated; NULL if there was none. Valid until the
+ * request is answered. Since 1.1. */
+const char *sconce_request_sent_type(const struct sconce_request *r, size_t *size);
 /* Pointer that the backend may hang on a request in prepare; NULL before. */
 void sconce_request_set_data(struct sconce_request *r, void *data);
 void *sconce_request_data(const struct sconce_request *r);
@@ -159,6 +162,9 @@ void *sconce_response_reserve(struct sconce_request *r, size_t size);
 void sconce_response_send(struct sconce_request *r, const char *content_type, size_t size);
 /* Answers with an error, which is consumed. */
 void sconce_response_fail(struct sconce_request *r, struct sconce_error *e);
+/* The same with a status and a type of the backend's choice, for who speaks in another server's words.
+ * Since 1.1. */
+void sconce_response_fail_as(struct sconce_request *r, unsigned status, const char *type, const char *text);
 
 /* ---- the backend's side ------------------------------------------------------------------ */
 

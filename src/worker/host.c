@@ -154,6 +154,12 @@ SC_EXPORT const char *sconce_request_interface(const struct sconce_request *r)
 {
     return r->interface;
 }
+SC_EXPORT const char *sconce_request_sent_type(const struct sconce_request *r, size_t *size)
+{
+    struct sc_span type = sc_meta_get(r->work.meta, SC_SPAN(":content-type"));
+    *size = type.n;
+    return type.p;
+}
 SC_EXPORT void sconce_request_set_data(struct sconce_request *r, void *data)
 {
     r->data = data;
@@ -219,6 +225,12 @@ void sc_request_fail(struct sconce_request *r, unsigned status, const char *type
         sc_port_cancel(r->ref->port, &r->answer);
     r->reserved = false;
     send_answer(r, status, SC_SPAN(":type"), sc_span_str(type), sc_span_str(text), false);
+}
+
+SC_EXPORT void sconce_response_fail_as(struct sconce_request *r, unsigned status, const char *type,
+                                       const char *text)
+{
+    sc_request_fail(r, status, type, text);
 }
 
 SC_EXPORT void sconce_response_fail(struct sconce_request *r, struct sconce_error *e)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/array.h"
+#include "heads/example.h"
 #include "heads/heads_parts.h"
 
 static const struct sc_head *head_of(enum sc_task t)
@@ -160,7 +161,11 @@ int sc_heads_init(struct sc_heads *h, const struct sc_heads_spec *s, struct sc_m
     if (rc == 0 && h->task == SC_TASK_FILL_MASK && h->mask == UINT32_MAX)
         rc = sc_fail(msg, SC_EINVAL,
                      "%s: the tokenizer has neither [MASK] nor <mask>: nothing can be filled in", s->dir);
-    bool ranker = h->task == SC_TASK_SEQUENCE && h->columns == 1;
+    if (rc == 0)
+        rc = sc_example_new(&h->example, s, msg);
+    if (h->example)
+        h->head = &sc_head_example;
+    bool ranker = !h->example && h->task == SC_TASK_SEQUENCE && h->columns == 1;
     snprintf(h->interfaces, sizeof h->interfaces, "%s%s tei/tokenize tei/info", h->head->forms,
              ranker ? " tei/rerank cohere/rerank cohere/rerank_v2" : "");
     if (rc < 0)
@@ -173,6 +178,7 @@ void sc_heads_free(struct sc_heads *h)
     sc_classifier_free(&h->classifier);
     sc_tags_free(&h->tags);
     sc_prompts_free(&h->prompts);
+    sc_example_del(h->example);
 }
 
 void sc_heads_describe(const struct sc_heads *h, char *text, size_t size)
@@ -239,7 +245,9 @@ int sc_heads_encode(const struct sc_heads *h, struct sc_run *w, uint32_t i, stru
 int sc_heads_prepare(const struct sc_heads *h, struct sc_run *w, struct sc_span body,
                      const char *content_type, struct sc_encoding *e, struct sc_msg *msg)
 {
-    int rc = sc_input_parse(&w->in, w->form, body, content_type, h->max_texts, msg);
+    int rc = h->head->read && w->form == SC_FORM_PIPELINE
+                 ? h->head->read(h, w, body, msg)
+                 : sc_input_parse(&w->in, w->form, body, content_type, h->max_texts, msg);
     if (rc < 0)
         return rc;
     if (w->form == SC_FORM_TEI_INFO) {

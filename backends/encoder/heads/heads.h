@@ -16,6 +16,7 @@
 #include "tokenizer/tokenizer.h"
 
 struct sc_head;
+struct sc_example;
 
 /* Of a model; read-only once filled, any thread. */
 struct sc_heads {
@@ -36,9 +37,10 @@ struct sc_heads {
     enum sc_aggregation aggregation; /* of requests that name none */
     struct sc_classifier classifier;
     struct sc_tags tags;
-    uint32_t unknown, mask; /* ids, UINT32_MAX: none */
-    bool word_pieces;       /* tokens that go on a word begin with ## */
-    char interfaces[160];   /* names of the forms that this model has, separated by blanks */
+    uint32_t unknown, mask;     /* ids, UINT32_MAX: none */
+    bool word_pieces;           /* tokens that go on a word begin with ## */
+    struct sc_example *example; /* archives of TorchServe's Transformers example; NULL: it is none */
+    char interfaces[160];       /* names of the forms that this model has, separated by blanks */
 };
 
 /* What heads are made of; everything is borrowed and must outlive them. */
@@ -62,6 +64,12 @@ void sc_heads_free(struct sc_heads *h);
 
 /* Text of a line of the log: "3 labels", "vectors of 384, mean". */
 void sc_heads_describe(const struct sc_heads *h, char *text, size_t size);
+
+/* Its answer and its failures are those of the Transformers example. */
+static inline bool sc_run_is_example(const struct sc_heads *h, const struct sc_run *w)
+{
+    return h->example && w->form == SC_FORM_PIPELINE;
+}
 
 /*
  * Reads a body and makes its sequences, by means of the caller's encoding. The body must outlive the work.

@@ -8,13 +8,16 @@
 struct sc_head {
     const char *what;  /* what its models are, for messages: "a text classifier" */
     const char *forms; /* names of the interfaces that it has, separated by blanks */
+    /* Reads a body in the head's own way; NULL: sc_input_parse. */
+    int (*read)(const struct sc_heads *h, struct sc_run *w, struct sc_span body, struct sc_msg *msg);
     int (*prepare)(const struct sc_heads *h, struct sc_run *w, struct sc_encoding *e, struct sc_msg *msg);
     int (*begin)(const struct sc_heads *h, struct sc_run *w);
     int (*take)(const struct sc_heads *h, struct sc_run *w, uint32_t i, float *rows);
     int (*write)(const struct sc_heads *h, struct sc_run *w, struct sc_buf *out);
 };
 
-extern const struct sc_head sc_head_sequence, sc_head_token, sc_head_question, sc_head_mask, sc_head_embed;
+extern const struct sc_head sc_head_sequence, sc_head_token, sc_head_question, sc_head_mask, sc_head_embed,
+    sc_head_example;
 
 /* Encodes text i of the request, cut or refused where it is too long, and adds it as a sequence. `text` may
  * differ from the request's own (prompts). */

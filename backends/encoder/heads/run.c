@@ -93,6 +93,22 @@ int sc_run_add(struct sc_run *w, const struct sc_encoding *e, uint32_t text, boo
     return 0;
 }
 
+int sc_run_pad(struct sc_run *w, uint32_t length, uint32_t id)
+{
+    uint32_t end = w->begin[w->n], have = end - w->begin[w->n - 1], more = length > have ? length - have : 0;
+    int rc = more ? room(w, more, w->origins != NULL) : 0;
+    if (rc < 0 || !more)
+        return rc;
+    for (uint32_t i = 0; i < more; i++)
+        w->ids[end + i] = id;
+    memset(w->types + end, 0, more);
+    if (w->origins)
+        memset(w->origins + end, 0, more * sizeof *w->origins);
+    w->sequence[w->n - 1].keys = have;
+    w->begin[w->n] = end + more;
+    return 0;
+}
+
 int sc_run_pick(struct sc_run *w, uint32_t place)
 {
     if (w->picks_n == w->picks_cap) {

@@ -15,12 +15,14 @@
 struct sc_sequence {
     uint32_t text;  /* which of in.texts it is of */
     uint32_t picks; /* place in picks of its first one */
+    uint32_t keys;  /* of its tokens, those that are attended to: the others are padding; 0: all */
     struct sc_range
         tokens; /* of the text (question answering: of the context), from the sequence's begin on */
 };
 
 struct sc_run {
     enum sc_form form;
+    struct sc_span type; /* of the body, as sent; the request's */
     struct sc_input in;
 
     uint32_t n; /* sequences; several of one text where it is cut into windows */
@@ -38,8 +40,9 @@ struct sc_run {
     struct sc_answers *answers; /* one for each sequence */
     struct sc_entity *entities; /* of sequence i from begin[i] on, entities_n[i] of them */
     uint32_t *entities_n;
-    struct sc_buf answer; /* written by prepare: nothing has to be computed */
-    atomic_int failed;    /* what the computation of one of its sequences failed with */
+    struct sc_msg refused; /* what is wrong with it, where the answer tells */
+    struct sc_buf answer;  /* written by prepare: nothing has to be computed */
+    atomic_int failed;     /* what the computation of one of its sequences failed with */
 
     /* private */
     uint32_t sequence_cap, token_cap, picks_cap;
@@ -52,6 +55,8 @@ void sc_run_del(struct sc_run *w);
 
 /* Adds what e holds as a sequence of text `text`; its origins if `origins`. SC_ENOMEM, SC_ELIMIT. */
 int sc_run_add(struct sc_run *w, const struct sc_encoding *e, uint32_t text, bool origins);
+/* Fills the latest sequence up to `length` tokens with padding that nothing attends to. */
+int sc_run_pad(struct sc_run *w, uint32_t length, uint32_t id);
 /* Wants the rows of one of the latest sequence's tokens; ascending. */
 int sc_run_pick(struct sc_run *w, uint32_t place);
 

@@ -87,7 +87,13 @@ static int nothing(const char *dir, struct sc_msg *msg)
 
 int sc_tokenizer_load(struct sc_tokenizer **out, const char *dir, uint32_t max_positions, struct sc_msg *msg)
 {
-    struct sc_tokenizer_files f = {0};
+    return sc_tokenizer_load_cased(out, dir, max_positions, SC_CASE_OF_FILES, msg);
+}
+
+int sc_tokenizer_load_cased(struct sc_tokenizer **out, const char *dir, uint32_t max_positions,
+                            enum sc_casing casing, struct sc_msg *msg)
+{
+    struct sc_tokenizer_files f = {.casing = casing};
     *out = NULL;
     int rc = read_in(dir, "tokenizer.json", &f.json, msg);
     if (rc == SC_ENOTFOUND)

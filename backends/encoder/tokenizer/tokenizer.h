@@ -22,10 +22,15 @@ struct sc_tokenizer;
  * Reads tokenizer.json (preferred), or vocab.txt, or vocab.json with merges.txt, each with
  * tokenizer_config.json, from `dir`. Truncation comes from the configuration (model_max_length,
  * tokenizer.json's truncation) and is never above max_positions (the model's); padding in the
- * configuration is ignored. On failure *msg names file, field and remedy. The caller frees with
- * sc_tokenizer_del.
+ * configuration is ignored. SC_ENOTFOUND if there is none of these files. On failure *msg names file, field
+ * and remedy. The caller frees with sc_tokenizer_del.
  */
 int sc_tokenizer_load(struct sc_tokenizer **out, const char *dir, uint32_t max_positions, struct sc_msg *msg);
+/* The same with do_lower_case as the caller says, as AutoTokenizer.from_pretrained has it: tokenizers of
+ * other families than BERT do not look at it. */
+enum sc_casing { SC_CASE_OF_FILES, SC_CASE_LOWER, SC_CASE_KEPT };
+int sc_tokenizer_load_cased(struct sc_tokenizer **out, const char *dir, uint32_t max_positions,
+                            enum sc_casing casing, struct sc_msg *msg);
 void sc_tokenizer_del(struct sc_tokenizer *t);
 
 uint32_t sc_tokenizer_vocab_size(const struct sc_tokenizer *t);
