@@ -287,6 +287,11 @@ static void begin_prediction(struct sc_call *c, struct sc_span model, struct sc_
         sc_respond_no_model(c->x, model);
     else if (rc < 0)
         sc_respond_no_version(c->x, model, version);
+    else if (c->explain && sc_spec_is_native(sc_shard_spec(c->shard)))
+        sc_respond_error(
+            c->x, 501, "NotImplementedException",
+            SC_SPAN("The model is served by a backend that does not explain predictions: register "
+                    "it without one, and its handler does."));
     else
         (void)sc_call_begin(c);
 }

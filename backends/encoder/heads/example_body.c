@@ -137,8 +137,8 @@ static int literal(struct sc_input *in, enum sc_example_form form, struct sc_spa
     in->decoded = texts;
     if (rc < 0)
         return rc;
-    struct sc_span pair =
-        question && v[1].kind == SC_LITERAL_TEXT ? found(&v[1], &in->decoded) : sc_span(NULL, 0);
+    /* A context without a character is none to the tokenizer. */
+    struct sc_span pair = question && v[1].n ? found(&v[1], &in->decoded) : sc_span(NULL, 0);
     return sc_input_add(in, found(&v[0], &in->decoded), pair, msg);
 }
 
