@@ -267,6 +267,12 @@ static struct sconce_error *load(struct sconce_host *h, struct sconce_model *m, 
     return NULL;
 }
 
+static void spread(void *model, uint32_t n, void (*piece)(void *arg, uint32_t i), void *arg)
+{
+    struct sconce_model *m = model;
+    sconce_host_spread(m->host, n, piece, arg);
+}
+
 static struct sconce_error *model_load(struct sconce_host *h, struct sconce_model **out,
                                        struct sconce_model_info *info)
 {
@@ -298,6 +304,9 @@ static struct sconce_error *model_load(struct sconce_host *h, struct sconce_mode
     info->max_batch_cost = m->batch_tokens;
     info->bytes_per_cost = BYTES_PER_TOKEN;
     info->interfaces = m->heads.interfaces;
+    m->host = h;
+    m->heads.spread =
+        (struct sc_spread_by){.fn = spread, .take = sc_encoding_take, .give = sc_encoding_give, .ctx = m};
     *out = m;
     return NULL;
 }

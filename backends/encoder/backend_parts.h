@@ -17,6 +17,7 @@
 
 struct sconce_model {
     struct sc_tokenizer *tokenizer;
+    struct sconce_host *host;
     struct sc_engine *engine;
     struct sc_heads heads;
     uint32_t max_texts, batch_tokens;
@@ -28,6 +29,10 @@ struct sconce_model {
 
 /* The code of a failure as the client sees it. */
 struct sconce_error *sc_encoder_error(int code, enum sc_form form, const char *text);
+
+/* request.c: encodings for whoever tokenises; ctx is the model. */
+struct sc_encoding sc_encoding_take(void *model);
+void sc_encoding_give(void *model, struct sc_encoding e);
 
 /* request.c, lane.c: functions of struct sconce_backend_ops. */
 struct sconce_error *sc_request_prepare(struct sconce_model *m, struct sconce_request *r, uint64_t *cost);

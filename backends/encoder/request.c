@@ -4,8 +4,9 @@
 #include "backend_parts.h"
 #include "base/array.h"
 
-static struct sc_encoding encoding_take(struct sconce_model *m)
+struct sc_encoding sc_encoding_take(void *model)
 {
+    struct sconce_model *m = model;
     struct sc_encoding e = {0};
     pthread_mutex_lock(&m->lock);
     if (m->kept_n > 0)
@@ -14,8 +15,9 @@ static struct sc_encoding encoding_take(struct sconce_model *m)
     return e;
 }
 
-static void encoding_give(struct sconce_model *m, struct sc_encoding e)
+void sc_encoding_give(void *model, struct sc_encoding e)
 {
+    struct sconce_model *m = model;
     pthread_mutex_lock(&m->lock);
     bool keep = m->kept_n < SC_COUNT(m->kept);
     if (keep)
@@ -62,9 +64,9 @@ struct sconce_error *sc_request_prepare(struct sconce_model *m, struct sconce_re
     if (!w)
         return sc_encoder_error(SC_ENOMEM, form, "No memory for this request");
     w->type.p = sconce_request_sent_type(r, &w->type.n);
-    struct sc_encoding e = encoding_take(m);
+    struct sc_encoding e = sc_encoding_take(m);
     int rc = sc_heads_prepare(&m->heads, w, sc_span(body, size), sconce_request_content_type(r), &e, &msg);
-    encoding_give(m, e);
+    sc_encoding_give(m, e);
     if (rc == 0)
         rc = sc_heads_begin(&m->heads, w);
     if (rc == 0 && !set_items(r, w))

@@ -45,7 +45,7 @@ static int prepare(const struct sc_heads *h, struct sc_run *w, struct sc_encodin
     if (rc < 0)
         return rc;
     sc_buf_init(&joined, SIZE_MAX / 2);
-    for (uint32_t i = 0; rc == 0 && i < in->n; i++) {
+    for (uint32_t i = w->first; rc == 0 && i < in->n; i++) {
         struct sc_span text = in->texts[i].text;
         if (prompt.n) {
             sc_buf_clear(&joined);
@@ -100,6 +100,7 @@ static int write(const struct sc_heads *h, struct sc_run *w, struct sc_buf *out)
 const struct sc_head sc_head_embed = {
     .what = "an embedding model",
     .forms = "openai/embeddings tei/embed",
+    .divides = true,
     .prepare = prepare,
     .begin = begin,
     .take = take,

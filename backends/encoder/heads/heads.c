@@ -256,7 +256,7 @@ int sc_heads_prepare(const struct sc_heads *h, struct sc_run *w, struct sc_span 
     }
     if (w->form == SC_FORM_TEI_TOKENIZE)
         return sc_heads_tokenize(h, w, e, msg);
-    return h->head->prepare(h, w, e, msg);
+    return sc_heads_divides(h, w) ? sc_heads_prepare_parts(h, w, msg) : h->head->prepare(h, w, e, msg);
 }
 
 uint32_t sc_heads_rows(const struct sc_heads *h, const struct sc_run *w, uint32_t i)

@@ -18,6 +18,15 @@
 struct sc_head;
 struct sc_example;
 
+/* Threads that help to tokenise a long request, and encodings for them. */
+struct sc_spread_by {
+    void (*fn)(void *ctx, uint32_t n, void (*piece)(void *arg, uint32_t i),
+               void *arg); /* NULL: there are none */
+    struct sc_encoding (*take)(void *ctx);
+    void (*give)(void *ctx, struct sc_encoding e);
+    void *ctx;
+};
+
 /* Of a model; read-only once filled, any thread. */
 struct sc_heads {
     const struct sc_head *head;
@@ -37,8 +46,9 @@ struct sc_heads {
     enum sc_aggregation aggregation; /* of requests that name none */
     struct sc_classifier classifier;
     struct sc_tags tags;
-    uint32_t unknown, mask;     /* ids, UINT32_MAX: none */
-    bool word_pieces;           /* tokens that go on a word begin with ## */
+    uint32_t unknown, mask; /* ids, UINT32_MAX: none */
+    bool word_pieces;       /* tokens that go on a word begin with ## */
+    struct sc_spread_by spread;
     struct sc_example *example; /* archives of TorchServe's Transformers example; NULL: it is none */
     char interfaces[160];       /* names of the forms that this model has, separated by blanks */
 };

@@ -8,6 +8,7 @@
 struct sc_head {
     const char *what;  /* what its models are, for messages: "a text classifier" */
     const char *forms; /* names of the interfaces that it has, separated by blanks */
+    bool divides;      /* prepare may have a part of the texts alone: from the run's `first` on */
     /* Reads a body in the head's own way; NULL: sc_input_parse. */
     int (*read)(const struct sc_heads *h, struct sc_run *w, struct sc_span body, struct sc_msg *msg);
     int (*prepare)(const struct sc_heads *h, struct sc_run *w, struct sc_encoding *e, struct sc_msg *msg);
@@ -25,6 +26,10 @@ int sc_heads_encode(const struct sc_heads *h, struct sc_run *w, uint32_t i, stru
                     struct sc_encoding *e, struct sc_msg *msg);
 /* Refuses what only other tasks take: pairs, questions, rankings. */
 int sc_heads_plain(const struct sc_heads *h, const struct sc_run *w, struct sc_msg *msg);
+
+/* parts.c: whether the texts are so many that they are tokenised in parts, by several threads; does so. */
+bool sc_heads_divides(const struct sc_heads *h, const struct sc_run *w);
+int sc_heads_prepare_parts(const struct sc_heads *h, struct sc_run *w, struct sc_msg *msg);
 
 /* info.c: /tokenize and /info of text-embeddings-inference, of models of all tasks: written at once. */
 int sc_heads_tokenize(const struct sc_heads *h, struct sc_run *w, struct sc_encoding *e, struct sc_msg *msg);

@@ -81,7 +81,7 @@ static int prepare(const struct sc_heads *h, struct sc_run *w, struct sc_encodin
     if (in->options.has_top_k && in->options.top_k > SC_ENCODER_ANSWERS_MAX)
         return sc_fail(msg, SC_EINVAL, "top_k must be at most %d answers of a question",
                        SC_ENCODER_ANSWERS_MAX);
-    for (uint32_t i = 0; i < in->n; i++) {
+    for (uint32_t i = w->first; i < in->n; i++) {
         if (!in->texts[i].pair.p)
             return sc_fail(
                 msg, SC_EINVAL,
@@ -195,6 +195,7 @@ static int write(const struct sc_heads *h, struct sc_run *w, struct sc_buf *out)
 const struct sc_head sc_head_question = {
     .what = "a model that answers questions from a context",
     .forms = "",
+    .divides = true,
     .prepare = prepare,
     .begin = begin,
     .take = take,

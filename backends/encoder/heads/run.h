@@ -25,7 +25,8 @@ struct sc_run {
     struct sc_span type; /* of the body, as sent; the request's */
     struct sc_input in;
 
-    uint32_t n; /* sequences; several of one text where it is cut into windows */
+    uint32_t first; /* of in.texts, the first that prepare takes */
+    uint32_t n;     /* sequences; several of one text where it is cut into windows */
     struct sc_sequence *sequence;
     uint32_t *begin; /* n + 1 places in ids, types and origins */
     uint32_t *ids;

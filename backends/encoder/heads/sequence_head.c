@@ -10,7 +10,7 @@ static int prepare(const struct sc_heads *h, struct sc_run *w, struct sc_encodin
     if (in->ranking && h->columns != 1)
         return sc_fail(msg, SC_EINVAL, "This model has %u labels: ranking takes one that has a single one",
                        h->columns);
-    for (uint32_t i = 0; i < in->n; i++) {
+    for (uint32_t i = w->first; i < in->n; i++) {
         int rc = sc_heads_encode(h, w, i, in->texts[i].text, false, e, msg);
         if (rc < 0)
             return rc;
@@ -46,6 +46,7 @@ static int write(const struct sc_heads *h, struct sc_run *w, struct sc_buf *out)
 const struct sc_head sc_head_sequence = {
     .what = "a text classifier",
     .forms = "tei/predict",
+    .divides = true,
     .prepare = prepare,
     .begin = begin,
     .take = take,

@@ -38,7 +38,7 @@ static int prepare(const struct sc_heads *h, struct sc_run *w, struct sc_encodin
     int rc = sc_heads_plain(h, w, msg);
     if (rc == 0 && w->in.options.stride && strategy(h, w) == SC_AGGREGATE_NONE)
         rc = sc_fail(msg, SC_EINVAL, "stride goes with an aggregation_strategy other than \"none\"");
-    for (uint32_t i = 0; rc == 0 && i < w->in.n; i++)
+    for (uint32_t i = w->first; rc == 0 && i < w->in.n; i++)
         rc = w->in.options.stride ? windows(h, w, i, e, msg)
                                   : sc_heads_encode(h, w, i, w->in.texts[i].text, true, e, msg);
     return rc;
@@ -252,6 +252,7 @@ static int write(const struct sc_heads *h, struct sc_run *w, struct sc_buf *out)
 const struct sc_head sc_head_token = {
     .what = "a token classifier",
     .forms = "",
+    .divides = true,
     .prepare = prepare,
     .begin = begin,
     .take = take,
