@@ -297,10 +297,13 @@ static struct sconce_error *model_load(struct sconce_host *h, struct sconce_mode
     pthread_mutex_init(&m->lock, NULL);
     e = load(h, m, &f);
     sc_encoder_folder_close(&f);
+    if (!e)
+        e = sc_pace_threads(h, m, &info->prepare_threads);
     if (e) {
         model_unload(m);
         return e;
     }
+    info->batch_overhead = sc_pace_overhead(m);
     info->max_batch_cost = m->batch_tokens;
     info->bytes_per_cost = BYTES_PER_TOKEN;
     info->interfaces = m->heads.interfaces;

@@ -3,6 +3,7 @@
  *
  *   backend.c   a model: folder, settings, tokenizer, engine, heads
  *   request.c   what arrives: bodies become sequences, on any thread
+ *   pace.c      what batches cost, and how many threads tokenise
  *   lane.c      batches: sequences are packed, computed, and their requests answered
  */
 #ifndef SC_ENCODER_BACKEND_PARTS_H
@@ -33,6 +34,12 @@ struct sconce_error *sc_encoder_error(int code, enum sc_form form, const char *t
 /* request.c: encodings for whoever tokenises; ctx is the model. */
 struct sc_encoding sc_encoding_take(void *model);
 void sc_encoding_give(void *model, struct sc_encoding e);
+
+/* pace.c: what a batch costs beside its tokens, in tokens, as measured; 0 if it cannot be. Computes batches.
+ */
+uint32_t sc_pace_overhead(const struct sconce_model *m);
+/* The setting tokenizerThreads: threads that tokenise while all lanes compute. */
+struct sconce_error *sc_pace_threads(struct sconce_host *h, const struct sconce_model *m, uint32_t *out);
 
 /* request.c, lane.c: functions of struct sconce_backend_ops. */
 struct sconce_error *sc_request_prepare(struct sconce_model *m, struct sconce_request *r, uint64_t *cost);
