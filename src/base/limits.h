@@ -166,7 +166,7 @@
 #define SC_ENCODER_PRODUCT_CLASSES 24       /* GPU: kinds of matrix products in one model */
 #define SC_ENCODER_ALGORITHMS_MAX 4096      /* in one cache file */
 #define SC_ENCODER_GRAPHS 64                /* kept by a lane */
-#define SC_ENCODER_GRAPH_TOKENS 1024        /* batches up to this size are captured */
+#define SC_ENCODER_GRAPH_TOKENS 1024   /* batches up to this size are captured */
 #define SC_TOKENIZER_FILE_BYTES (24u << 20) /* tokenizer.json, vocab.txt, tokenizer_config.json */
 #define SC_TOKENIZER_VOCAB_MAX (1u << 20)
 #define SC_TOKENIZER_WORD_MAX 1024         /* max_input_chars_per_word */

@@ -55,27 +55,22 @@ static CUdeviceptr row(const struct forward *f, CUdeviceptr p, size_t rows, size
 
 /* ---- pieces ------------------------------------------------------------------------------------ */
 
-/* out = norm(x + bias + residual), sum the same without the norm; each may be 0. */
-static int norm_of(struct forward *f, CUdeviceptr x, CUdeviceptr bias, CUdeviceptr residual,
-                   const struct sc_gpu_norm *n, CUdeviceptr sum, CUdeviceptr out, uint32_t columns)
+static int norm_of(struct forward *f, CUdeviceptr x, const struct sc_gpu_norm *n, CUdeviceptr out,
+                   uint32_t columns)
 {
     struct sc_cu_norm a = {.x = at(x),
-                           .bias = at(bias),
-                           .residual = at(residual),
                            .gamma = at(n->gamma),
                            .beta = at(n->beta),
-                           .sum = at(sum),
-                           .out = n->gamma ? at(out) : NULL,
+                           .out = at(out),
                            .rows = at(f->counted),
                            .hidden = columns,
                            .eps = f->e->config.norm_eps};
     return LAUNCH(f, norm, &a, f->rows);
 }
 
-static int add_norm(struct forward *f, CUdeviceptr x, CUdeviceptr bias, CUdeviceptr residual,
-                    const struct sc_gpu_norm *n, CUdeviceptr sum, CUdeviceptr out)
+static int normalise(struct forward *f, CUdeviceptr x, const struct sc_gpu_norm *n, CUdeviceptr out)
 {
-    return norm_of(f, x, bias, residual, n, sum, out, f->e->config.hidden);
+    return norm_of(f, x, n, out, f->e->config.hidden);
 }
 
 static int activate(struct forward *f, CUdeviceptr x, CUdeviceptr bias, uint32_t columns,
@@ -119,7 +114,7 @@ static int product(struct forward *f, const struct sc_gpu_linear *w, CUdeviceptr
 {
     if (f->rows <= SC_CU_SKINNY_ROWS && w->skinny)
         return few_rows(f, w, x, NULL, 0, act, 0, y);
-    int rc = sc_product_run(&f->l->product, &w->product, f->rows, x, y);
+    int rc = sc_product_run(&f->l->product, &w->product, f->rows, x, 0, y);
     if (rc < 0 || (w->adds_bias && w->applies_act))
         return rc;
     return activate(f, y, w->adds_bias ? 0 : w->b, w->n, act);
@@ -223,7 +218,7 @@ static int inside(struct forward *f, const struct sc_gpu_layer *w, const struct 
         rc =
             few_rows(f, &w->up, f->r, n, c->pre_norm ? 0 : f->x, c->gated ? SC_ACT_NONE : c->act, 0, f->wide);
     else if (c->gated)
-        rc = sc_product_run(&f->l->product, &w->up.product, f->rows, f->x, f->wide);
+        rc = sc_product_run(&f->l->product, &w->up.product, f->rows, f->x, 0, f->wide);
     else
         rc = product(f, &w->up, f->x, c->act, f->wide);
     *y = f->wide;
@@ -237,6 +232,14 @@ static int inside(struct forward *f, const struct sc_gpu_layer *w, const struct 
                           .cols = c->intermediate,
                           .act = act_of(c->act)};
     return LAUNCH(f, glu, &a, f->rows);
+}
+
+/* sum = x w^T + b + residual, and the normalised sum to f->x. sum may be residual. */
+static int join(struct forward *f, const struct sc_gpu_linear *w, CUdeviceptr x, CUdeviceptr residual,
+                CUdeviceptr sum, const struct sc_gpu_norm *n)
+{
+    int rc = sc_product_run(&f->l->product, &w->product, f->rows, x, residual, sum);
+    return rc < 0 ? rc : normalise(f, sum, n, f->x);
 }
 
 /* BERT: norms behind attention and MLP. */
@@ -258,14 +261,10 @@ static int post_norm_layer(struct forward *f, const struct sc_gpu_layer *w, uint
         f->pending = &w->norm;
         return rc < 0 ? rc : few_rows(f, &w->down, h, NULL, 0, SC_ACT_NONE, f->x, f->r);
     }
-    rc = sc_product_run(&f->l->product, &w->out.product, f->rows, f->context, f->s);
-    if (rc == 0)
-        rc = add_norm(f, f->s, w->out.b, f->x, &w->attention_norm, 0, f->x);
+    rc = join(f, &w->out, f->context, f->x, f->s, &w->attention_norm);
     if (rc == 0)
         rc = inside(f, w, NULL, &h);
-    if (rc == 0)
-        rc = sc_product_run(&f->l->product, &w->down.product, f->rows, h, f->s);
-    return rc < 0 ? rc : add_norm(f, f->s, w->down.b, f->x, &w->norm, 0, f->x);
+    return rc < 0 ? rc : join(f, &w->down, h, f->x, f->s, &w->norm);
 }
 
 /* ModernBERT: norms before them; `next` is the one that follows the layer. */
@@ -291,14 +290,10 @@ static int pre_norm_layer(struct forward *f, const struct sc_gpu_layer *w, uint3
             rc = inside(f, w, &w->norm, &h);
         return rc < 0 ? rc : few_rows(f, &w->down, h, NULL, 0, SC_ACT_NONE, f->r, f->r);
     }
-    rc = sc_product_run(&f->l->product, &w->out.product, f->rows, f->context, f->s);
-    if (rc == 0)
-        rc = add_norm(f, f->s, w->out.b, f->r, &w->norm, f->r, f->x);
+    rc = join(f, &w->out, f->context, f->r, f->r, &w->norm);
     if (rc == 0)
         rc = inside(f, w, NULL, &h);
-    if (rc == 0)
-        rc = sc_product_run(&f->l->product, &w->down.product, f->rows, h, f->s);
-    return rc < 0 ? rc : add_norm(f, f->s, w->down.b, f->r, next, f->r, f->x);
+    return rc < 0 ? rc : join(f, &w->down, h, f->r, f->r, next);
 }
 
 static int embed(struct forward *f)
@@ -344,7 +339,7 @@ static int trunk(struct forward *f)
     }
     if (rc < 0 || !f->skinny)
         return rc;
-    return add_norm(f, f->r, 0, 0, c->pre_norm ? &f->w->final_norm : f->pending, 0, f->x);
+    return normalise(f, f->r, c->pre_norm ? &f->w->final_norm : f->pending, f->x);
 }
 
 /* ---- heads ------------------------------------------------------------------------------------- */
@@ -415,7 +410,7 @@ static int before_last(struct forward *f)
     if (rc == 0 && w->head_dense.n)
         rc = replace(f, &w->head_dense, c->head_act);
     if (rc == 0 && w->head_norm.gamma)
-        rc = norm_of(f, f->x, 0, 0, &w->head_norm, 0, f->x, w->out.k);
+        rc = norm_of(f, f->x, &w->head_norm, f->x, w->out.k);
     for (uint32_t i = 0; rc == 0 && i + 1 < c->dense_n; i++)
         rc = replace(f, &w->dense[i], c->dense[i].act);
     return rc;
@@ -445,7 +440,7 @@ static int emit(struct forward *f, uint32_t first, uint32_t n)
                                  .out_f32 = true};
         return LAUNCH(f, linear, &a, n);
     }
-    int rc = sc_product_run(&l->product, &w->product, n, x, l->out);
+    int rc = sc_product_run(&l->product, &w->product, n, x, 0, l->out);
     if (rc < 0 || !embed_dense)
         return rc;
     struct forward floats = *f;

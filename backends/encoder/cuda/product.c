@@ -162,29 +162,30 @@ static cublasStatus_t set_rows(struct sc_product_lane *l, uint32_t class, uint32
 }
 
 cublasStatus_t sc_product_try(struct sc_product_lane *l, const struct sc_product *p, uint32_t rows,
-                              CUdeviceptr x, CUdeviceptr y, const cublasLtMatmulAlgo_t *algo)
+                              CUdeviceptr x, CUdeviceptr c, CUdeviceptr y, const cublasLtMatmulAlgo_t *algo)
 {
     static const float one = 1, zero = 0;
     const struct sc_products *g = l->g;
+    bool adds = g->class[p->class].kind.adds;
     cublasStatus_t s = set_rows(l, p->class, rows);
     if (s != CUBLAS_STATUS_SUCCESS)
         return s;
     return g->lt.Matmul(g->lt.handle, p->desc, &one, (const void *)(uintptr_t)p->w, g->class[p->class].w,
-                        (const void *)(uintptr_t)x, l->view[p->class].x, &zero, (const void *)(uintptr_t)y,
-                        l->view[p->class].y, (void *)(uintptr_t)y, l->view[p->class].y, algo,
-                        (void *)(uintptr_t)l->workspace, g->workspace, l->stream);
+                        (const void *)(uintptr_t)x, l->view[p->class].x, adds ? &one : &zero,
+                        (const void *)(uintptr_t)(adds ? c : y), l->view[p->class].y, (void *)(uintptr_t)y,
+                        l->view[p->class].y, algo, (void *)(uintptr_t)l->workspace, g->workspace, l->stream);
 }
 
 int sc_product_run(struct sc_product_lane *l, const struct sc_product *p, uint32_t rows, CUdeviceptr x,
-                   CUdeviceptr y)
+                   CUdeviceptr c, CUdeviceptr y)
 {
-    const struct sc_product_choice *c = &l->g->class[p->class].choice[bucket_index(l->g, rows)];
+    const struct sc_product_choice *choice = &l->g->class[p->class].choice[bucket_index(l->g, rows)];
     cublasStatus_t s = CUBLAS_STATUS_NOT_SUPPORTED;
-    if (c->known)
-        s = sc_product_try(l, p, rows, x, y, &c->algo);
+    if (choice->known)
+        s = sc_product_try(l, p, rows, x, c, y, &choice->algo);
     /* An algorithm of the bucket may not take every number of rows in it: the library then picks one itself.
      */
     if (s != CUBLAS_STATUS_SUCCESS)
-        s = sc_product_try(l, p, rows, x, y, NULL);
+        s = sc_product_try(l, p, rows, x, c, y, NULL);
     return s == CUBLAS_STATUS_SUCCESS ? 0 : SC_ESYS;
 }

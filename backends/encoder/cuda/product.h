@@ -22,6 +22,7 @@ struct sc_product_kind {
     uint32_t n, k;
     int in, out;  /* CUDA_R_...: type of x and w; of y and b */
     int epilogue; /* CUBLASLT_EPILOGUE_DEFAULT, _RELU or _GELU (by tanh), plus _BIAS if there is a b */
+    int adds;     /* 1: y = f(...) + c */
 };
 
 struct sc_product_choice {
@@ -99,11 +100,11 @@ int sc_product_lane_init(struct sc_product_lane *l, const struct sc_products *g,
                          CUdeviceptr workspace, struct sc_msg *msg) SC_MUST_USE;
 void sc_product_lane_free(struct sc_product_lane *l);
 
-/* Enqueues product p on the lane's stream. SC_ESYS. */
+/* Enqueues product p on the lane's stream; c (which may be y) counts if it adds. SC_ESYS. */
 int sc_product_run(struct sc_product_lane *l, const struct sc_product *p, uint32_t rows, CUdeviceptr x,
-                   CUdeviceptr y) SC_MUST_USE;
+                   CUdeviceptr c, CUdeviceptr y) SC_MUST_USE;
 /* The same with an algorithm that is being tried. CUBLAS_STATUS_... */
 cublasStatus_t sc_product_try(struct sc_product_lane *l, const struct sc_product *p, uint32_t rows,
-                              CUdeviceptr x, CUdeviceptr y, const cublasLtMatmulAlgo_t *algo);
+                              CUdeviceptr x, CUdeviceptr c, CUdeviceptr y, const cublasLtMatmulAlgo_t *algo);
 
 #endif

@@ -9,7 +9,7 @@
 
 #include "base/mix.h"
 
-#define MAGIC 0x31544c43u /* grows with struct sc_product_entry */
+#define MAGIC 0x32544c43u /* grows with struct sc_product_entry */
 #define STEP 64           /* entries that memory grows by */
 
 struct head {

@@ -30,7 +30,7 @@ static bool enqueue(struct tuner *t, const struct sc_product_class *c, uint32_t 
 {
     const struct sc_product *p = c->first;
     for (uint32_t i = launches(c, rows); i > 0; i--) {
-        if (sc_product_try(t->lane, p, rows, t->x, t->y, algo) != CUBLAS_STATUS_SUCCESS)
+        if (sc_product_try(t->lane, p, rows, t->x, t->x, t->y, algo) != CUBLAS_STATUS_SUCCESS)
             return false;
         p = p->next ? p->next : c->first;
     }
@@ -47,7 +47,7 @@ static float measure(struct tuner *t, const struct sc_product_class *c, uint32_t
     CUgraphExec exec = NULL;
     float best = INFINITY;
     /* Once outside a capture: the library loads the algorithm's kernels. */
-    if (sc_product_try(t->lane, c->first, rows, t->x, t->y, algo) != CUBLAS_STATUS_SUCCESS ||
+    if (sc_product_try(t->lane, c->first, rows, t->x, t->x, t->y, algo) != CUBLAS_STATUS_SUCCESS ||
         cu->StreamBeginCapture(s, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) != CUDA_SUCCESS)
         return best;
     bool good = enqueue(t, c, rows, algo);
@@ -114,7 +114,7 @@ static void choose(struct tuner *t, struct sc_product_class *c, uint32_t rows, s
         return;
     t->filled = true;
     /* Sets the views' rows. */
-    if (sc_product_try(t->lane, c->first, rows, t->x, t->y, NULL) != CUBLAS_STATUS_SUCCESS)
+    if (sc_product_try(t->lane, c->first, rows, t->x, t->x, t->y, NULL) != CUBLAS_STATUS_SUCCESS)
         return;
     if (lt->MatmulAlgoGetHeuristic(lt->handle, c->first->desc, c->w, t->lane->view[class].x,
                                    t->lane->view[class].y, t->lane->view[class].y, t->preference, CANDIDATES,

@@ -109,7 +109,8 @@ static int describe(struct packer *p, struct sc_gpu_linear *l, bool bias, enum s
                                    .k = l->k,
                                    .in = cuda_type(p->type),
                                    .out = cuda_type(type),
-                                   .epilogue = bias ? epilogue(p, act) : CUBLASLT_EPILOGUE_DEFAULT};
+                                   .epilogue = bias ? epilogue(p, act) : CUBLASLT_EPILOGUE_DEFAULT,
+                                   .adds = l->adds};
     l->adds_bias = bias;
     l->applies_act = kind.epilogue != CUBLASLT_EPILOGUE_DEFAULT || act == SC_ACT_NONE;
     l->has_product = true;
@@ -129,6 +130,14 @@ static int one(struct packer *p, const struct sc_linear *l, bool bias, enum sc_a
     return rc < 0 ? rc : describe(p, out, bias, act, false);
 }
 
+/* A product to which the residual is added. */
+static int onto_residual(struct packer *p, const struct sc_linear *l, struct sc_gpu_linear *out)
+{
+    int rc = stack(p, &l, 1, p->type, out);
+    out->adds = true;
+    return rc < 0 ? rc : describe(p, out, true, SC_ACT_NONE, false);
+}
+
 static int pack_layer(struct packer *p, const struct sc_layer_weights *w, struct sc_gpu_layer *l)
 {
     const struct sc_linear *const qkv[] = {&w->q, &w->k, &w->v}, *const up[] = {&w->up, &w->gate};
@@ -136,9 +145,8 @@ static int pack_layer(struct packer *p, const struct sc_layer_weights *w, struct
     int rc = stack(p, qkv, 3, p->type, &l->qkv);
     if (rc == 0)
         rc = describe(p, &l->qkv, true, SC_ACT_NONE, false);
-    /* Biases of these two are added with the residual. */
     if (rc == 0)
-        rc = one(p, &w->attention_out, false, SC_ACT_NONE, &l->out);
+        rc = onto_residual(p, &w->attention_out, &l->out);
     if (rc == 0)
         rc = norm(p, &w->attention_norm, &l->attention_norm);
     if (rc == 0)
@@ -146,7 +154,7 @@ static int pack_layer(struct packer *p, const struct sc_layer_weights *w, struct
     if (rc == 0)
         rc = describe(p, &l->up, !gated, gated ? SC_ACT_NONE : p->c->act, false);
     if (rc == 0)
-        rc = one(p, &w->down, false, SC_ACT_NONE, &l->down);
+        rc = onto_residual(p, &w->down, &l->down);
     return rc < 0 ? rc : norm(p, &w->norm, &l->norm);
 }
 

@@ -19,6 +19,7 @@ struct sc_gpu_linear {
     bool skinny_norm; /* with a norm before it too */
     bool has_product;
     bool adds_bias;   /* the product adds b itself */
+    bool adds;        /* and the residual */
     bool applies_act; /* and applies the activation */
     struct sc_product product;
 };
