@@ -43,8 +43,6 @@ KNOWN = [
      "why": "models start in order, not in that of a hash table"},
     {"suite": "examples", "case": "*: describe", "field": "body", "torchserve": WORKER_IDS, "sconce": WORKER_IDS,
      "why": "models start in order, not in that of a folder"},
-    {"suite": "transformers", "case": "*: form, broken escape", "field": "body", "torchserve": "Invalid hex byte",
-     "sconce": "Bad string", "why": "messages of the Java runtime"},
     # modes
     {"suite": "metrics", "case": "names", "field": "body", "torchserve": "done", "sconce": "MetricsCacheTypeError",
      "why": "names of dimensions are checked"},

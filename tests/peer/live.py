@@ -15,6 +15,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 import play  # noqa: E402
 from cases import SUITES  # noqa: E402
 from differences import KNOWN  # noqa: E402
+from transformers_example import SUITES as TRANSFORMERS  # noqa: E402
 
 
 def main():
@@ -27,17 +28,18 @@ def main():
     p.add_argument("suites", nargs="*", default=[])
     a = p.parse_args()
     failed = 0
+    suites = {**SUITES, **TRANSFORMERS}
     for name in a.suites or SUITES:
         began = time.monotonic()
         say = (lambda text: print("   ", text, flush=True)) if a.verbose else (lambda text: None)
-        theirs = play.read_record(name) if a.only == "sconce" else play.play_suite(a.torchserve, SUITES[name],
+        theirs = play.read_record(name) if a.only == "sconce" else play.play_suite(a.torchserve, suites[name],
                                                                                      sys.executable, say)
         if a.record:
             play.write_record(name, theirs)
         if a.only == "torchserve":
             print(f"{name}: {len(theirs)} cases, {time.monotonic() - began:.0f} s", flush=True)
             continue
-        ours = play.play_suite(os.path.abspath(a.sconce), SUITES[name], sys.executable, say)
+        ours = play.play_suite(os.path.abspath(a.sconce), suites[name], sys.executable, say)
         wrong = {case: d for case in theirs if (d := play.differences(KNOWN, name, case, theirs[case], ours.get(case)))}
         for case, found in wrong.items():
             print(f"{name}: {case}")

@@ -1,5 +1,5 @@
-"""TorchServe's Transformers example in its three modes of understanding: archives and requests. Played with the handler by
-the suites of cases.py, and by tests/e2e/test_transformers_example.py with the encoder in the handler's place."""
+"""TorchServe's Transformers example in its three modes of understanding: archives and requests. live.py plays it with the
+handler (./dev test-peer transformers), tests/e2e/test_transformers_example.py with the encoder in the handler's place."""
 from pathlib import Path
 
 import archives as ar

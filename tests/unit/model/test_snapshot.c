@@ -46,6 +46,7 @@ static int setup(void **state)
     specs[1].max_workers = 5;
     specs[1].parallel_level = 4;
     strcpy(specs[2].backend, "identity");
+    specs[2].backend_asked = true;
     assert_int_equal(sc_spec_set_extra(&specs[2], SC_SPAN("ofFile"), SC_SPAN("1"), &msg), 0);
     assert_int_equal(sc_spec_ask_extra(&specs[2], SC_SPAN("asked"), SC_SPAN("a=\\b\n\"c\""), &msg), 0);
     return 0;
@@ -162,6 +163,8 @@ static void what_is_saved_restores(void **state)
     assert_true(snapshot.models[2].is_default);
     assert_string_equal(snapshot.models[2].name, "n:1");
     assert_null(m->settings);
+    assert_null(m->want.backend);
+    assert_string_equal(snapshot.models[2].want.backend, "identity");
     struct sc_model_spec restored;
     sc_spec_init(&restored);
     assert_int_equal(sc_spec_ask_settings(&restored, sc_span_str(snapshot.models[2].want.settings), &msg), 0);

@@ -242,6 +242,36 @@ static void an_archive_can_ask_for_a_native_backend(void **state)
     assert_non_null(s.remove);
 }
 
+/* The registration's word counts more than the file's, in both directions. */
+static void a_call_can_ask_for_a_backend(void **state)
+{
+    (void)state;
+    static const char *const none[] = {"",   "a/b",       "../x",
+                                       ".x", "two words", "0123456789012345678901234567890123"};
+    struct sc_msg msg;
+    manifest("m", "\"modelName\": \"m\", \"handler\": \"h.py\", \"configFile\": \"c.yaml\"", "");
+    put("m/c.yaml", "handler:\n  mode: sequence_classification\n");
+    put("m/config.json", "{}");
+    sc_spec_want_init(&want, SC_SPEC_API, "m");
+    want.backend = "encoder";
+    assert_int_equal(prepare(SC_SPEC_API, "m"), 0);
+    assert_string_equal(s.backend, "encoder");
+    assert_true(s.backend_asked);
+    assert_int_equal(s.nextras, 1);
+    assert_string_equal(s.extras[0].key, "handler.mode");
+    put("m/c.yaml", "backend: encoder\n");
+    want.backend = "python";
+    assert_int_equal(prepare(SC_SPEC_API, "m"), 0);
+    assert_string_equal(s.backend, "python");
+    want.backend = NULL;
+    assert_int_equal(prepare(SC_SPEC_API, "m"), 0);
+    assert_string_equal(s.backend, "encoder");
+    assert_false(s.backend_asked);
+    assert_int_equal(sc_spec_check_backend(SC_SPAN("encoder"), &msg), 0);
+    for (size_t i = 0; i < SC_COUNT(none); i++)
+        assert_int_equal(sc_spec_check_backend(sc_span_str(none[i]), &msg), SC_EINVAL);
+}
+
 static void files_that_configure_nothing(void **state)
 {
     (void)state;
@@ -355,6 +385,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(names_that_nobody_gave, setup, teardown),
         cmocka_unit_test_setup_teardown(hugging_face_folders_lie_where_they_are, setup, teardown),
         cmocka_unit_test_setup_teardown(an_archive_can_ask_for_a_native_backend, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_call_can_ask_for_a_backend, setup, teardown),
         cmocka_unit_test_setup_teardown(files_that_configure_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be, setup, teardown),
         cmocka_unit_test_setup_teardown(without_a_store_a_folder_serves, setup, teardown),
