@@ -33,8 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     struct sc_encoding e = {0};
-    if (sc_tokenizer_encode(t, sc_span_str(text), sc_span_str(text), &e) < 0 ||
-        e.n > sc_tokenizer_max_length(t))
+    int rc = sc_tokenizer_encode(t, sc_span_str(text), sc_span_str(text), &e);
+    /* A file may say that only one text is shortened, and the other leaves it no room. */
+    if ((rc && rc != SC_ELIMIT) || e.n > sc_tokenizer_max_length(t))
         abort();
     for (uint32_t i = 0; i < e.n; i++)
         if (e.ids[i] >= sc_tokenizer_vocab_size(t))
@@ -50,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
     struct sc_buf out;
     sc_buf_init(&out, 1 << 20);
-    int rc = sc_tokenizer_decode(t, e.ids, e.n, true, &out);
+    rc = sc_tokenizer_decode(t, e.ids, e.n, true, &out);
     if (rc == 0 && !sc_utf8_valid(sc_buf_view(&out)))
         abort();
     sc_buf_free(&out);

@@ -390,15 +390,17 @@ static int build(struct sc_tokenizer *t, struct sc_tokenizer_spec *spec, uint32_
         t->max_length = (uint32_t)spec->truncation;
     set_steps(t, spec);
 
-    int rc = sc_unicode_init(&t->unicode) ? sc_fail(msg, SC_ENOMEM, no_memory) : 0;
-    if (!rc)
-        rc = keep_tokens(t, spec, msg);
+    int rc = keep_tokens(t, spec, msg);
     if (!rc)
         rc = build_words(t, spec, msg);
     if (!rc)
         rc = build_model(t, spec, msg);
     if (!rc)
         rc = sc_tokenizer_place_added(t, spec, msg);
+    if (!rc)
+        rc = set_templates(t, spec, msg);
+    if (!rc && sc_unicode_init(&t->unicode))
+        rc = sc_fail(msg, SC_ENOMEM, no_memory);
     if (!rc)
         rc = sc_tokenizer_build_matchers(t, msg);
     if (!rc && t->trim.on)
@@ -407,7 +409,7 @@ static int build(struct sc_tokenizer *t, struct sc_tokenizer_spec *spec, uint32_
               spec->bert_splits && t->normalized.n == 0;
     if (!rc && t->bert && sc_chars_init(&t->chars, t->options))
         rc = sc_fail(msg, SC_ENOMEM, no_memory);
-    return rc ? rc : set_templates(t, spec, msg);
+    return rc;
 }
 
 static int parse_json(json_t **out, const char *name, struct sc_span text, size_t flags, struct sc_msg *msg)
