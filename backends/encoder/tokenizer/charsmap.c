@@ -162,7 +162,7 @@ static void put_mapped(struct mapper *m, size_t old, struct sc_span to)
 bool sc_normalize_charsmap(struct sc_work *w, const struct sc_normalizer *nz, const struct sc_view *in,
                            struct sc_text *to)
 {
-    const struct sc_unicode *u = &w->t->unicode;
+    const struct sc_unicode *u = w->t->unicode;
     const unsigned char *p = in->p, *end = p + in->n, *plain = p;
     struct mapper m = {.out = {.w = w, .to = to, .in = in}};
     bool changed = false;

@@ -11,7 +11,7 @@
 static uint32_t is_at(const struct sc_work *w, struct sc_span s, size_t at)
 {
     unsigned n;
-    return sc_unicode_entry(&w->t->unicode, sc_utf8_get((const unsigned char *)s.p + at, &n));
+    return sc_unicode_entry(w->t->unicode, sc_utf8_get((const unsigned char *)s.p + at, &n));
 }
 
 static size_t char_before(struct sc_span s, size_t at)
@@ -106,7 +106,7 @@ static void push_added(struct sc_work *w, uint32_t id, const struct sc_view *v, 
         at.start = sc_view_from(v, start).start;
         at.end = sc_view_from(v, stop - 1).end;
         if (w->t->trim.on)
-            sc_count_spaces(&w->t->unicode, sc_span(v->p + start, stop - start), &at.lead, &at.trail);
+            sc_count_spaces(w->t->unicode, sc_span(v->p + start, stop - start), &at.lead, &at.trail);
     }
     sc_tokens_push(w, id, at);
 }

@@ -138,7 +138,7 @@ bool sc_normalize_form(struct sc_work *w, enum sc_normalizer_kind kind, const st
     for (; p < end; p += n)
         if (*p < 0x80)
             n = 1;
-        else if (sc_unicode_entry(&w->t->unicode, sc_utf8_get(p, &n)) & maybe)
+        else if (sc_unicode_entry(w->t->unicode, sc_utf8_get(p, &n)) & maybe)
             break;
     if (p == end)
         return false;
@@ -151,12 +151,12 @@ bool sc_normalize_form(struct sc_work *w, enum sc_normalizer_kind kind, const st
     w->n_forms = 0;
     sc_writer_copy(&f.out, in->p, (size_t)(p - in->p));
     while (p < end) {
-        uint32_t c = sc_utf8_get(p, &n), entry = sc_unicode_entry(&w->t->unicode, c), form[SC_FORM_MAX];
+        uint32_t c = sc_utf8_get(p, &n), entry = sc_unicode_entry(w->t->unicode, c), form[SC_FORM_MAX];
         unsigned count = sc_unicode_decompose(entry, c, compatible, form);
         for (unsigned i = 0; i < count; i++)
             take(&f, (struct sc_form){.c = form[i],
                                       .change = i > 0,
-                                      .class = SC_CHAR_CLASS(sc_unicode_entry(&w->t->unicode, form[i]))});
+                                      .class = SC_CHAR_CLASS(sc_unicode_entry(w->t->unicode, form[i]))});
         p += n;
     }
     end_run(&f);

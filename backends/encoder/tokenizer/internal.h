@@ -163,7 +163,7 @@ struct sc_tokenizer {
     uint32_t n_normalizers;
     struct sc_split splits[SC_TOKENIZER_STEPS_MAX];
     uint32_t n_splits;
-    struct sc_unicode unicode;
+    const struct sc_unicode *unicode;
     bool track; /* a step asks where the text came from: origins are followed even if nobody wants them */
     /* BERT's own normalizer, pre-tokenizer and model, which are done in one pass (bert.c). */
     bool bert;

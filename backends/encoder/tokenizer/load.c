@@ -370,7 +370,7 @@ static int count_all_spaces(struct sc_tokenizer *t, struct sc_msg *msg)
         return sc_fail(msg, SC_ENOMEM, no_memory);
     for (uint32_t i = 0; i < t->vocab_size; i++) {
         uint32_t lead, trail;
-        sc_count_spaces(&t->unicode, t->tokens[i], &lead, &trail);
+        sc_count_spaces(t->unicode, t->tokens[i], &lead, &trail);
         t->spaces[i] = (uint16_t)(SC_MIN(lead, 255u) | SC_MIN(trail, 255u) << 8);
     }
     return 0;
@@ -399,7 +399,7 @@ static int build(struct sc_tokenizer *t, struct sc_tokenizer_spec *spec, uint32_
         rc = sc_tokenizer_place_added(t, spec, msg);
     if (!rc)
         rc = set_templates(t, spec, msg);
-    if (!rc && sc_unicode_init(&t->unicode))
+    if (!rc && !(t->unicode = sc_unicode_get()))
         rc = sc_fail(msg, SC_ENOMEM, no_memory);
     if (!rc)
         rc = sc_tokenizer_build_matchers(t, msg);
@@ -497,7 +497,6 @@ void sc_tokenizer_del(struct sc_tokenizer *t)
     if (!t)
         return;
     sc_chars_free(&t->chars);
-    sc_unicode_free(&t->unicode);
     sc_trie_free(&t->words);
     sc_trie_free(&t->raw.trie);
     sc_trie_free(&t->normalized.trie);

@@ -16,7 +16,7 @@ static const unsigned char *find_bits(const struct sc_work *w, const struct sc_v
     const unsigned char *p = v->p, *end = p + v->n;
     while (p < end) {
         const unsigned char *at = p;
-        if (sc_unicode_entry(&w->t->unicode, next(&p)) & bits)
+        if (sc_unicode_entry(w->t->unicode, next(&p)) & bits)
             return at;
     }
     return end;
@@ -38,7 +38,7 @@ static uint32_t nmt(uint32_t c)
 /* c as the normalizer leaves it, UINT32_MAX if it goes; of two characters the second to *more. */
 static uint32_t map_char(const struct sc_work *w, enum sc_normalizer_kind kind, uint32_t c, uint32_t *more)
 {
-    uint32_t entry = sc_unicode_entry(&w->t->unicode, c), to[2];
+    uint32_t entry = sc_unicode_entry(w->t->unicode, c), to[2];
     if (kind == SC_NORMALIZER_NMT)
         return nmt(c);
     if (kind == SC_NORMALIZER_STRIP_ACCENTS)
@@ -92,7 +92,7 @@ static bool chinese(struct sc_work *w, const struct sc_view *in, struct sc_text 
     while (p < end) {
         const unsigned char *at = p;
         uint32_t c = next(&p);
-        if (!(sc_unicode_entry(&w->t->unicode, c) & SC_IS_CHINESE))
+        if (!(sc_unicode_entry(w->t->unicode, c) & SC_IS_CHINESE))
             continue;
         sc_writer_copy(&o, plain, (size_t)(at - plain));
         plain = p;
@@ -112,7 +112,7 @@ static bool strip(struct sc_work *w, const struct sc_normalizer *nz, const struc
     const unsigned char *p = in->p, *end = p + in->n;
     while (nz->left && p < end) {
         const unsigned char *at = p;
-        if (!(sc_unicode_entry(&w->t->unicode, next(&p)) & SC_IS_SPACE)) {
+        if (!(sc_unicode_entry(w->t->unicode, next(&p)) & SC_IS_SPACE)) {
             p = at;
             break;
         }
@@ -122,7 +122,7 @@ static bool strip(struct sc_work *w, const struct sc_normalizer *nz, const struc
         while ((*at & 0xC0) == 0x80)
             at--;
         behind = at;
-        if (!(sc_unicode_entry(&w->t->unicode, next(&behind)) & SC_IS_SPACE))
+        if (!(sc_unicode_entry(w->t->unicode, next(&behind)) & SC_IS_SPACE))
             break;
         end = at;
     }
@@ -148,7 +148,7 @@ static bool replace(struct sc_work *w, const struct sc_normalizer *nz, const str
     size_t done = 0, start = 0, end;
     struct sc_writer o = {.w = w, .to = to, .in = in};
     bool changed = false;
-    while (sc_pattern_find(&w->t->unicode, &nz->pattern, all, &start, &end)) {
+    while (sc_pattern_find(w->t->unicode, &nz->pattern, all, &start, &end)) {
         changed = true;
         sc_writer_copy(&o, in->p + done, start - done);
         o.at = end;

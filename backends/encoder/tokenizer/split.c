@@ -77,7 +77,7 @@ static void split_class(struct sc_work *w, uint32_t at, const struct sc_view *v)
     size_t start = 0;
     unsigned n;
     for (size_t i = 0; i < v->n && !w->out->full; i += n) {
-        if (!(sc_unicode_entry(&w->t->unicode, sc_utf8_get(v->p + i, &n)) & s->bits))
+        if (!(sc_unicode_entry(w->t->unicode, sc_utf8_get(v->p + i, &n)) & s->bits))
             continue;
         if (start < i)
             segment(&g, start, i, false);
@@ -95,8 +95,7 @@ static void split_words(struct sc_work *w, uint32_t at, const struct sc_view *v)
     size_t start = 0;
     unsigned n;
     for (size_t i = 0; i < v->n && !w->out->full; i += n) {
-        uint32_t is =
-            sc_unicode_entry(&w->t->unicode, sc_utf8_get(v->p + i, &n)) & (SC_IS_WORD | SC_IS_SPACE);
+        uint32_t is = sc_unicode_entry(w->t->unicode, sc_utf8_get(v->p + i, &n)) & (SC_IS_WORD | SC_IS_SPACE);
         if (is == kind)
             continue;
         if (kind != SC_IS_SPACE)
@@ -114,7 +113,7 @@ static void split_pattern(struct sc_work *w, uint32_t at, const struct sc_view *
     struct segments g = {.w = w, .at = at, .v = v, .behavior = behavior};
     struct sc_span s = sc_span(v->p, v->n);
     size_t done = 0, start = 0, end;
-    while (!w->out->full && sc_pattern_find(&w->t->unicode, p, s, &start, &end)) {
+    while (!w->out->full && sc_pattern_find(w->t->unicode, p, s, &start, &end)) {
         if (done < start)
             segment(&g, done, start, invert);
         segment(&g, start, end, !invert);

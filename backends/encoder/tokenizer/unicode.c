@@ -1,10 +1,10 @@
 #include "tokenizer/unicode.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/error.h"
 #include "tokenizer/chars.h"
 #include "tokenizer/unicode_data.h"
 #include "tokenizer/unicode_text.h"
@@ -68,12 +68,11 @@ static void mark_all(uint32_t *all)
         all[TAIL + i] |= SC_IS_SECOND;
 }
 
-int sc_unicode_init(struct sc_unicode *u)
+static bool fill(struct sc_unicode *u)
 {
-    memset(u, 0, sizeof(*u));
     uint32_t *all = calloc(POINTS, sizeof(*all));
     if (!all)
-        return SC_ENOMEM;
+        return false;
     mark_all(all);
     /* Equal blocks are kept once: the distinct ones are moved to the front. */
     size_t kept = 0;
@@ -90,13 +89,17 @@ int sc_unicode_init(struct sc_unicode *u)
     u->entries = realloc(all, kept * SC_UNICODE_BLOCK * sizeof(*all));
     if (!u->entries)
         u->entries = all;
-    return 0;
+    return true;
 }
 
-void sc_unicode_free(struct sc_unicode *u)
+const struct sc_unicode *sc_unicode_get(void)
 {
-    free(u->entries);
-    u->entries = NULL;
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static struct sc_unicode table;
+    pthread_mutex_lock(&lock);
+    bool there = table.entries || fill(&table);
+    pthread_mutex_unlock(&lock);
+    return there ? &table : NULL;
 }
 
 unsigned sc_unicode_lower(uint32_t c, uint32_t to[2])

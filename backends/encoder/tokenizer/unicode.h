@@ -1,7 +1,7 @@
 /*
  * What characters are, as the `tokenizers` package sees them: classes, lower case, normal forms.
  *
- * One table look-up per character; read-only after sc_unicode_init.
+ * One table look-up per character.
  */
 #ifndef SC_ENCODER_TOKENIZER_UNICODE_H
 #define SC_ENCODER_TOKENIZER_UNICODE_H
@@ -50,9 +50,9 @@ struct sc_unicode {
     uint32_t *entries;
 };
 
-/* SC_ENOMEM if memory is gone; free in any case. */
-SC_MUST_USE int sc_unicode_init(struct sc_unicode *u);
-void sc_unicode_free(struct sc_unicode *u);
+/* The process's one table, which is made when it is first asked for and stays; NULL if there was no memory.
+ * Any thread. */
+const struct sc_unicode *sc_unicode_get(void);
 
 static inline uint32_t sc_unicode_entry(const struct sc_unicode *u, uint32_t c)
 {
