@@ -129,6 +129,20 @@ static int load_tokenizer(struct sconce_host *h, struct sconce_model *m, const c
     return sc_tokenizer_load_cased(&m->tokenizer, path, length, casing, msg);
 }
 
+/* Which engines to try, by the setting `device`, and on which GPU. */
+static struct sconce_error *load_device(struct sconce_host *h, bool *gpu, bool *cpu, int64_t *number)
+{
+    const char *device = sconce_host_setting(h, "device");
+    int given = sconce_host_gpu(h);
+    bool any = !device || strcmp(device, "auto") == 0;
+    *gpu = any ? given >= 0 : strcmp(device, "gpu") == 0;
+    *cpu = any || strcmp(device, "cpu") == 0;
+    if (!*gpu && !*cpu)
+        return sconce_error_new(SCONCE_BAD_REQUEST,
+                                "setting device is \"%.60s\": it must be auto, gpu or cpu", device);
+    return sconce_host_setting_int(h, "gpu", 0, INT32_MAX, SC_MAX(given, 0), number);
+}
+
 /* Numbers and the tokenizer, which the model's configuration bounds. */
 static struct sconce_error *load_sizes(struct sconce_host *h, struct sconce_model *m,
                                        const struct sc_encoder_folder *f)
@@ -152,10 +166,15 @@ static struct sconce_error *load_sizes(struct sconce_host *h, struct sconce_mode
     if (e)
         return e;
     /* A batch must hold the longest text. */
-    int64_t least = sc_tokenizer_max_length(m->tokenizer);
+    int64_t least = sc_tokenizer_max_length(m->tokenizer), usual;
+    bool gpu, cpu;
+    e = load_device(h, &gpu, &cpu, &usual);
+    if (e)
+        return e;
+    usual = gpu ? SC_ENCODER_BATCH_TOKENS_GPU : SC_ENCODER_BATCH_TOKENS;
     e = sconce_host_setting_int(h, "maxBatchTokens", least,
-                                SC_MAX(least, (int64_t)SC_ENCODER_BATCH_TOKENS_MAX),
-                                SC_MAX(least, (int64_t)SC_ENCODER_BATCH_TOKENS), &tokens);
+                                SC_MAX(least, (int64_t)SC_ENCODER_BATCH_TOKENS_MAX), SC_MAX(least, usual),
+                                &tokens);
     if (e)
         return e;
     m->max_texts = (uint32_t)texts;
@@ -164,20 +183,6 @@ static struct sconce_error *load_sizes(struct sconce_host *h, struct sconce_mode
 }
 
 /* ---- engine and heads ---------------------------------------------------------------------------- */
-
-/* Which engines to try, by the setting `device`, and on which GPU. */
-static struct sconce_error *load_device(struct sconce_host *h, bool *gpu, bool *cpu, int64_t *number)
-{
-    const char *device = sconce_host_setting(h, "device");
-    int given = sconce_host_gpu(h);
-    bool any = !device || strcmp(device, "auto") == 0;
-    *gpu = any ? given >= 0 : strcmp(device, "gpu") == 0;
-    *cpu = any || strcmp(device, "cpu") == 0;
-    if (!*gpu && !*cpu)
-        return sconce_error_new(SCONCE_BAD_REQUEST,
-                                "setting device is \"%.60s\": it must be auto, gpu or cpu", device);
-    return sconce_host_setting_int(h, "gpu", 0, INT32_MAX, SC_MAX(given, 0), number);
-}
 
 static int kept(void *host, const char *name, uint64_t *size)
 {
@@ -198,7 +203,7 @@ static struct sconce_error *load_engine(struct sconce_host *h, struct sconce_mod
     struct sconce_error *e = load_device(h, &gpu, &cpu, &number);
     if (e)
         return e;
-    const struct sc_engine_options o = {
+    struct sc_engine_options o = {
         .max_tokens = m->batch_tokens,
         .lanes = sconce_host_lanes(h),
         .dtype = sconce_host_setting(h, "dtype"),
@@ -214,6 +219,10 @@ static struct sconce_error *load_engine(struct sconce_host *h, struct sconce_mod
         rc = sc_engine_cuda_ops.new(&m->engine, &f->config, &f->weights, &o, &warning, &msg);
     if (gpu && cpu && rc < 0)
         sconce_log(h, SCONCE_WARN, "no GPU engine, the CPU is used: %s", msg.text);
+    if (cpu && rc < 0 && !sconce_host_setting(h, "maxBatchTokens")) {
+        uint32_t least = sc_tokenizer_max_length(m->tokenizer);
+        o.max_tokens = m->batch_tokens = SC_MAX(least, SC_ENCODER_BATCH_TOKENS);
+    }
     if (cpu && rc < 0)
         rc = sc_engine_cpu_ops.new(&m->engine, &f->config, &f->weights, &o, &warning, &msg);
     if (rc < 0)
@@ -234,7 +243,7 @@ static const char *dtype_of(const struct sc_engine *e, const char *name)
 static struct sconce_error *load(struct sconce_host *h, struct sconce_model *m, struct sc_encoder_folder *f)
 {
     struct sc_msg msg;
-    char what[128], how[128];
+    char what[128], how[320];
     int64_t start = sc_clock_ms();
     struct sconce_error *e = load_labels(h, &f->config);
     if (!e)

@@ -58,6 +58,7 @@ struct sc_engine_options {
 
 struct sc_engine_ops {
     const char *name; /* "cpu", "cuda" */
+    bool device;      /* it computes on one that a fault takes from this process */
     bool keys;        /* takes a batch's keys, in models without local attention */
     /*
      * Packs the weights, which may be closed afterwards. *warning gets what the administrator should know

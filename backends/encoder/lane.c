@@ -168,6 +168,9 @@ static void compute(struct sconce_lane *l)
     int rc = room_for_rows(l, sc_engine_rows(l->m->engine, &b));
     if (rc == 0)
         rc = sc_engine_run(l->engine, &b, l->rows);
+    /* After a fault every later call on that GPU fails: a new process is the only cure. */
+    if (sc_error_ends_worker(rc) && l->m->engine->ops->device)
+        sconce_host_lost(l->m->host, "the GPU's context is lost");
     float *rows = l->rows;
     for (uint32_t i = 0; i < b.sequences; i++) {
         struct sc_run *w = l->from[i].work;

@@ -30,7 +30,7 @@ void sc_encoding_give(void *model, struct sc_encoding e)
 /* Each sequence may be computed apart. */
 static bool set_items(struct sconce_request *r, const struct sc_run *w)
 {
-    uint32_t few[16], *costs = w->n <= SC_COUNT(few) ? few : malloc(w->n * sizeof *costs);
+    uint32_t few[16] = {0}, *costs = w->n <= SC_COUNT(few) ? few : malloc(w->n * sizeof *costs);
     if (!costs)
         return false;
     for (uint32_t i = 0; i < w->n; i++)

@@ -108,6 +108,12 @@ int sconce_host_kept(struct sconce_host *h, const char *name, uint64_t *size);
  * kept is not: then the next executor starts without it. */
 void sconce_host_keep(struct sconce_host *h, const char *name, int fd, uint64_t size);
 
+/*
+ * Ends this executor at once, because what it computes on is lost (a fault on the GPU): another is started,
+ * and the requests it had are computed there. `why` goes to the log. Any thread.
+ */
+void sconce_host_lost(struct sconce_host *h, const char *why) __attribute__((noreturn));
+
 /* ---- requests -------------------------------------------------------------------------- */
 
 /*

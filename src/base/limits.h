@@ -149,24 +149,26 @@
 #define SC_ENCODER_POSITIONS_MAX 65536
 #define SC_ENCODER_TYPES_MAX 256 /* segments: a token's type is a byte */
 #define SC_ENCODER_LABELS_MAX 65536
-#define SC_ENCODER_SHARDS_MAX 256           /* files that model.safetensors.index.json lists */
-#define SC_ENCODER_MODULES_MAX 16           /* of sentence-transformers' modules.json */
-#define SC_ENCODER_DENSE_MAX 4              /* Dense modules among them */
-#define SC_ENCODER_TEXTS 1024               /* maxTexts: texts of one request */
-#define SC_ENCODER_TEXTS_MAX 1000000        /* its ceiling */
-#define SC_LITERAL_DEPTH_MAX 200            /* containers in a Python literal: CPython has the same limit */
-#define SC_ENCODER_NAMES_MAX 1024           /* targets or ignore_labels of one request */
+#define SC_ENCODER_SHARDS_MAX 256    /* files that model.safetensors.index.json lists */
+#define SC_ENCODER_MODULES_MAX 16    /* of sentence-transformers' modules.json */
+#define SC_ENCODER_DENSE_MAX 4       /* Dense modules among them */
+#define SC_ENCODER_TEXTS 1024        /* maxTexts: texts of one request */
+#define SC_ENCODER_TEXTS_MAX 1000000 /* its ceiling */
+#define SC_LITERAL_DEPTH_MAX 200     /* containers in a Python literal: CPython has the same limit */
+#define SC_ENCODER_NAMES_MAX 1024    /* targets or ignore_labels of one request */
 #define SC_ENCODER_NAMES_TEXT "1024"
-#define SC_ENCODER_ANSWERS_MAX 100          /* top_k of a question */
-#define SC_ENCODER_ANSWER_BYTES (1u << 30)  /* one answer, before max_response_size */
-#define SC_ENCODER_FILLED_MAX (4u << 20)    /* answers for all masks of one request */
-#define SC_ENCODER_PROMPTS_MAX 64           /* prompts of a model */
-#define SC_ENCODER_BATCH_TOKENS 1024        /* maxBatchTokens: tokens computed together */
+#define SC_ENCODER_ANSWERS_MAX 100         /* top_k of a question */
+#define SC_ENCODER_ANSWER_BYTES (1u << 30) /* one answer, before max_response_size */
+#define SC_ENCODER_FILLED_MAX (4u << 20)   /* answers for all masks of one request */
+#define SC_ENCODER_PROMPTS_MAX 64          /* prompts of a model */
+#define SC_ENCODER_BATCH_TOKENS 1024       /* maxBatchTokens: tokens computed together */
+#define SC_ENCODER_BATCH_TOKENS_GPU \
+    16384 /* the same where a GPU computes, which more than that hardly speeds up */
 #define SC_ENCODER_BATCH_TOKENS_MAX 65536   /* its ceiling */
 #define SC_ENCODER_PRODUCT_CLASSES 24       /* GPU: kinds of matrix products in one model */
 #define SC_ENCODER_ALGORITHMS_MAX 4096      /* in one cache file */
 #define SC_ENCODER_GRAPHS 64                /* kept by a lane */
-#define SC_ENCODER_GRAPH_TOKENS 1024   /* batches up to this size are captured */
+#define SC_ENCODER_GRAPH_TOKENS 1024        /* batches up to this size are captured */
 #define SC_TOKENIZER_FILE_BYTES (24u << 20) /* tokenizer.json, vocab.txt, tokenizer_config.json */
 #define SC_TOKENIZER_VOCAB_MAX (1u << 20)
 #define SC_TOKENIZER_WORD_MAX 1024         /* max_input_chars_per_word */
@@ -177,11 +179,11 @@
 #define SC_TOKENIZER_STEPS_MAX 16          /* normalizers, pre-tokenizers, post-processors: each */
 #define SC_TOKENIZER_NESTED_MAX 8          /* Sequences in Sequences */
 #define SC_TOKENIZER_PATTERN_CHARS 16      /* characters and ranges of a pattern's class */
-#define SC_TOKENIZER_AFFIX_MAX 64          /* bytes of a subword's prefix or suffix, of what Replace puts in */
+#define SC_TOKENIZER_AFFIX_MAX 64 /* bytes of a subword's prefix or suffix, of what Replace puts in */
 #define SC_TOKENIZER_MERGES_MAX (1u << 20)
-#define SC_TOKENIZER_PROBES_MAX 512        /* of the merges' table; honest ones need a few dozen */
-#define SC_TOKENIZER_TEXT_MAX (1u << 28)   /* bytes of a text */
-#define SC_TOKENIZER_WORK_KEPT (1u << 20)  /* of each buffer that a long text made large */
+#define SC_TOKENIZER_PROBES_MAX 512       /* of the merges' table; honest ones need a few dozen */
+#define SC_TOKENIZER_TEXT_MAX (1u << 28)  /* bytes of a text */
+#define SC_TOKENIZER_WORK_KEPT (1u << 20) /* of each buffer that a long text made large */
 #define SC_TRIE_NODES_MAX (4u << 20)
 
 #endif

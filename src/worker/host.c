@@ -140,6 +140,13 @@ SC_EXPORT struct sconce_error *sconce_host_setting_int(const struct sconce_host 
     return NULL;
 }
 
+SC_EXPORT void sconce_host_lost(struct sconce_host *h, const char *why)
+{
+    sc_log(SC_LOG_ERROR, "model %s: this worker cannot go on and is replaced: %s", h->model, why);
+    sc_log_close();
+    _exit(1);
+}
+
 SC_EXPORT const void *sconce_request_body(const struct sconce_request *r, size_t *size)
 {
     *size = r->work.body.n;

@@ -206,6 +206,7 @@ static void describe(const struct sc_engine *base, char *text, size_t size)
 
 const struct sc_engine_ops sc_engine_cuda_ops = {
     .name = "cuda",
+    .device = true,
     .new = engine_new,
     .del = engine_del,
     .describe = describe,

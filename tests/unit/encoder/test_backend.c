@@ -97,6 +97,13 @@ int sconce_host_kept(struct sconce_host *h, const char *name, uint64_t *size)
     return -1;
 }
 
+void sconce_host_lost(struct sconce_host *h, const char *why)
+{
+    (void)h;
+    fail_msg("the executor ends: %s", why);
+    abort();
+}
+
 void sconce_host_keep(struct sconce_host *h, const char *name, int fd, uint64_t size)
 {
     (void)h;
