@@ -94,7 +94,8 @@ static bool look_at_worker(void *time, struct sc_worker *w)
         w->load_deadline_ns = 0;
         snprintf(w->failure, sizeof w->failure, "the model did not load within %d s (startupTimeout)",
                  s->startup_timeout);
-        sc_log(SC_LOG_ERROR, "Backend worker did not respond in given time: model %s: %s", s->name, w->failure);
+        sc_log(SC_LOG_ERROR, "Backend worker did not respond in given time: model %s: %s", s->name,
+               w->failure);
         sc_worker_order(w->version->engine, SC_CTL_SLOT_KILL, w->slot, w->life);
     }
     return false;

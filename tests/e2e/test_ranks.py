@@ -1,7 +1,6 @@
 """Workers of several processes: torchrun starts ranks, every one gets the batches, one answers (docs/running.md).
 
 They need an interpreter with torch: SCONCE_TORCH_PYTHON, or build/venv-torch."""
-import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
