@@ -108,7 +108,7 @@ static int load_tokenizer(struct sconce_host *h, struct sconce_model *m, const c
     const char *other = sconce_host_setting(h, "tokenizer");
     enum sc_casing casing = SC_CASE_OF_FILES;
     char path[4096];
-    bool lower;
+    bool lower = false;
     int rc = sc_example_is(setting, h) ? sc_example_lower_case(setting, h, &lower, msg) : 0;
     if (rc < 0)
         return rc;
