@@ -106,15 +106,16 @@ static int load_tokenizer(struct sconce_host *h, struct sconce_model *m, const c
                           struct sc_msg *msg)
 {
     const char *other = sconce_host_setting(h, "tokenizer");
-    enum sc_casing casing = SC_CASE_OF_FILES;
+    struct sc_tokenizer_choice choice = {0};
     char path[4096];
     bool lower = false;
     int rc = sc_example_is(setting, h) ? sc_example_lower_case(setting, h, &lower, msg) : 0;
     if (rc < 0)
         return rc;
     if (sc_example_is(setting, h))
-        casing = lower ? SC_CASE_LOWER : SC_CASE_KEPT;
-    rc = sc_tokenizer_load_cased(&m->tokenizer, dir, length, casing, msg);
+        choice =
+            (struct sc_tokenizer_choice){.casing = lower ? SC_CASE_LOWER : SC_CASE_KEPT, .any_length = true};
+    rc = sc_tokenizer_load_with(&m->tokenizer, dir, length, &choice, msg);
     if (rc != SC_ENOTFOUND)
         return rc;
     if (!other)
@@ -126,7 +127,7 @@ static int load_tokenizer(struct sconce_host *h, struct sconce_model *m, const c
     int n = snprintf(path, sizeof path, "%s%s%s", *other == '/' ? "" : dir, *other == '/' ? "" : "/", other);
     if (n < 0 || (size_t)n >= sizeof path)
         return sc_fail(msg, SC_EINVAL, "setting tokenizer: the path is too long");
-    return sc_tokenizer_load_cased(&m->tokenizer, path, length, casing, msg);
+    return sc_tokenizer_load_with(&m->tokenizer, path, length, &choice, msg);
 }
 
 /* Which engines to try, by the setting `device`, and on which GPU. */

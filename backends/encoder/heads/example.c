@@ -90,11 +90,10 @@ static int read_length(struct sc_example *e, const struct sc_heads_spec *s, stru
         return sc_fail(msg, SC_EINVAL,
                        "model-config.yaml: handler.max_length is \"%.60s\": it must be an integer", v);
     if (n > most)
-        return sc_fail(
-            msg, SC_EINVAL,
-            "model-config.yaml: handler.max_length is %llu%s: the model and its tokenizer take at most "
-            "%u tokens",
-            (unsigned long long)n, v ? "" : " (as nothing is said)", most);
+        return sc_fail(msg, SC_EINVAL,
+                       "model-config.yaml: handler.max_length is %llu%s: the model takes at most "
+                       "%u tokens",
+                       (unsigned long long)n, v ? "" : " (as nothing is said)", most);
     e->max_length = (uint32_t)n;
     return 0;
 }

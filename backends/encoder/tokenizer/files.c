@@ -87,13 +87,13 @@ static int nothing(const char *dir, struct sc_msg *msg)
 
 int sc_tokenizer_load(struct sc_tokenizer **out, const char *dir, uint32_t max_positions, struct sc_msg *msg)
 {
-    return sc_tokenizer_load_cased(out, dir, max_positions, SC_CASE_OF_FILES, msg);
+    return sc_tokenizer_load_with(out, dir, max_positions, &(struct sc_tokenizer_choice){0}, msg);
 }
 
-int sc_tokenizer_load_cased(struct sc_tokenizer **out, const char *dir, uint32_t max_positions,
-                            enum sc_casing casing, struct sc_msg *msg)
+int sc_tokenizer_load_with(struct sc_tokenizer **out, const char *dir, uint32_t max_positions,
+                           const struct sc_tokenizer_choice *choice, struct sc_msg *msg)
 {
-    struct sc_tokenizer_files f = {.casing = casing};
+    struct sc_tokenizer_files f = {.choice = *choice};
     *out = NULL;
     int rc = read_in(dir, "tokenizer.json", &f.json, msg);
     if (rc == SC_ENOTFOUND)

@@ -409,7 +409,7 @@ void sc_count_spaces(const struct sc_unicode *u, struct sc_span s, uint32_t *lea
  */
 struct sc_tokenizer_files {
     struct sc_span json, vocab, merges, config;
-    enum sc_casing casing;
+    struct sc_tokenizer_choice choice;
 };
 int sc_tokenizer_parse(struct sc_tokenizer **out, const struct sc_tokenizer_files *files,
                        uint32_t max_positions, struct sc_msg *msg);

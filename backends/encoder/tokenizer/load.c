@@ -478,8 +478,10 @@ int sc_tokenizer_parse(struct sc_tokenizer **out, const struct sc_tokenizer_file
                                       : f->merges.p ? SC_BESIDE_BPE
                                                     : SC_BESIDE_WORDPIECE,
                                       &spec, msg);
-    if (f->casing != SC_CASE_OF_FILES)
-        spec.options.lowercase = f->casing == SC_CASE_LOWER;
+    if (f->choice.casing != SC_CASE_OF_FILES)
+        spec.options.lowercase = f->choice.casing == SC_CASE_LOWER;
+    if (f->choice.any_length)
+        spec.truncation = 0;
     if (!rc)
         rc = build(t, &spec, max_positions, msg);
     sc_tokenizer_spec_free(&spec);

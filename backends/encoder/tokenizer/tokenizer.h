@@ -26,11 +26,14 @@ struct sc_tokenizer;
  * and remedy. The caller frees with sc_tokenizer_del.
  */
 int sc_tokenizer_load(struct sc_tokenizer **out, const char *dir, uint32_t max_positions, struct sc_msg *msg);
-/* The same with do_lower_case as the caller says, as AutoTokenizer.from_pretrained has it: tokenizers of
- * other families than BERT do not look at it. */
+/* What a caller says over the files, as callers of AutoTokenizer.from_pretrained can. Zero: nothing. */
 enum sc_casing { SC_CASE_OF_FILES, SC_CASE_LOWER, SC_CASE_KEPT };
-int sc_tokenizer_load_cased(struct sc_tokenizer **out, const char *dir, uint32_t max_positions,
-                            enum sc_casing casing, struct sc_msg *msg);
+struct sc_tokenizer_choice {
+    enum sc_casing casing; /* do_lower_case: tokenizers of other families than BERT do not look at it */
+    bool any_length;       /* the files' truncation does not count, only max_positions */
+};
+int sc_tokenizer_load_with(struct sc_tokenizer **out, const char *dir, uint32_t max_positions,
+                           const struct sc_tokenizer_choice *choice, struct sc_msg *msg);
 void sc_tokenizer_del(struct sc_tokenizer *t);
 
 uint32_t sc_tokenizer_vocab_size(const struct sc_tokenizer *t);
