@@ -11,6 +11,8 @@ sys.path.append(str(harness.ROOT / "tests" / "peer"))
 import archives as ar  # noqa: E402
 import play  # noqa: E402
 import transformers_example as example  # noqa: E402
+from cases import SUITES  # noqa: E402
+from test_recorded import interpreter  # noqa: E402
 
 RECORD = play.read_record("transformers")
 KNOWN = [{"case": "*: form, broken escape", "field": "body", "torchserve": "Invalid hex byte", "sconce": "Bad string",
@@ -131,3 +133,17 @@ def test_explanations_are_the_handlers_own(server):
     assert register(server, put(server, "plain", sequence()), backend="encoder").status_code == 200
     reply = server.post("/explanations/plain", data=b"{'text': 'cat', 'target': 0}")
     assert reply.status_code == 501 and "handler" in reply.text
+
+
+@pytest.mark.timeout(300)
+def test_the_example_of_ours_with_real_weights(server):
+    """examples/transformers-seqclass as it is packed for TorchServe: its tokenizer's own truncation is shorter than max_length."""
+    python = interpreter(SUITES["examples"])
+    play.pack({"examples": ["transformers-seqclass"]}, server.store, python)
+    assert register(server, "seqclass.mar", backend="encoder").status_code == 200
+    theirs = play.read_record("examples")
+    steps = [s for s in SUITES["examples"]["steps"] if s.get("path", "").startswith("/predictions/seqclass")]
+    assert len(steps) > 8
+    for step in steps:
+        answer = server.post(step["path"], data=step["body"], headers=step["headers"])
+        assert (answer.status_code, answer.text) == (theirs[step["case"]]["status"], theirs[step["case"]]["body"]), step["case"]
