@@ -189,7 +189,7 @@ void sc_call_finish(struct sc_call *c)
     sc_loop_post(c->x->loop, &c->task);
 }
 
-static void set_text(struct sc_call *c, const char *fmt, va_list ap)
+static void SC_PRINTF(2, 0) set_text(struct sc_call *c, const char *fmt, va_list ap)
 {
     char text[4096];
     int n = vsnprintf(text, sizeof text, fmt, ap);
