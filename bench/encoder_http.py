@@ -64,6 +64,7 @@ def main():
     p.add_argument("--lanes", type=int, default=2)
     p.add_argument("--tokens", type=int, default=16384, help="of a batch")
     p.add_argument("--connections", type=int, default=1000)
+    p.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     p.add_argument("--load-threads", type=int, default=4)
     p.add_argument("--set", nargs="*", default=[], help="KEY=VALUE of config.properties")
     a = p.parse_args()
@@ -71,13 +72,13 @@ def main():
         home = Path(temporary)
         (home / "model").mkdir()
         model = make_model(home / "model", a.lanes, a.tokens)
-        texts = {n: write_texts(home / f"texts{n}", n, max(20000, 4000000 // n), n) for n in LENGTHS}
-        engine = {n: engine_rate(model, n, a.tokens, a.lanes, min(a.seconds, 5)) for n in LENGTHS}
+        texts = {n: write_texts(home / f"texts{n}", n, max(20000, 4000000 // n), n) for n in a.lengths}
+        engine = {n: engine_rate(model, n, a.tokens, a.lanes, min(a.seconds, 5)) for n in a.lengths}
         server = Sconce(models={"bert": model}, settings=dict(s.split("=", 1) for s in a.set), core=None)
         try:
             rows, lone = [], []
             url = f"{server.inference}/predictions/bert"
-            for n in LENGTHS:
+            for n in a.lengths:
                 send = ("--lines", texts[n], "-H", "content-type: text/plain", "-t", a.load_threads)
                 full = [load(url, connections=a.connections, seconds=a.seconds, warmup=1, core=None, more=send, of=server)
                         for _ in range(a.rounds)]
@@ -92,7 +93,7 @@ def main():
                              f"{half['latency_us']['p50'] / 1e3:.2f}", f"**{half['latency_us']['p99'] / 1e3:.2f}**",
                              floor(-half["latency_us"]["p99"] / 1e3, -5.0).replace("-5.0", "5 ms")])
                 say(" | ".join(map(str, rows[-1])))
-            for n, most in ALONE.items():
+            for n, most in ((n, ALONE[n]) for n in a.lengths if n in ALONE):
                 one = load(url, connections=1, seconds=min(a.seconds, 10), warmup=1, core=None,
                            more=("--lines", texts[n], "-H", "content-type: text/plain"))
                 p50 = one["latency_us"]["p50"] / 1e3
