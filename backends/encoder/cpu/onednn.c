@@ -275,11 +275,13 @@ static size_t scratch(const struct sc_matmul *g)
     return rounded(g->scratch) + (g->bf16 ? ROWS * g->k * sizeof(uint16_t) : 0);
 }
 
-/* Rounds to nearest, ties to even, as processors do; a NaN stays one. Only where AVX-512 is: it is as wide. */
+/* Rounds to nearest, ties to even, as processors do; a NaN stays one. Only where AVX-512 is: it is as wide.
+ */
 #if defined(__x86_64__)
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 #endif
-static void to_bf16(const float *a, size_t n, uint16_t *to)
+static void
+to_bf16(const float *a, size_t n, uint16_t *to)
 {
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;
