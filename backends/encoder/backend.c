@@ -101,12 +101,13 @@ static struct sconce_error *load_labels(struct sconce_host *h, struct sc_encoder
     return NULL;
 }
 
-/* Of the folder, else of the one that the setting `tokenizer` names, from the model's folder on. */
+/* Of the folder, else of the one that the setting `tokenizer` names, from the model's folder on. `said`: the
+ * length is the operator's or sentence-transformers', which heed no truncation of tokenizer.json either. */
 static int load_tokenizer(struct sconce_host *h, struct sconce_model *m, const char *dir, uint32_t length,
-                          struct sc_msg *msg)
+                          bool said, struct sc_msg *msg)
 {
     const char *other = sconce_host_setting(h, "tokenizer");
-    struct sc_tokenizer_choice choice = {0};
+    struct sc_tokenizer_choice choice = {.any_length = said};
     char path[4096];
     bool lower = false;
     int rc = sc_example_is(setting, h) ? sc_example_lower_case(setting, h, &lower, msg) : 0;
@@ -155,7 +156,8 @@ static struct sconce_error *load_sizes(struct sconce_host *h, struct sconce_mode
     struct sconce_error *e = sconce_host_setting_int(h, "maxLength", 2, c->positions, own, &length);
     if (e)
         return e;
-    int rc = load_tokenizer(h, m, f->dir, (uint32_t)length, &msg);
+    bool said = c->max_length > 0 || sconce_host_setting(h, "maxLength");
+    int rc = load_tokenizer(h, m, f->dir, (uint32_t)length, said, &msg);
     if (rc < 0)
         return load_error(rc, msg.text);
     if (sc_tokenizer_vocab_size(m->tokenizer) > c->vocab)

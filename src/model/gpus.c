@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -44,16 +45,27 @@ static struct sc_gpu_choice choice_of(const struct sc_version *v)
     };
 }
 
+/* Of our own backends only the encoder computes on GPUs, unless its setting `device` is cpu. */
+static bool may_use(const struct sc_model_spec *s)
+{
+    if (!sc_spec_is_native(s))
+        return true;
+    for (unsigned i = 0; i < s->nextras; i++)
+        if (strcmp(s->extras[i].key, "device") == 0 && strcmp(s->extras[i].value, "cpu") == 0)
+            return false;
+    return strcmp(s->backend, "encoder") == 0;
+}
+
 bool sc_gpus_used(const struct sc_version *v)
 {
     struct sc_gpu_choice c = choice_of(v);
-    return !sc_spec_is_native(&v->spec) && sc_gpu_used(&c);
+    return may_use(&v->spec) && sc_gpu_used(&c);
 }
 
 int sc_gpus_choose(struct sc_version *v)
 {
     struct sc_gpu_choice c = choice_of(v);
-    return sc_spec_is_native(&v->spec) ? -1 : sc_gpu_next(&c, &v->engine->gpu_next, &v->gpu_next);
+    return !may_use(&v->spec) ? -1 : sc_gpu_next(&c, &v->engine->gpu_next, &v->gpu_next);
 }
 
 bool sc_gpus_block(const struct sc_version *v, int gpu_id, char *out, size_t size)

@@ -40,6 +40,7 @@ static void native_strings(const struct sc_worker *w, struct sc_ctl_start *start
     sc_start_add(b, &start->envc, SC_ENV_BACKEND "=%s", s->backend);
     sc_start_add(b, &start->envc, SC_ENV_BACKEND_DIR "=%s", e->spec.backend_dir);
     sc_start_add(b, &start->envc, SC_ENV_LANES "=%u", w->lanes);
+    sc_start_add(b, &start->envc, SC_ENV_GPU_ID "=%d", w->gpu_id);
     if (s->batch_size > 0)
         sc_start_add(b, &start->envc, SC_ENV_BATCH_SIZE "=%d", s->batch_size);
     sc_start_add(b, &start->envc, SC_ENV_BATCH_DELAY "=%d", s->max_batch_delay);

@@ -3,6 +3,7 @@ import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import harness
 import pytest
@@ -20,6 +21,7 @@ WHERE = """
         answer = {"gpu_id": p.get("gpu_id"), "visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "pid": os.getpid()}
         return [json.dumps(answer)] * len(data)
 """
+DEMO = Path(__file__).resolve().parents[2] / "models" / "demo-langid"
 NO_ANSWER = {"SCONCE_NVML": "/nowhere/libnvidia-ml.so.1"}
 
 
@@ -212,3 +214,14 @@ def test_too_few_gpus_for_a_parallel_level_are_named(gpus):
     r = server.post("/models", api="management", params={"url": "m"})
     assert r.status_code >= 400
     assert "No enough gpu devices for model:m parallelLevel:2" in r.json()["message"]
+
+
+# ---- our own backends ----
+
+
+def test_the_encoder_is_given_a_gpu_and_uses_the_cpu_when_it_cannot_compute_there(gpus):
+    """`device: auto`: the driver behind this NVML is none, and the log says so."""
+    server = gpus("gpus=2", models={"lang": DEMO, "echo": "identity"})
+    assert [m["workers"][0]["gpu"] for m in (described(server, "lang"), described(server, "echo"))] == [True, False]
+    assert server.post("/predictions/lang", data="Guten Morgen".encode()).status_code == 200
+    wait_for(lambda: any("no GPU engine, the CPU is used" in text for text in server.logs().values()), 10, "the line that says why")

@@ -213,6 +213,8 @@ def test_sentence_transformers_folders(world, tmp_path):
         {"word_embedding_dimension": 32, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}))
     (folder / "2_Normalize").mkdir()
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 8, "do_lower_case": False}))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": 5}))  # max_seq_length beats it
     (folder / "config_sentence_transformers.json").write_text(json.dumps(
         {"prompts": {"query": "who ", "document": ""}, "default_prompt_name": "query"}))
 
@@ -269,7 +271,7 @@ def test_all_minilm(world):
     assert r.status_code == 200, r.text
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder).eval()
-    texts = ["A man is eating food.", "Wo ist der Bahnhof?", "これはペンです。", "", "word " * 100]  # beyond 128 tokenizer.json cuts
+    texts = ["A man is eating food.", "Wo ist der Bahnhof?", "これはペンです。", "", "word " * 600]  # tokenizer.json would cut at 128
     for text in texts:
         with torch.inference_mode():
             v = model(**tokenizer(text, truncation=True, max_length=256, return_tensors="pt")).last_hidden_state[0].mean(0)

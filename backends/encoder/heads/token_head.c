@@ -201,7 +201,7 @@ static int put_text(const struct sc_heads *h, const struct sc_run *w, uint32_t f
     uint32_t most = 0, n = 0;
     for (uint32_t s = from; s < to; s++)
         most += w->entities_n[s];
-    struct found *all = malloc(SC_MAX(most, 1u) * sizeof *all);
+    struct found *all = calloc(SC_MAX(most, 1u), sizeof *all);
     struct sc_entity_place *place = malloc(SC_MAX(most, 1u) * sizeof *place);
     int rc = all && place ? 0 : SC_ENOMEM;
     for (uint32_t s = from; rc == 0 && s < to; s++)

@@ -203,7 +203,7 @@ static int groups(const struct sc_json_file *s, struct sc_encoder_config *c)
 static int local_layers(const struct sc_json_file *s, struct sc_encoder_config *c)
 {
     const json_t *types = json_object_get(s->root, "layer_types");
-    uint32_t every, window;
+    uint32_t every = 0, window = 0;
     int rc = sc_json_count(s, "global_attn_every_n_layers", SC_ENCODER_LAYERS_MAX, 3, &every);
     if (rc == 0)
         rc = sc_json_count(s, "local_attention", SC_ENCODER_POSITIONS_MAX, 128, &window);
