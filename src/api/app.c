@@ -30,7 +30,7 @@ static struct sc_call *take_call(struct sc_app *app, struct sc_http_exchange *x)
     c->app = app;
     c->x = x;
     c->job = NULL;
-    c->running = c->versioned = c->explain = c->streaming = false;
+    c->running = c->versioned = c->explain = c->streaming = c->no_url_path = false;
     c->shard = NULL;
     c->route = NULL;
     c->family = NULL;
@@ -68,9 +68,10 @@ static void on_request(struct sc_http_exchange *x, void *ctx)
         answer_ping(app, x);
         return;
     }
-    if (((serves & SC_SERVES_INFERENCE) &&
-         (sc_inference_claim(c) || sc_openai_claim(c) || sc_tei_claim(c) || sc_cohere_claim(c))) ||
-        ((serves & SC_SERVES_MANAGEMENT) && ((app->auth && sc_token_claim(c)) || sc_management_claim(c))) ||
+    if (((serves & SC_SERVES_INFERENCE) && (sc_inference_claim(c) || sc_kserve_inference_claim(c) ||
+                                            sc_openai_claim(c) || sc_tei_claim(c) || sc_cohere_claim(c))) ||
+        ((serves & SC_SERVES_MANAGEMENT) &&
+         ((app->auth && sc_token_claim(c)) || sc_management_claim(c) || sc_kserve_management_claim(c))) ||
         ((serves & SC_SERVES_METRICS) && sc_metrics_claim(c)))
         return;
     if (c->path.n == 0)

@@ -45,6 +45,7 @@ struct sc_call {
     struct sc_shard *shard;
     bool versioned;                 /* the request named a version */
     bool explain;                   /* /explanations */
+    bool no_url_path;               /* KServe's routes: the handler sees no such header */
     bool streaming;                 /* the head of its answer was sent */
     const struct sc_family *family; /* NULL: TorchServe's own API */
     enum sc_interface interface;    /* with a family: what the request is by */
@@ -72,6 +73,9 @@ void sc_app_free(struct sc_app *app);
 
 /* inference.c: claims the request (and has answered it, or set c->route), or returns false. */
 bool sc_inference_claim(struct sc_call *c);
+/* kserve.c: KServe's predictions; its management route, as sc_management_claim. */
+bool sc_kserve_inference_claim(struct sc_call *c);
+bool sc_kserve_management_claim(struct sc_call *c);
 /* openai.c, tei.c, cohere.c: the same for the interfaces of others. */
 bool sc_openai_claim(struct sc_call *c);
 bool sc_tei_claim(struct sc_call *c);
@@ -81,6 +85,9 @@ bool sc_management_claim(struct sc_call *c);
 /* metrics.c */
 bool sc_metrics_claim(struct sc_call *c);
 
+/* Finds the model (404 else) and begins a prediction, or an explanation with c->explain; version: a NULL
+ * pointer for the default one. The request is claimed. */
+void sc_call_predict(struct sc_call *c, struct sc_span model, struct sc_span version);
 /* Runs the request on c->shard: before its body has come, which then goes where the worker reads it (false:
  * answered already), or with the body there. */
 bool sc_call_begin(struct sc_call *c);

@@ -18,7 +18,7 @@ void sc_call_no_model(struct sc_call *c, int rc, struct sc_span name, struct sc_
                       "Model version: %.*s does not exist for model: %.*s", SC_FMT(version), SC_FMT(name));
 }
 
-static void sc_call_json(struct sc_call *c, struct sc_json_writer *w)
+void sc_call_json(struct sc_call *c, struct sc_json_writer *w)
 {
     c->raw = true;
     c->media = SC_SPAN("application/json");

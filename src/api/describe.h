@@ -3,10 +3,13 @@
 #define SC_API_DESCRIBE_H
 
 #include "api/app.h"
+#include "proto/json_write.h"
 
 /* Answer the call. */
 void sc_models_list(struct sc_call *c);
 void sc_model_describe(struct sc_call *c);
+/* Answers with the document, which this ends; 200, or what a handler told. */
+void sc_call_json(struct sc_call *c, struct sc_json_writer *w);
 /* 404 for what sc_engine_find and its kin returned. */
 void sc_call_no_model(struct sc_call *c, int rc, struct sc_span name, struct sc_span version);
 /* The third segment of /models/{name}/{version}; a NULL pointer if there is none. */

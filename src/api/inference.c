@@ -27,7 +27,7 @@ static void respond_no_worker(struct sc_call *c)
         "has no worker to serve inference request. Please use scale workers API to add workers. If this is a "
         "sequence "
         "inference, please check if it is closed, or expired; or exceeds maxSequenceJobQueueSize";
-    int n = c->path.n >= 3
+    int n = c->versioned
                 ? snprintf(text, sizeof text, "Model \"%s\" Version %s\" %s", spec->name, spec->version, tail)
                 : snprintf(text, sizeof text, "Model \"%s\" %s", spec->name, tail);
     sc_call_refuse(c, 503, "ServiceUnavailableException", sc_span(text, (size_t)n));
@@ -171,7 +171,8 @@ static bool find_sequence(struct sc_call *c)
 static struct sc_row_route route_of(const struct sc_call *c)
 {
     const struct sc_settings *set = c->app->settings;
-    struct sc_row_route r = {.url_path = sc_path_rest(&c->path, 3), .explain = c->explain};
+    struct sc_row_route r = {
+        .url_path = sc_path_rest(&c->path, 3), .no_url_path = c->no_url_path, .explain = c->explain};
     if (c->sequence.n && c->sequence.p == c->made_id) {
         r.added[0] = (struct sc_http_header){sc_span_str(set->sequence_id_header), c->sequence};
         r.added[1] = (struct sc_http_header){sc_span_str(set->sequence_start_header), SC_SPAN("true")};
@@ -279,7 +280,7 @@ void sc_call_run(struct sc_call *c)
     sc_body_free(&whole);
 }
 
-static void begin_prediction(struct sc_call *c, struct sc_span model, struct sc_span version)
+void sc_call_predict(struct sc_call *c, struct sc_span model, struct sc_span version)
 {
     int rc = sc_engine_find(c->app->engine, c->x->loop, model, version, &c->shard);
     c->versioned = version.p != NULL;
@@ -306,7 +307,7 @@ bool sc_inference_claim(struct sc_call *c)
         if (p->n < 2)
             sc_respond_no_resource(c->x);
         else
-            begin_prediction(c, p->segments[1], p->n >= 3 ? p->segments[2] : none);
+            sc_call_predict(c, p->segments[1], p->n >= 3 ? p->segments[2] : none);
         return true;
     }
     if (sc_span_eq(p->segments[0], SC_SPAN("explanations"))) {
@@ -314,7 +315,7 @@ bool sc_inference_claim(struct sc_call *c)
         if (p->n < 2)
             sc_respond_no_resource(c->x);
         else
-            begin_prediction(c, p->segments[1], p->n >= 3 ? p->segments[2] : none);
+            sc_call_predict(c, p->segments[1], p->n >= 3 ? p->segments[2] : none);
         return true;
     }
     return false;

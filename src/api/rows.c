@@ -42,7 +42,8 @@ static void add_headers(const struct sc_http_exchange *x, const struct sc_row_ro
                         struct sc_meta_writer *w)
 {
     add_sent(x, length, w);
-    sc_meta_add(w, SC_SPAN("url_path"), route->url_path);
+    if (!route->no_url_path)
+        sc_meta_add(w, SC_SPAN("url_path"), route->url_path);
     sc_meta_add(w, SC_SPAN("explain"), route->explain ? SC_SPAN("True") : SC_SPAN("False"));
     for (unsigned i = 0; i < route->nadded; i++)
         sc_meta_add(w, route->added[i].name, route->added[i].value);

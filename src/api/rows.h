@@ -10,6 +10,7 @@
 
 struct sc_row_route {
     struct sc_span url_path; /* what follows model and version in the path */
+    bool no_url_path;        /* there is no such header */
     bool explain;
     /* More headers, as if the client had sent them. */
     struct sc_http_header added[2];

@@ -57,6 +57,4 @@ KNOWN = [
     {"suite": "micro_raise", "case": "one raises", "field": "*", "why": "MicroBatching does not hang when a step raises"},
     {"suite": "continuous", "case": "one turn", "field": "*", "why": "a stream of one answer has a head"},
     # not there yet
-    {"suite": "envelope_kserve", "case": "v1 *", "field": "*", "why": "KServe's routes are not there yet"},
-    {"suite": "envelope_kservev2", "case": "v2 *", "field": "*", "why": "KServe's routes are not there yet"},
 ]
