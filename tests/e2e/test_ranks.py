@@ -16,7 +16,7 @@ LOAD_SECONDS = 120
 pytestmark = pytest.mark.skipif(not TORCH, reason="needs an interpreter with torch (SCONCE_TORCH_PYTHON)")
 
 SUM = """
-    import os, time
+    import os, sys, time
     import torch
     import torch.distributed as dist
     from ts.handler_utils.utils import send_intermediate_predict_response
@@ -26,7 +26,8 @@ SUM = """
             dist.init_process_group("gloo")
             self.rank = dist.get_rank()
             self.initialized = True
-            print("ranks:", self.rank, os.environ["LOCAL_RANK"], os.environ["WORLD_SIZE"], os.environ["OMP_NUM_THREADS"])
+            # In one write: the ranks share a pipe.
+            sys.stdout.write("ranks: {} {LOCAL_RANK} {WORLD_SIZE} {OMP_NUM_THREADS}\\n".format(self.rank, **os.environ))
         def handle(self, data, context):
             out = []
             for i, row in enumerate(data):

@@ -343,11 +343,12 @@ def test_an_answer_that_ends_sequences(serve, store):
 def test_a_worker_that_dies_in_continuous_batches(serve, store):
     server = start(serve, store, handler=TALKS, config=TALKING)
     assert talk(server, "old", 1)[0][1] == 1
-    streams = later(turn, server, "old", 100000)
-    wait_for(lambda: metric(server, "sconce_in_flight") == 1, 20, "the stream")
+    stream = requests.post(server.url("/predictions/m"), data="100000", stream=True, timeout=60,
+                           headers={"content-type": "application/octet-stream", "ts_request_sequence_id": "old"})
+    assert next(parts := stream.iter_content(None))  # it has begun
     send(pids(server, 1)[0], signal.SIGKILL)
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
-        streams.result(20)
+        list(parts)
     assert turn(server, "old", 1).status_code == 503
     assert [talk(server, s, 1)[0][1] for s in ("old", "new")] == [1, 1]
 
