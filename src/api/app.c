@@ -218,3 +218,9 @@ void sc_call_error(struct sc_call *c, int status, const char *type, const char *
     c->type = type;
     sc_call_finish(c);
 }
+
+void sc_call_bad_method(struct sc_call *c)
+{
+    sc_call_error(c, 405, "MethodNotAllowedException",
+                  "Requested method is not allowed, please refer to API document.");
+}

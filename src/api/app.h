@@ -102,5 +102,7 @@ void sc_call_finish(struct sc_call *c);
 /* Sets status and a {"status": ...} body, or an error, then finishes. */
 void sc_call_status(struct sc_call *c, int status, const char *fmt, ...) SC_PRINTF(3, 4);
 void sc_call_error(struct sc_call *c, int status, const char *type, const char *fmt, ...) SC_PRINTF(4, 5);
+/* 405, as every management route says it. */
+void sc_call_bad_method(struct sc_call *c);
 
 #endif

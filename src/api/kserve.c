@@ -67,8 +67,7 @@ static void tell_ready(struct sc_call *c)
     struct seen s = {0};
     name = sc_span_sub(name, 0, sc_span_find(name, ':'));
     if (!sc_span_eq(method, SC_SPAN("GET"))) {
-        sc_call_error(c, 405, "MethodNotAllowedException",
-                      "Requested method is not allowed, please refer to API document.");
+        sc_call_bad_method(c);
         return;
     }
     sc_engine_each(c->app->engine, name, look, &s);

@@ -107,12 +107,6 @@ static void unregister(struct sc_call *c)
  * ------------------------------------------------------------------------------------------------------------
  */
 
-static void bad_method(struct sc_call *c)
-{
-    sc_call_error(c, 405, "MethodNotAllowedException",
-                  "Requested method is not allowed, please refer to API document.");
-}
-
 static void choose(struct sc_call *c)
 {
     struct sc_span method = c->x->req.method;
@@ -121,13 +115,13 @@ static void choose(struct sc_call *c)
     bool put = sc_span_eq(method, SC_SPAN("PUT"));
     bool post = sc_span_eq(method, SC_SPAN("POST")), del = sc_span_eq(method, SC_SPAN("DELETE"));
     if ((post || del) && !c->app->settings->enable_model_api)
-        bad_method(c);
+        sc_call_bad_method(c);
     else if (p->n == 1 && get)
         sc_models_list(c);
     else if (p->n == 1 && post)
         sc_model_register(c);
     else if (p->n == 1)
-        bad_method(c);
+        sc_call_bad_method(c);
     else if (p->n == 4 && put)
         set_default(c);
     else if (get)
@@ -137,7 +131,7 @@ static void choose(struct sc_call *c)
     else if (del)
         unregister(c);
     else
-        bad_method(c);
+        sc_call_bad_method(c);
 }
 
 bool sc_management_claim(struct sc_call *c)
