@@ -36,6 +36,7 @@
 #define SC_CONN_LINGER_MS 2000           /* for the client to read the last answer before the close */
 #define SC_CONN_STREAM_BYTES (16u << 20) /* waiting bytes of a streamed answer; more chunks are refused */
 #define SC_CONN_SPARE_BLOCKS 64          /* read buffers kept per loop */
+#define SC_H2_STREAM_WINDOW (1u << 20)   /* bytes of a stream's body that its client may send ahead */
 #define SC_HTTP_RESPONSE_HEAD_MAX 65536  /* status line and headers of an answer */
 #define SC_ACCEPT_BURST 64               /* connections accepted before others get their turn */
 #define SC_ACCEPT_PAUSE_MS 100           /* after accept failed for want of resources */

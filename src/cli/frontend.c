@@ -158,12 +158,12 @@ static void serve(void *ctx)
     if (f->ending)
         return;
     struct sc_listen_plan plan;
-    uint32_t pinned = 0;
+    struct sc_http_listen listen[SC_LISTENERS_MAX] = {0};
     sc_listen_plan(&f->settings, &plan);
     for (unsigned i = 0; i < plan.n; i++) {
         f->app.serves[i] = plan.serves[i];
-        if (!(plan.serves[i] & SC_SERVES_INFERENCE))
-            pinned |= 1u << i;
+        listen[i].fd = f->listeners[i];
+        listen[i].pinned = !(plan.serves[i] & SC_SERVES_INFERENCE);
     }
     struct sc_http_config c = {
         .max_request_size = f->settings.max_request_size,
@@ -185,8 +185,8 @@ static void serve(void *ctx)
         sc_log_close();
         _exit(SC_EXIT_FATAL);
     }
-    if (f->nlisteners != plan.n || sc_http_server_new(&f->app.server, f->loops, &c, &http, f->listeners,
-                                                      f->nlisteners, pinned, &msg) < 0) {
+    if (f->nlisteners != plan.n ||
+        sc_http_server_new(&f->app.server, f->loops, &c, &http, listen, plan.n, &msg) < 0) {
         sc_log(SC_LOG_ERROR, "the listeners cannot be served: %s", msg.text);
         sc_log_close();
         _exit(SC_EXIT_FATAL);

@@ -41,9 +41,36 @@ static char *put_peer(char *w, const struct sc_conn *c)
     return put_number(w, c->peer_port);
 }
 
+static bool wanted(const struct sc_conn *c)
+{
+    return c->part->server->config.access_log && sc_log_enabled(SC_LOGGER_ACCESS, SC_LOG_INFO);
+}
+
+static void write_line(struct sc_conn *c, char *line, char *w, unsigned status)
+{
+    w = put(w, "\" ", 2);
+    w = put_number(w, status);
+    *w++ = ' ';
+    int64_t ns = sc_clock_ns() - c->x.start_ns;
+    w = put_number(w, ns > 0 ? (uint64_t)ns / 1000000 : 0);
+    sc_log_line(SC_LOGGER_ACCESS, SC_LOG_INFO, NULL, sc_span(line, (size_t)(w - line)));
+}
+
+void sc_http_access(struct sc_http_exchange *x, struct sc_span what, int status)
+{
+    struct sc_conn *c = sc_conn_of(x);
+    char line[SC_HTTP_LINE_MAX + 160];
+    if (!wanted(c))
+        return;
+    char *w = put_peer(line, c);
+    w = put(w, " \"", 2);
+    w = put(w, what.p, SC_MIN(what.n, (size_t)SC_HTTP_LINE_MAX));
+    write_line(c, line, w, (unsigned)status);
+}
+
 void sc_conn_log(struct sc_conn *c, int status, bool parsed)
 {
-    if (!c->part->server->config.access_log || !sc_log_enabled(SC_LOGGER_ACCESS, SC_LOG_INFO))
+    if (!wanted(c))
         return;
     char line[SC_HTTP_LINE_MAX + 160];
     char *w = put_peer(line, c);
@@ -62,10 +89,5 @@ void sc_conn_log(struct sc_conn *c, int status, bool parsed)
         static const char bad[] = "GET /bad-request HTTP/1.0";
         w = put(w, bad, sizeof bad - 1);
     }
-    w = put(w, "\" ", 2);
-    w = put_number(w, (unsigned)status);
-    *w++ = ' ';
-    int64_t ns = sc_clock_ns() - c->x.start_ns;
-    w = put_number(w, ns > 0 ? (uint64_t)ns / 1000000 : 0);
-    sc_log_line(SC_LOGGER_ACCESS, SC_LOG_INFO, NULL, sc_span(line, (size_t)(w - line)));
+    write_line(c, line, w, (unsigned)status);
 }

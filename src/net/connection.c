@@ -94,6 +94,8 @@ static void exchange_begin(struct sc_conn *c)
     };
     sc_body_init_heap(&c->x.body);
     c->x.user = NULL;
+    c->x.on_data = NULL;
+    c->x.quiet = false;
     sc_http_uuid(c->part->random, c->x.id);
     c->live = true;
     c->answered = c->streaming = c->stalled = c->told_gone = false;

@@ -117,6 +117,7 @@ struct sc_http_listener {
     uv_poll_t poll;
     struct sc_http_server *server;
     uv_timer_t pause;
+    struct sc_http_listen config;
     int fd;
     unsigned index, open_handles;
 };
@@ -128,7 +129,6 @@ struct sc_http_server {
     struct sc_http_part **parts; /* one per loop */
     unsigned nparts;
     unsigned next; /* round robin */
-    uint32_t pinned;
     struct sc_http_listener *listeners;
     unsigned nlisteners;
     int reserve_fd; /* given up for a moment when descriptors run out */

@@ -1,9 +1,10 @@
 /*
  * HTTP server side: listeners, connections, and exchanges (one request and its answer).
  *
- * A connection works on one exchange at a time, so pipelined requests are answered in order;
- * while an answer is being written nothing more is read. All calls about an exchange are made on its
- * connection's loop, by both sides. An exchange lives from on_request until it was answered
+ * An HTTP/1 connection works on one exchange at a time, so pipelined requests are answered in order;
+ * while an answer is being written nothing more is read. On an HTTP/2 connection each stream is an exchange.
+ * The application sees no difference, unless it looks at req.http2. All calls about an exchange are made on
+ * its connection's loop, by both sides. An exchange lives from on_request until it was answered
  * and on_done was called; also when its client goes away.
  */
 #ifndef SC_NET_HTTP_H
@@ -28,7 +29,11 @@ struct sc_http_request {
     unsigned nheaders;
     bool head; /* method is HEAD: the body of the answer is not sent */
     bool http10;
-    int64_t content_length; /* -1: chunked; 0: none announced */
+    bool http2;                       /* header names are in lower case; pseudo headers are not among them */
+    int64_t content_length;           /* -1: a body of unknown length follows; 0: none announced */
+    struct sc_span scheme, authority; /* of HTTP/2; NULL pointers otherwise */
+    const struct sc_http_header *trailers; /* of HTTP/2, from on_body on */
+    unsigned ntrailers;
 };
 
 /* The value of the first header of that name (any case), an empty span with NULL pointer if there is none. */
@@ -41,7 +46,14 @@ struct sc_http_exchange {
     int64_t start_ns;  /* arrival of the request's first byte */
     char id[37];       /* x-request-id: a random UUID, NUL-terminated */
     unsigned listener; /* index of the listener */
-    void *user;        /* the application's */
+    /* on_request of an HTTP/2 exchange may set it (gRPC): the body comes in pieces, valid during the call,
+     * and is not collected; max_request_size does not apply. The client may send as many bytes as the
+     * application has taken (sc_http_consumed) and SC_H2_STREAM_WINDOW more. on_body follows when it is
+     * complete, on_gone if that does not happen. The answer may begin, and end, before that. */
+    void (*on_data)(struct sc_http_exchange *x, struct sc_span data);
+    /* on_request may set it: no access line and no counters for the answer; see sc_http_access. */
+    bool quiet;
+    void *user; /* the application's */
 };
 
 struct sc_http_app {
@@ -53,9 +65,9 @@ struct sc_http_app {
      */
     void (*on_request)(struct sc_http_exchange *x, void *ctx);
     void (*on_body)(struct sc_http_exchange *x, void *ctx);
-    /* The client went away (it also counts as gone when it shuts down its side) while the application had the
-     * whole request, or was streaming. The application must still respond, now or later; the answer is
-     * dropped. */
+    /* The client went away (HTTP/1: it also counts as gone when it shuts down its side; HTTP/2: it reset the
+     * stream) while the application had the whole request, was streaming, or takes the body in pieces. The
+     * application must still respond, now or later; the answer is dropped. */
     void (*on_gone)(struct sc_http_exchange *x, void *ctx);
     /* The exchange is over: nothing may be called about it any more. x->user and the body's memory are the
      * application's to free now (the body is freed by net unless the application took it by clearing
@@ -72,6 +84,12 @@ struct sc_http_response {
      * (§2.4), malformed names too; control bytes in values become blanks. */
     const struct sc_http_header *headers;
     unsigned nheaders;
+    /* Sent behind the body, names in lower case. HTTP/2 only: HTTP/1 drops them. */
+    const struct sc_http_header *trailers;
+    unsigned ntrailers;
+    /* HTTP/2 only: status, content-type and `headers` are all there is, as gRPC wants it (no x-request-id,
+     * CORS, cache headers or content-length). */
+    bool bare;
     struct sc_span body; /* sent from where it lies, or copied if the socket does not take it at once */
     void (*release)(void *arg); /* called on the loop as soon as body is no longer needed; may be NULL; may be
                                    called before respond returns */
@@ -81,19 +99,29 @@ struct sc_http_response {
 /*
  * Answers the exchange: status line, headers in TorchServe's order (content-type, x-request-id, CORS, cache
  * headers, content-length, connection), body. Once per exchange, which may be over when this returns: do not
- * touch it afterwards. Status >= 400 closes the connection.
+ * touch it afterwards. Status >= 400 closes an HTTP/1 connection; others go on.
  */
 void sc_http_respond(struct sc_http_exchange *x, const struct sc_http_response *r);
 /* A streamed answer: begin sends the head with transfer-encoding: chunked (HTTP/1.0: until close; the body in
  * `head` is ignored), chunk sends one chunk (copied; empty ones are skipped), end finishes. chunk returns
  * SC_ELIMIT, and has not taken the data, when SC_CONN_STREAM_BYTES wait for the client already (on_writable,
- * which may be NULL, is called when all of it is gone), SC_ECLOSED when the client is gone. abort closes
- * without the last chunk. end and abort are this answer's respond: once, and x is not touched afterwards. */
+ * which may be NULL, is called when all of it is gone), SC_ECLOSED when the client is gone. Over HTTP/2
+ * chunks are DATA, and what the client's window does not take yet waits. finish ends with trailers (HTTP/1
+ * drops them), end without. abort closes without the last chunk (HTTP/2: resets the stream with
+ * INTERNAL_ERROR). finish, end and abort are this answer's respond: once, and x is not touched afterwards. */
 void sc_http_stream_begin(struct sc_http_exchange *x, const struct sc_http_response *head,
                           void (*on_writable)(struct sc_http_exchange *x));
 int sc_http_stream_chunk(struct sc_http_exchange *x, struct sc_span data);
+void sc_http_stream_finish(struct sc_http_exchange *x, const struct sc_http_header *trailers, unsigned n);
 void sc_http_stream_end(struct sc_http_exchange *x);
 void sc_http_stream_abort(struct sc_http_exchange *x);
+/* Instead of an answer, or of its rest: HTTP/2 resets the stream with that error code (RFC 9113 §7), HTTP/1
+ * the connection. As respond: once, and x is not touched afterwards. */
+void sc_http_reset(struct sc_http_exchange *x, uint32_t code);
+/* n bytes of what on_data was given are done with: the client may send as many more. */
+void sc_http_consumed(struct sc_http_exchange *x, size_t n);
+/* Writes an access line for a quiet exchange: its client, "WHAT", status, milliseconds since it began. */
+void sc_http_access(struct sc_http_exchange *x, struct sc_span what, int status);
 
 /* Bounds and headers of a server; times in ms, 0: no limit. Copied by sc_http_server_new; strings must
  * outlive it. */
@@ -117,11 +145,17 @@ struct sc_http_counters {
 
 struct sc_http_server;
 
-/* One server for all loops. listeners: bound and listening sockets (TCP or unix), taken over. Connections of
- * a listener whose bit is set in `pinned` stay on loop 0, the others are spread round robin. Before
- * sc_loops_run or on loop 0. */
+struct sc_http_listen {
+    int fd;       /* bound and listening, TCP or unix; taken over */
+    bool pinned;  /* connections stay on loop 0; those of others are spread round robin */
+    bool h2_only; /* gRPC ports: HTTP/1 is refused */
+    /* A connection this old gets a GOAWAY, and so much later its end; ms, 0: no limit. Only with h2_only. */
+    uint64_t max_age_ms, max_age_grace_ms;
+};
+
+/* One server for all loops; exchanges tell the listener by its index. Before sc_loops_run or on loop 0. */
 int sc_http_server_new(struct sc_http_server **out, struct sc_loops *loops, const struct sc_http_config *c,
-                       const struct sc_http_app *app, const int *listeners, unsigned n, uint32_t pinned,
+                       const struct sc_http_app *app, const struct sc_http_listen *listeners, unsigned n,
                        struct sc_msg *msg) SC_MUST_USE;
 /* Stops accepting, closes idle connections, lets exchanges finish; calls done on loop 0 when no connection is
  * left. Loop 0 only. */

@@ -419,6 +419,13 @@ int sc_http_stream_chunk(struct sc_http_exchange *x, struct sc_span data)
 
 void sc_http_stream_end(struct sc_http_exchange *x)
 {
+    sc_http_stream_finish(x, NULL, 0);
+}
+
+void sc_http_stream_finish(struct sc_http_exchange *x, const struct sc_http_header *trailers, unsigned n)
+{
+    (void)trailers;
+    (void)n;
     struct sc_conn *c = sc_conn_of(x);
     struct iovec last = {(void *)"0\r\n\r\n", 5};
     if (c->chunks && !x->req.head)
@@ -438,6 +445,22 @@ void sc_http_stream_abort(struct sc_http_exchange *x)
     c->close = c->linger = true;
     c->answered = true;
     sc_conn_run(c);
+}
+
+void sc_http_reset(struct sc_http_exchange *x, uint32_t code)
+{
+    (void)code;
+    struct sc_conn *c = sc_conn_of(x);
+    c->broken = c->close = true;
+    sc_conn_close(c);
+    c->answered = true;
+    sc_conn_run(c);
+}
+
+void sc_http_consumed(struct sc_http_exchange *x, size_t n)
+{
+    (void)x;
+    (void)n;
 }
 
 /* ---- answers by the server itself -------------------------------------------------------- */

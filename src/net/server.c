@@ -47,7 +47,7 @@ static void hand_over(struct sc_http_listener *l, int fd, const struct sockaddr_
     c->x.listener = l->index;
     note_peer(c, peer);
     unsigned to = 0;
-    if (!(s->pinned >> l->index & 1)) {
+    if (!l->config.pinned) {
         to = s->next;
         s->next = (to + 1) % s->nparts;
     }
@@ -202,7 +202,7 @@ static int listener_start(struct sc_http_listener *l, struct sc_loop *loop)
 }
 
 int sc_http_server_new(struct sc_http_server **out, struct sc_loops *loops, const struct sc_http_config *c,
-                       const struct sc_http_app *app, const int *listeners, unsigned n, uint32_t pinned,
+                       const struct sc_http_app *app, const struct sc_http_listen *listeners, unsigned n,
                        struct sc_msg *msg)
 {
     unsigned nparts = sc_loops_count(loops);
@@ -223,7 +223,6 @@ int sc_http_server_new(struct sc_http_server **out, struct sc_loops *loops, cons
         s->config.max_connections = SC_CONNECTIONS_MAX;
     s->loops = loops;
     s->app = *app;
-    s->pinned = pinned;
     s->nparts = nparts;
     s->accepting = true;
     s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -236,7 +235,8 @@ int sc_http_server_new(struct sc_http_server **out, struct sc_loops *loops, cons
     }
     for (unsigned i = 0; i < n; i++) {
         struct sc_http_listener *l = &s->listeners[s->nlisteners++];
-        *l = (struct sc_http_listener){.server = s, .fd = listeners[i], .index = i};
+        *l =
+            (struct sc_http_listener){.server = s, .fd = listeners[i].fd, .config = listeners[i], .index = i};
         if (!rc)
             rc = listener_start(l, sc_loops_at(loops, 0));
     }

@@ -237,11 +237,12 @@ static void echo_start(struct echo *e, unsigned nloops, const struct sc_http_con
     struct sc_http_app app = echo_app;
     app.ctx = e;
     int fd = sc_listen(sc_span_str(echo_address), 80, &msg);
+    struct sc_http_listen listen = {.fd = fd};
     struct sockaddr_in a;
     socklen_t n = sizeof a;
     if (fd < 0 || getsockname(fd, (struct sockaddr *)&a, &n) < 0 ||
         sc_loops_new(&e->loops, nloops, &msg) < 0 ||
-        sc_http_server_new(&e->server, e->loops, config, &app, &fd, 1, 0, &msg) < 0) {
+        sc_http_server_new(&e->server, e->loops, config, &app, &listen, 1, &msg) < 0) {
         fprintf(stderr, "echo server: %s\n", msg.text);
         abort();
     }

@@ -620,8 +620,9 @@ static void serve(int port, unsigned loops)
     struct sc_span a =
         sc_span(address, (size_t)snprintf(address, sizeof address, "http://127.0.0.1:%d", port));
     int fd = sc_listen(a, 80, &msg);
+    struct sc_http_listen listen = {.fd = fd};
     if (fd < 0 || sc_loops_new(&e.loops, loops, &msg) < 0 ||
-        sc_http_server_new(&e.server, e.loops, &config, &app, &fd, 1, 0, &msg) < 0) {
+        sc_http_server_new(&e.server, e.loops, &config, &app, &listen, 1, &msg) < 0) {
         fprintf(stderr, "%s\n", msg.text);
         exit(1);
     }
