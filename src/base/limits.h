@@ -22,6 +22,9 @@
 #define SC_FORM_PARTS_MAX 1024   /* fields of a form, parts of a multipart body */
 #define SC_FORM_PART_HEADERS_BYTES 8192
 #define SC_FORM_BOUNDARY_MAX 200
+#define SC_TENSOR_RANK_MAX 32                 /* sizes in the shape of a tensor */
+#define SC_TENSOR_ELEMENTS_MAX (1ull << 40)
+#define SC_TENSORS_MAX 256 /* inputs, or requested outputs, of one call */
 #define SC_SETTINGS_FILE_BYTES (1u << 20)
 #define SC_SETTINGS_KEYS_MAX 4096
 
