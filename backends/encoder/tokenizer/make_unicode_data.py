@@ -9,6 +9,7 @@ import sys
 
 import tokenizers
 from tokenizers import normalizers, pre_tokenizers
+from unicode_tables import HANGUL, POINTS, pair, ranges, rows
 
 OFF = dict(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=False)
 
@@ -21,8 +22,6 @@ clean, cjk = bert(clean_text=True), bert(handle_chinese_chars=True)
 strip, lower = bert(strip_accents=True), bert(lowercase=True)
 nfd = normalizers.NFD().normalize_str
 pre = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
-POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
-HANGUL = range(0xAC00, 0xD7A4)
 # Marks of known combining classes, one per class: a mark's class is found by watching what it is sorted behind.
 LADDER = {1: 0x334, 7: 0x93C, 8: 0x3099, 9: 0x94D, 84: 0xC55, 103: 0xE38, 107: 0xE48, 118: 0xEB8, 122: 0xEC8, 129: 0xF71,
           130: 0xF72, 132: 0xF74, 202: 0x321, 214: 0x1DCE, 216: 0x31B, 218: 0x302A, 220: 0x316, 222: 0x59A, 224: 0x302E,
@@ -41,31 +40,6 @@ def combining_class(c):
     best = max(behind, default=None)
     assert best is not None and nfd(chr(c) + chr(LADDER[best])) == chr(c) + chr(LADDER[best]), hex(c)
     return best
-
-
-def ranges(points):
-    out = []
-    for c in points:
-        if out and out[-1][1] == c - 1:
-            out[-1][1] = c
-        else:
-            out.append([c, c])
-    return out
-
-
-def rows(name, kind, items, comment, width=""):
-    print(f"\n/* {comment} */\nstatic const {kind} {name}[]{width} = {{")
-    line = "   "
-    for item in items:
-        if len(line) + len(item) + 2 > 110:
-            print(line)
-            line = "   "
-        line += " " + item + ","
-    print(line + "\n};")
-
-
-def pair(r):
-    return "{0x%X, 0x%X}" % tuple(r)
 
 
 def case_runs(points):

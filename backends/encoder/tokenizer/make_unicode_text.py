@@ -10,36 +10,19 @@ import unicodedata
 
 import tokenizers
 from tokenizers import Regex, normalizers, pre_tokenizers
+from unicode_tables import HANGUL, POINTS, pair, ranges
+from unicode_tables import rows as narrow_rows
 
 WIDTH = 500  # a file has at most 600 lines
-POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
-HANGUL = range(0xAC00, 0xD7A4)
 nfd, nfkd, nfc = (n().normalize_str for n in (normalizers.NFD, normalizers.NFKD, normalizers.NFC))
 
 
-def ranges(points):
-    out = []
-    for c in points:
-        if out and out[-1][1] == c - 1:
-            out[-1][1] = c
-        else:
-            out.append([c, c])
-    return out
-
-
-def rows(name, kind, items, comment, width=""):
-    print(f"\n/* {comment} */\nstatic const {kind} {name}[]{width} = {{")
-    line = "   "
-    for item in items:
-        if len(line) + len(item) + 2 > WIDTH:
-            print(line)
-            line = "   "
-        line += " " + item + ","
-    print(line + "\n};")
+def rows(name, kind, items, comment, shape=""):
+    narrow_rows(name, kind, items, comment, shape, WIDTH)
 
 
 def class_ranges(name, points, comment):
-    rows(name, "uint32_t", ["{0x%X, 0x%X}" % tuple(r) for r in ranges(points)], comment, "[2]")
+    rows(name, "uint32_t", map(pair, ranges(points)), comment, "[2]")
 
 
 def removed(pattern):
