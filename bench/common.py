@@ -3,6 +3,7 @@ import datetime
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -177,14 +178,31 @@ class Sconce(Process):
                    if (m := re.search(r"VmRSS:\s+(\d+)", read_proc(p, "status"))))
 
 
+def core_seconds(core):
+    """What processes (not interrupts) took of a core so far, with what the machine's host kept from it."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith(f"cpu{core} "):
+            user, nice, system, _, _, _, _, steal, *_ = map(int, line.split()[1:])
+            return (user + nice + system + steal) / TICKS
+    return 0
+
+
+def children_seconds():
+    """The CPU time of this process's children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def load(url, *, connections=64, seconds=2.0, warmup=0.3, core=LOAD_CORE, more=(), of=None):
-    """One run of sconce-load: its report; with `of` (a Process) also requests per second of that server's CPU time. Fails
-    when a request fails."""
+    """One run of sconce-load: its report; with `of` (a Process) also requests per second of that server's CPU time, and
+    `disturbed`, the share of its core's time, or of the load's if that is more, that other processes and the machine's
+    host took. Fails when a request fails."""
     pin = ["taskset", "-c", core] if core is not None and shutil.which("taskset") else []
     command = [*pin, program("sconce-load"), "--json", "-c", str(connections), "-w", str(warmup), *map(str, more)]
     if "-n" not in more:
         command += ["-d", str(seconds)]
-    before = of.cpu_seconds() if of else 0
+    before, began = (of.cpu_seconds() if of else 0, children_seconds()), time.monotonic()
+    cores = [core_seconds(c) for c in (SERVER_CORE, LOAD_CORE)]
     done = subprocess.run([*command, url], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the load on {url} failed: {done.stderr or done.stdout}")
@@ -192,10 +210,24 @@ def load(url, *, connections=64, seconds=2.0, warmup=0.3, core=LOAD_CORE, more=(
     if of:
         # The CPU time has the warm-up in it, so the requests must, too: bytes tell how many there were.
         each = report["bytes_in"] / max(report["good"], 1)
-        spent = of.cpu_seconds() - before
+        wall = time.monotonic() - began
+        spent, sent = of.cpu_seconds() - before[0], children_seconds() - before[1]
+        others = [core_seconds(c) - then - own for c, then, own in zip((SERVER_CORE, LOAD_CORE), cores, (spent, sent))]
+        report["disturbed"] = max(0.0, *others) / wall
         share = report["seconds"] / (report["seconds"] + warmup)
         report["per_cpu_second"] = report["bytes_in"] / each / share / spent if spent else 0
     return report
+
+
+def undisturbed(measure, share=0.03, tries=5):
+    """measure() until a report says that no more than `share` of the server's or the load's core was taken by others: a few ms of
+    somebody else's are a p99 of their own where requests take one. The least disturbed of `tries` if none is."""
+    reports = []
+    while len(reports) < tries:
+        reports.append(measure())
+        if reports[-1]["disturbed"] <= share:
+            break
+    return min(reports, key=lambda r: r["disturbed"])
 
 
 def median(values):
