@@ -82,7 +82,8 @@ struct sc_job_answer {
     struct sc_span type; /* error type (body is then the message); NULL pointer: a normal answer */
     struct sc_span meta; /* response metadata */
     struct sc_span body;
-    int64_t queue_ns, worker_ns;
+    int64_t queue_ns;  /* arrival until a worker began to compute it (in its rings, too) */
+    int64_t worker_ns; /* from there until its answer was here */
 };
 typedef void (*sc_job_done)(struct sc_job *j, void *arg, const struct sc_job_answer *a);
 /*

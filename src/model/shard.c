@@ -288,12 +288,14 @@ static void complete(struct sc_link *k, const struct sc_completion *c)
         return;
     }
     k->heard_ns = sc_clock_ns();
+    bool sane = c->taken_ns >= j->sent_ns && c->taken_ns <= k->heard_ns;
+    int64_t taken_ns = sane ? c->taken_ns : j->sent_ns;
     struct sc_job_answer a = {
         .status = c->status < 200 ? 500 : (int)c->status,
         .meta = c->meta,
         .body = c->body,
-        .queue_ns = j->sent_ns - j->arrival_ns,
-        .worker_ns = k->heard_ns - j->sent_ns,
+        .queue_ns = taken_ns - j->arrival_ns,
+        .worker_ns = k->heard_ns - taken_ns,
     };
     if (c->flags & SC_COMPLETE_MORE) {
         j->heard_ns = k->heard_ns;

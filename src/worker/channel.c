@@ -488,7 +488,8 @@ static int poll_one(struct sc_chan *c, struct sc_completion *out)
     if (d.body_len > c->max_response)
         return broken(c, "an answer longer than max_response_size");
 
-    *out = (struct sc_completion){.id = d.id, .status = d.status, .flags = d.flags & ~SC_DESC_LARGE};
+    *out = (struct sc_completion){
+        .id = d.id, .status = d.status, .flags = d.flags & ~SC_DESC_LARGE, .taken_ns = d.taken_ns};
     out->meta = sc_span(c->meta, d.meta_len);
     if (d.flags & SC_DESC_LARGE)
         return take_large(c, &d, out);

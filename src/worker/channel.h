@@ -106,6 +106,7 @@ struct sc_completion {
     uint64_t id;
     uint32_t status;     /* as the worker gave it, unchecked but for its range 0..999 */
     uint32_t flags;      /* SC_COMPLETE_...; no others pass */
+    int64_t taken_ns;    /* sc_clock_ns when computing began, as the worker says: unchecked; 0: never */
     struct sc_span meta; /* copied: valid until the next poll of this channel */
     struct sc_span body; /* in shared memory (the worker may still scribble on it) or in a mapping of its own;
                             valid until sc_chan_release */
@@ -155,6 +156,7 @@ struct sc_work {
     struct sc_span body; /* read-only memory; valid until the answer */
     void *body_map;      /* of a large body, body.n bytes, unmapped by sc_port_done */
     int64_t arrival_ns;
+    int64_t taken_ns; /* sc_clock_ns when its computing began: the worker's to set, sent with the answer */
     uint64_t cost;
 };
 /* The next submission of any channel, fairly: 1, 0 if there is none, or an error (SC_EPROTO, SC_ESYS:
@@ -187,7 +189,8 @@ void sc_port_touch(struct sc_port *p, uint32_t lane);
  * polling) while the completion ring is full or the host holds too many answers, unless the port is closed;
  * then it returns 0. SC_ELIMIT if metadata exceeds SC_ANSWER_META_BYTES or the body max_response or what was
  * reserved, SC_ENOMEM or SC_ESYS without memory; nothing was sent then. What was reserved is used up in every
- * case. Any thread; one answer per id. Of w only id and channel are read.
+ * case. Any thread; one answer per id. Of w only id, channel and taken_ns are
+ * read.
  */
 struct sc_answer {
     void *p; /* where to write the body */

@@ -17,7 +17,7 @@
 #include "base/array.h"
 #include "base/limits.h"
 
-#define SC_CHAN_VERSION 2
+#define SC_CHAN_VERSION 3
 #define SC_BOARD_MAGIC UINT64_C(0x6472616f62206373)
 #define SC_CHAN_MAGIC UINT64_C(0x6e6e616863206373)
 
@@ -89,7 +89,9 @@ struct sc_comp_desc {
     uint32_t meta_len;
     uint32_t flags;
     uint32_t status;
-    uint32_t unused[5];
+    uint32_t unused;
+    int64_t taken_ns;
+    uint64_t unused_too;
 };
 
 _Static_assert(sizeof(struct sc_sub_desc) == sizeof(struct sc_slot), "one slot");

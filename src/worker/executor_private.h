@@ -29,6 +29,7 @@ struct sconce_request {
     struct sconce_item one, *items; /* items: `one`, or nitems of the heap; the dearest first */
     uint32_t nitems, given;         /* given: of them, those that a lane has got */
     atomic_uint left;               /* items that are not computed */
+    _Atomic int64_t taken_ns;       /* when the first of them was begun; 0: none yet */
     char content_type[96];
     char interface[32];
 };

@@ -203,6 +203,7 @@ static void send_answer(struct sconce_request *r, unsigned status, struct sc_spa
         sc_meta_add(&w, key, value);
     sc_meta_end(&w);
     r->answered = true;
+    r->work.taken_ns = atomic_load(&r->taken_ns);
     if (r->work.body_map)
         sc_port_done(r->ref->port, &r->work);
     if (sc_port_send(r->ref->port, &r->work, status, sc_buf_view(&meta), with_reserved ? &r->answer : NULL,

@@ -97,6 +97,7 @@ void sc_intake(struct sc_executor *ex)
         r->data = NULL;
         r->items = NULL;
         r->nitems = r->given = 0;
+        atomic_store(&r->taken_ns, 0);
         r->cost = 0;
         r->work.body_map = NULL;
         int rc;

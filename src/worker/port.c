@@ -525,7 +525,8 @@ static int complete(struct sc_port *p, const struct sc_work *w, uint32_t status,
                              .body_len = body.n,
                              .meta_len = (uint32_t)meta.n,
                              .flags = flags,
-                             .status = status};
+                             .status = status,
+                             .taken_ns = w->taken_ns};
     struct sc_answer own = {.fd = -1, .channel = w->channel};
     struct sc_answer *a = reserved && reserved->p ? reserved : &own;
     int rc = SC_ELIMIT;

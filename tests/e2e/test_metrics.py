@@ -1,10 +1,13 @@
 """GET /metrics: the text format and what the numbers mean."""
 import re
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
 from harness import wait_for, wire
+from python_models import PYTHON, folder
 
 SAMPLE = re.compile(r'^([a-zA-Z_:][a-zA-Z0-9_:]*)\{((?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\"n])*",)*)\} (\S+)$')
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)",')
@@ -157,3 +160,31 @@ def test_gauges_of_work_return_to_zero(serve):
     for _ in range(50):
         server.post("/predictions/echo", data=b"x")
     wait_for(lambda: value(server, "sconce_in_flight", model_name="echo") == 0, 5, "no request in flight")
+
+
+GATED = """
+    import os, time
+
+    def handle(data, context):
+        while data is not None and not os.path.exists(bytes(data[0]["body"]).decode()):
+            time.sleep(0.01)
+        return ["open"] * len(data or [])
+"""
+
+
+@pytest.mark.parametrize("data_path", ["extension", "plain"])
+def test_what_waits_in_a_workers_ring_counts_as_queued(serve, tmp_path, data_path):
+    (tmp_path / "store").mkdir()
+    folder(tmp_path / "store", "m", GATED, config={"minWorkers": 1, "batchSize": 1})
+    server = serve(models={"m": "m"}, store=tmp_path / "store", config=PYTHON,
+                   env={"SCONCE_PURE_PYTHON": "1"} if data_path == "plain" else {})
+    gate, waiting = tmp_path / "gate", 0.4
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(server.post, "/predictions/m", data=str(gate), timeout=60) for _ in range(2)]
+        wait_for(lambda: value(server, "sconce_in_flight", model_name="m") == 2, 60, "both with the worker")
+        time.sleep(waiting)
+        gate.touch()
+        assert [a.result().text for a in asked] == ["open"] * 2
+    queued = value(server, "ts_queue_latency_microseconds", model_name="m", model_version="default") / 1e6
+    total = value(server, "ts_inference_latency_microseconds", model_name="m", model_version="default") / 1e6
+    assert waiting < queued < total - waiting

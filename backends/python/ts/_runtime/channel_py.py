@@ -238,6 +238,7 @@ class Channel:
                 work, row = self._waiting.popleft()
                 self.alone = bool(work.flags & _ALONE)
                 self._open[row[0]] = work
+                work.taken_ns = time.monotonic_ns()
                 rows.append(row)
             self._list(len(rows))
         if rows:
@@ -368,6 +369,9 @@ class Channel:
             self._fill_up(rows, first[0].arrival_ns + self._delay_ns)
             if not self._batch:  # its frontend has gone
                 rows = []
+        now = time.monotonic_ns()
+        for work in self._batch:
+            work.taken_ns = now
         self._port.begin([work.id for work in self._batch])
         self._note_batch()
         return rows

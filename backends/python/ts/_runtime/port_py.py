@@ -19,7 +19,7 @@ from ts._runtime import shared_py as shared
 SLEEP_MS = 20
 BOARD_FDS, CHAN_FDS = 2, 5
 
-_VERSION = 2
+_VERSION = 3
 _BOARD_MAGIC = 0x6472616F62206373
 _CHAN_MAGIC = 0x6E6E616863206373
 _RING, _HELD, _LARGE = 1024, 4096, 256
@@ -40,7 +40,7 @@ CHAN_BYTES = (RELS + 8 * _HELD + 4095) & ~4095
 _BOARD_HEAD = struct.Struct("=QQII")
 _CHAN_HEAD = struct.Struct("=QQIIIIQQQ")
 _SUB_DESC = struct.Struct("=QQQQIIqQQ")
-_COMP_DESC = struct.Struct("=QQQQIII20x")
+_COMP_DESC = struct.Struct("=QQQQIIIxxxxq8x")
 _ONE = struct.pack("=Q", 1)
 
 _fence = threading.Lock()
@@ -58,7 +58,7 @@ class BadAttachment(Exception):
 class Work:
     """A submission: as struct sc_work. `name` (the request's id) and `answered` are the channel's."""
 
-    __slots__ = ("id", "end", "flags", "meta", "body", "map", "arrival_ns", "name", "answered")
+    __slots__ = ("id", "end", "flags", "meta", "body", "map", "arrival_ns", "taken_ns", "name", "answered")
 
 
 class _End:
@@ -181,6 +181,7 @@ class Port:
             raise OSError("a submission that lies outside of its arena")
         work = Work()
         work.answered = False
+        work.taken_ns = 0
         work.id, work.end, work.flags, work.arrival_ns = number, end, flags & ~LARGE_FLAG, arrival
         work.meta = bytes(end.request[off:off + meta_len])
         work.map = None
@@ -292,7 +293,8 @@ class Port:
                 end.response[off + len(body):off + size] = meta
         if fd is not None:
             flags |= LARGE_FLAG
-        desc = _COMP_DESC.pack(work.id, self.epoch, off or 0, len(body), len(meta), flags, status)
+        desc = _COMP_DESC.pack(work.id, self.epoch, off or 0, len(body), len(meta), flags, status,
+                               work.taken_ns)
         try:
             self._push(end, desc, size > 0, fd, shared.TAG.pack(work.id, self.epoch))
         finally:
