@@ -102,7 +102,9 @@
 /* --- gpu --- */
 #define SC_GPUS_MAX 64                /* of a host; more are not seen */
 #define SC_GPU_PROCESSES_MAX 256      /* listed in one report; more are left out */
-#define SC_GPU_LINE_BYTES (64u << 10) /* one line of the agent */
+#define SC_GPU_INSTANCES_MAX 56        /* of MIG, on all GPUs; more are left out */
+#define SC_GPU_LINE_BYTES (128u << 10) /* one line of the agent */
+#define SC_GPU_LOOK_MS 10000          /* for the driver to tell a person how the GPUs are */
 #define SC_GPU_INTERVAL_MS 1000       /* between two lines */
 #define SC_GPU_COUNT_MS 20000         /* for the driver to say how many GPUs there are */
 

@@ -18,6 +18,7 @@ static void usage(FILE *to)
           "  status       what runs: models, workers, queues\n"
           "  archive      make an archive of a model (.mar) or workflow (.war)\n"
           "  torchserve   the command of TorchServe; also under that name\n"
+          "  gpu          the GPUs: memory, use, MPS, and whose processes are on them\n"
           "  check-config what the settings of a config.properties do here\n"
           "  version      print the version\n"
           "  help         print this\n"
@@ -71,6 +72,8 @@ int main(int argc, char **argv)
         return sc_cli_stop(argc - 1, argv + 1);
     if (strcmp(command, "status") == 0)
         return sc_cli_status(argc - 1, argv + 1);
+    if (strcmp(command, "gpu") == 0)
+        return sc_cli_gpu(argc - 1, argv + 1);
     if (strcmp(command, "check-config") == 0)
         return sc_cli_check_config(argc - 1, argv + 1);
     if (strcmp(command, "serve") == 0 || strcmp(command, "--role=supervisor") == 0)

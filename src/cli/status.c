@@ -186,7 +186,7 @@ int sc_status_fetch(struct sc_status *s, struct sc_msg *msg)
 
 /* ---- the command ----------------------------------------------------------------------------------- */
 
-static int learn_addresses(struct sc_status *s, const struct options *o, struct sc_msg *msg)
+static int learn_addresses(struct sc_status *s, const char *key_file, struct sc_msg *msg)
 {
     struct sc_settings settings = {0};
     struct sc_buf text;
@@ -197,7 +197,7 @@ static int learn_addresses(struct sc_status *s, const struct options *o, struct 
     if (rc == 0) {
         s->management = sc_strdup(settings.management_address);
         s->inference = sc_strdup(settings.inference_address);
-        if (!o->key_file) {
+        if (!key_file) {
             struct sc_buf file;
             sc_buf_init(&file, 8192);
             sc_buf_printf(&file, "%s/" KEY_FILE, s->server.folder);
@@ -211,21 +211,22 @@ static int learn_addresses(struct sc_status *s, const struct options *o, struct 
     return rc == 0 ? 0 : SC_EXIT_UNKNOWN;
 }
 
-static int find(struct sc_status *s, const struct options *o, struct sc_msg *msg)
+int sc_status_find(struct sc_status *s, int pid, const char *address, const char *key_file,
+                   struct sc_msg *msg)
 {
     int rc = 0;
-    if (o->address)
-        s->management = sc_strdup(o->address);
+    if (address)
+        s->management = sc_strdup(address);
     else
-        rc = sc_find_server(&s->server, o->pid, msg);
-    if (rc == 0 && !o->address)
-        rc = learn_addresses(s, o, msg);
-    if (rc == 0 && (o->key_file || o->address))
-        s->token = read_key(o->key_file ? o->key_file : KEY_FILE);
+        rc = sc_find_server(&s->server, pid, msg);
+    if (rc == 0 && !address)
+        rc = learn_addresses(s, key_file, msg);
+    if (rc == 0 && (key_file || address))
+        s->token = read_key(key_file ? key_file : KEY_FILE);
     return rc;
 }
 
-static void forget(struct sc_status *s)
+void sc_status_forget(struct sc_status *s)
 {
     sc_find_server_free(&s->server);
     free(s->inference);
@@ -242,7 +243,7 @@ static int look(const struct options *o, bool terminal)
     struct sc_msg msg = {""};
     struct sc_buf out;
     sc_buf_init(&out, SC_CLI_ANSWER_BYTES);
-    int rc = find(&s, o, &msg);
+    int rc = sc_status_find(&s, o->pid, o->address, o->key_file, &msg);
     if (rc == 0 && sc_status_fetch(&s, &msg) < 0)
         rc = SC_EXIT_UNKNOWN;
     if (o->watch_s && terminal && !o->json)
@@ -260,7 +261,7 @@ static int look(const struct options *o, bool terminal)
     if (*msg.text)
         fprintf(stderr, "sconce status: %s\n", msg.text);
     sc_buf_free(&out);
-    forget(&s);
+    sc_status_forget(&s);
     return rc;
 }
 

@@ -27,6 +27,7 @@ struct agent {
     struct sc_buf line; /* what of the latest report is not written yet */
     struct pollfd watched[WATCHED];
     int interval_ms;
+    bool once;
 };
 
 /* The first argument of that name, as a number. */
@@ -42,6 +43,14 @@ static int number_argument(int argc, char **argv, const char *name, int fallback
             return (int)SC_MAX(SC_MIN(v, INTERVAL_MAX_MS), INTERVAL_MIN_MS);
     }
     return fallback;
+}
+
+static bool has_argument(int argc, char **argv, const char *name)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], name) == 0)
+            return true;
+    return false;
 }
 
 /* Standard input is a life-line if somebody can hang up at its other end; /dev/null is none. */
@@ -113,6 +122,8 @@ static void report(struct agent *a, pid_t parent)
         }
         if (write_line(a) < 0)
             return;
+        if (a->once && !a->line.n)
+            return;
         a->watched[OUTPUT].events = a->line.n ? POLLOUT : 0;
         now = sc_clock_ms();
         int wait = a->line.n ? a->interval_ms : (int)SC_MAX(next - now, 0);
@@ -142,6 +153,7 @@ int sc_gpu_agent_main(int argc, char **argv)
     /* Also while NVML hangs. A parent that died before this is seen by its changed number. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     a.interval_ms = number_argument(argc, argv, "--interval=", SC_GPU_INTERVAL_MS);
+    a.once = has_argument(argc, argv, "--once");
     sc_buf_init(&a.line, SC_GPU_LINE_BYTES);
     a.watched[INPUT] = (struct pollfd){.fd = is_lifeline(STDIN_FILENO) ? STDIN_FILENO : -1, .events = POLLIN};
     a.watched[OUTPUT] = (struct pollfd){.fd = STDOUT_FILENO};
@@ -157,7 +169,10 @@ int sc_gpu_agent_main(int argc, char **argv)
     }
     int rc = sc_nvml_open(&a.nvml, &msg);
     if (rc < 0) {
-        fprintf(stderr, "No GPU is watched: %s\n", msg.text);
+        if (!a.once)
+            fprintf(stderr, "No GPU is watched: %s\n", msg.text);
+        else
+            printf("%s\n", msg.text);
         (void)!say(&a, SC_SLOT_FAILED, msg.text);
         return SC_EXIT_FATAL;
     }

@@ -7,18 +7,26 @@
 
 #include "base/array.h"
 #include "base/error.h"
+#include "gpu/report.h"
 
 /*
- * --role=gpu-agent [--interval=MS]: a report line (report.h) on standard output at once and then every
- * interval. Started by the supervisor it connects back and is LOADED when NVML answers; without NVML it says
- * why on standard error and ends with SC_EXIT_FATAL. It ends with 0 when its parent, its control connection,
- * the reader of its output, or (if that is a pipe or a socket) the writer of its standard input is gone, or
- * at SIGTERM. A reader that is slow gets fewer reports, each of them whole.
+ * --role=gpu-agent [--interval=MS | --once]: a report line (report.h) on standard output at once and then
+ * every interval (--once: that one alone). Started by the supervisor it connects back and is LOADED when NVML
+ * answers; without NVML it says why on standard error and ends with SC_EXIT_FATAL. It ends with 0 when its
+ * parent, its control connection, the reader of its output, or (if that is a pipe or a socket) the writer of
+ * its standard input is gone, or at SIGTERM. A reader that is slow gets fewer reports, each of them whole.
  */
 int sc_gpu_agent_main(int argc, char **argv);
 
 /* --role=gpu-count: prints the number of GPUs, and on a second line why there are none. */
 int sc_gpu_count_main(void);
+
+/*
+ * How the GPUs are: asks a child (exe with --role=gpu-agent --once), which is killed after timeout_ms.
+ * Blocks. SC_ENOTFOUND: there is no driver, or it does not come up; SC_ETIMEOUT: it does not answer; SC_ESYS;
+ * all with *msg for people.
+ */
+int sc_gpu_look(const char *exe, int timeout_ms, struct sc_gpu_report *out, struct sc_msg *msg) SC_MUST_USE;
 
 /*
  * How many GPUs NVML has: asks a child (exe with --role=gpu-count), which is killed after timeout_ms. Never

@@ -34,10 +34,16 @@ int sc_gpu_count_main(void)
     return 0;
 }
 
-static pid_t spawn(const char *exe, int *reader)
+/* What a child is to do, and how it ended. */
+struct question {
+    const char *exe;
+    char *argv[4];
+    int timeout_ms;
+    int status; /* of waitpid */
+};
+
+static pid_t spawn(const struct question *q, int *reader)
 {
-    static char title[] = "sconce: gpu count", role[] = "--role=gpu-count";
-    char *argv[] = {title, role, NULL};
     posix_spawn_file_actions_t actions;
     int p[2];
     pid_t pid = -1;
@@ -47,7 +53,7 @@ static pid_t spawn(const char *exe, int *reader)
     if (rc == 0) {
         rc = posix_spawn_file_actions_adddup2(&actions, p[1], STDOUT_FILENO);
         if (rc == 0)
-            rc = posix_spawn(&pid, exe, &actions, NULL, argv, environ);
+            rc = posix_spawn(&pid, q->exe, &actions, NULL, q->argv, environ);
         posix_spawn_file_actions_destroy(&actions);
     }
     close(p[1]);
@@ -95,28 +101,56 @@ static bool reaped(pid_t pid, int *status, int64_t deadline)
     return got == pid;
 }
 
+/* What the child prints. SC_ESYS: it cannot be run; SC_ETIMEOUT: it was given up. */
+static int ask(struct question *q, char *said, size_t size)
+{
+    int reader = -1;
+    int64_t deadline = sc_clock_ms() + q->timeout_ms;
+    pid_t pid = spawn(q, &reader);
+    if (pid < 0)
+        return SC_ESYS;
+    int rc = read_all(reader, said, size, deadline);
+    close(reader);
+    if (rc < 0 || !reaped(pid, &q->status, SC_MAX(deadline, sc_clock_ms() + REAP_MS))) {
+        kill(pid, SIGKILL);
+        (void)!reaped(pid, &q->status, sc_clock_ms() + REAP_MS);
+    }
+    return rc;
+}
+
+int sc_gpu_look(const char *exe, int timeout_ms, struct sc_gpu_report *out, struct sc_msg *msg)
+{
+    static char said[SC_GPU_LINE_BYTES + 1];
+    static char title[] = "sconce: gpu look", role[] = "--role=gpu-agent", once[] = "--once";
+    struct question q = {.exe = exe, .argv = {title, role, once, NULL}, .timeout_ms = timeout_ms};
+    int rc = ask(&q, said, sizeof said);
+    if (rc == SC_ESYS)
+        return sc_fail(msg, rc, "%s: %s", exe, strerror(errno));
+    if (rc < 0)
+        return sc_fail(msg, rc, "the NVIDIA driver has not answered within %d ms: it hangs", timeout_ms);
+    struct sc_span line = sc_span_str(said);
+    line.n = sc_span_find(line, '\n');
+    if (WIFEXITED(q.status) && WEXITSTATUS(q.status) == 0 && sc_gpu_parse_line(line, out) == 0)
+        return *out->error ? sc_fail(msg, SC_ENOTFOUND, "%s", out->error) : 0;
+    if (WIFSIGNALED(q.status))
+        return sc_fail(msg, SC_ESYS, "asking the NVIDIA driver ended with signal %d", WTERMSIG(q.status));
+    return sc_fail(msg, SC_ENOTFOUND, "%.*s", (int)SC_MIN(line.n, 400u), line.p);
+}
+
 int sc_gpu_count(const char *exe, int timeout_ms, struct sc_msg *note)
 {
+    static char title[] = "sconce: gpu count", role[] = "--role=gpu-count";
     char said[1024];
-    int reader = -1, status = 0;
-    int64_t deadline = sc_clock_ms() + timeout_ms;
+    struct question q = {.exe = exe, .argv = {title, role, NULL}, .timeout_ms = timeout_ms};
     note->text[0] = '\0';
-    pid_t pid = spawn(exe, &reader);
-    if (pid < 0) {
+    int rc = ask(&q, said, sizeof said), status = q.status;
+    if (rc == SC_ESYS) {
         sc_fail(note, SC_ESYS, "GPUs are not looked for: %s: %s", exe, strerror(errno));
         return 0;
     }
-    int rc = read_all(reader, said, sizeof said, deadline);
-    close(reader);
     if (rc < 0) {
-        kill(pid, SIGKILL);
-        (void)!reaped(pid, &status, sc_clock_ms() + REAP_MS);
         sc_fail(note, rc, "GPUs are not used: the NVIDIA driver has not answered within %d ms", timeout_ms);
         return 0;
-    }
-    if (!reaped(pid, &status, SC_MAX(deadline, sc_clock_ms() + REAP_MS))) {
-        kill(pid, SIGKILL);
-        (void)!reaped(pid, &status, sc_clock_ms() + REAP_MS);
     }
     char *end;
     long n = strtol(said, &end, 10);

@@ -16,18 +16,37 @@ int sc_inventory_count(const struct sc_nvml *n, struct sc_msg *msg)
     return (int)SC_MIN(count, (unsigned)SC_GPUS_MAX);
 }
 
-static void read_memory(const struct sc_nvml *n, nvmlDevice_t d, struct sc_gpu_info *g)
+static void read_memory(const struct sc_nvml *n, nvmlDevice_t d, int64_t *used, int64_t *total)
 {
     /* The newer call leaves out what the driver keeps for itself, as its own tool does. */
     struct nvml_memory_v2 v2 = {.version = NVML_MEMORY_V2};
     struct nvml_memory v1;
     if (n->memory_v2 && n->memory_v2(d, &v2) == NVML_SUCCESS) {
-        g->memory_used = bytes(v2.used);
-        g->memory_total = bytes(v2.total);
+        *used = bytes(v2.used);
+        *total = bytes(v2.total);
     } else if (n->memory(d, &v1) == NVML_SUCCESS) {
-        g->memory_used = bytes(v1.used);
-        g->memory_total = bytes(v1.total);
+        *used = bytes(v1.used);
+        *total = bytes(v1.total);
     }
+}
+
+static void read_number(nvmlReturn_t (*call)(nvmlDevice_t, unsigned *), nvmlDevice_t d, int *out)
+{
+    unsigned v;
+    if (call && call(d, &v) == NVML_SUCCESS && v <= INT32_MAX)
+        *out = (int)v;
+}
+
+static void read_mode(const struct sc_nvml *n, nvmlDevice_t d, struct sc_gpu_info *g)
+{
+    unsigned current, pending;
+    int mode;
+    if (n->compute_mode && n->compute_mode(d, &mode) == NVML_SUCCESS && mode >= 0 && mode < 100)
+        g->compute_mode = mode;
+    if (n->mig_mode && n->mig_mode(d, &current, &pending) == NVML_SUCCESS)
+        g->mig = current != 0;
+    read_number(n->power, d, &g->power);
+    read_number(n->power_limit, d, &g->power_limit);
 }
 
 static bool read_gpu(const struct sc_nvml *n, unsigned index, nvmlDevice_t d, struct sc_gpu_info *g)
@@ -37,13 +56,18 @@ static bool read_gpu(const struct sc_nvml *n, unsigned index, nvmlDevice_t d, st
                               .memory_used = SC_GPU_UNKNOWN,
                               .memory_total = SC_GPU_UNKNOWN,
                               .utilization = SC_GPU_UNKNOWN,
-                              .memory_utilization = SC_GPU_UNKNOWN};
+                              .memory_utilization = SC_GPU_UNKNOWN,
+                              .compute_mode = SC_GPU_UNKNOWN,
+                              .mig = SC_GPU_UNKNOWN,
+                              .power = SC_GPU_UNKNOWN,
+                              .power_limit = SC_GPU_UNKNOWN};
     if (n->uuid(d, g->uuid, sizeof g->uuid) != NVML_SUCCESS)
         return false;
     if (n->name(d, g->name, sizeof g->name) != NVML_SUCCESS)
         g->name[0] = '\0';
     g->uuid[sizeof g->uuid - 1] = g->name[sizeof g->name - 1] = '\0';
-    read_memory(n, d, g);
+    read_memory(n, d, &g->memory_used, &g->memory_total);
+    read_mode(n, d, g);
     if (n->utilization(d, &u) == NVML_SUCCESS) {
         g->utilization = (int)SC_MIN(u.gpu, 100u);
         g->memory_utilization = (int)SC_MIN(u.memory, 100u);
@@ -51,16 +75,49 @@ static bool read_gpu(const struct sc_nvml *n, unsigned index, nvmlDevice_t d, st
     return true;
 }
 
-static void read_processes(nvmlReturn_t (*list)(nvmlDevice_t, unsigned *, struct nvml_process *),
+static void read_instances(const struct sc_nvml *n, unsigned gpu, nvmlDevice_t d, struct sc_gpu_report *r)
+{
+    unsigned count;
+    if (!n->mig_count || !n->mig_handle || n->mig_count(d, &count) != NVML_SUCCESS)
+        return;
+    for (unsigned k = 0; k < count && r->ninstances < SC_GPU_INSTANCES_MAX; k++) {
+        struct sc_gpu_instance *i = &r->instances[r->ninstances];
+        nvmlDevice_t part;
+        *i = (struct sc_gpu_instance){
+            .gpu = gpu, .memory_used = SC_GPU_UNKNOWN, .memory_total = SC_GPU_UNKNOWN};
+        if (n->mig_handle(d, k, &part) != NVML_SUCCESS ||
+            n->uuid(part, i->uuid, sizeof i->uuid) != NVML_SUCCESS)
+            continue;
+        i->uuid[sizeof i->uuid - 1] = '\0';
+        read_memory(n, part, &i->memory_used, &i->memory_total);
+        r->ninstances++;
+    }
+}
+
+/* A client of MPS may stand in both lists. */
+static void add_process(struct sc_gpu_report *r, const struct sc_gpu_process *p)
+{
+    for (unsigned i = 0; i < r->nprocesses; i++)
+        if (r->processes[i].gpu == p->gpu && r->processes[i].pid == p->pid) {
+            r->processes[i].mps |= p->mps;
+            return;
+        }
+    if (r->nprocesses < SC_GPU_PROCESSES_MAX)
+        r->processes[r->nprocesses++] = *p;
+}
+
+static void read_processes(nvmlReturn_t (*list)(nvmlDevice_t, unsigned *, struct nvml_process *), int mps,
                            unsigned gpu, nvmlDevice_t d, struct sc_gpu_report *r)
 {
     struct nvml_process found[SC_GPU_PROCESSES_MAX];
     unsigned count = SC_GPU_PROCESSES_MAX;
     if (!list || list(d, &count, found) != NVML_SUCCESS)
         return;
-    for (unsigned i = 0; i < count && i < SC_GPU_PROCESSES_MAX && r->nprocesses < SC_GPU_PROCESSES_MAX; i++)
-        r->processes[r->nprocesses++] = (struct sc_gpu_process){
-            .gpu = gpu, .pid = (int)(found[i].pid & INT32_MAX), .memory_used = bytes(found[i].memory)};
+    for (unsigned i = 0; i < count && i < SC_GPU_PROCESSES_MAX; i++)
+        add_process(r, &(struct sc_gpu_process){.gpu = gpu,
+                                                .pid = (int)(found[i].pid & INT32_MAX),
+                                                .memory_used = bytes(found[i].memory),
+                                                .mps = mps});
 }
 
 void sc_inventory_read(const struct sc_nvml *n, struct sc_gpu_report *r)
@@ -72,12 +129,16 @@ void sc_inventory_read(const struct sc_nvml *n, struct sc_gpu_report *r)
         snprintf(r->error, sizeof r->error, "%.255s", msg.text);
         return;
     }
+    if (!n->driver || n->driver(r->driver, sizeof r->driver) != NVML_SUCCESS)
+        r->driver[0] = '\0';
+    r->driver[sizeof r->driver - 1] = '\0';
     for (unsigned i = 0; i < (unsigned)count; i++) {
         nvmlDevice_t d;
         if (n->handle(i, &d) != NVML_SUCCESS || !read_gpu(n, i, d, &r->gpus[r->ngpus]))
             continue;
-        r->ngpus++;
-        read_processes(n->processes, i, d, r);
-        read_processes(n->mps_processes, i, d, r);
+        if (r->gpus[r->ngpus++].mig == 1)
+            read_instances(n, i, d, r);
+        read_processes(n->processes, 0, i, d, r);
+        read_processes(n->mps_processes, 1, i, d, r);
     }
 }

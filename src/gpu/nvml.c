@@ -24,6 +24,13 @@ static const struct symbol symbols[] = {
     {"nvmlDeviceGetMemoryInfo_v2", offsetof(struct sc_nvml, memory_v2), true},
     {"nvmlDeviceGetComputeRunningProcesses_v3", offsetof(struct sc_nvml, processes), true},
     {"nvmlDeviceGetMPSComputeRunningProcesses_v3", offsetof(struct sc_nvml, mps_processes), true},
+    {"nvmlDeviceGetComputeMode", offsetof(struct sc_nvml, compute_mode), true},
+    {"nvmlDeviceGetMigMode", offsetof(struct sc_nvml, mig_mode), true},
+    {"nvmlDeviceGetMaxMigDeviceCount", offsetof(struct sc_nvml, mig_count), true},
+    {"nvmlDeviceGetMigDeviceHandleByIndex", offsetof(struct sc_nvml, mig_handle), true},
+    {"nvmlDeviceGetPowerUsage", offsetof(struct sc_nvml, power), true},
+    {"nvmlDeviceGetEnforcedPowerLimit", offsetof(struct sc_nvml, power_limit), true},
+    {"nvmlSystemGetDriverVersion", offsetof(struct sc_nvml, driver), true},
 };
 
 /* The name of a function that is missing, or NULL. */

@@ -55,6 +55,13 @@ struct sc_nvml {
     nvmlReturn_t (*memory_v2)(nvmlDevice_t, struct nvml_memory_v2 *);
     nvmlReturn_t (*processes)(nvmlDevice_t, unsigned *, struct nvml_process *);
     nvmlReturn_t (*mps_processes)(nvmlDevice_t, unsigned *, struct nvml_process *);
+    nvmlReturn_t (*compute_mode)(nvmlDevice_t, int *);
+    nvmlReturn_t (*mig_mode)(nvmlDevice_t, unsigned *current, unsigned *pending);
+    nvmlReturn_t (*mig_count)(nvmlDevice_t, unsigned *);
+    nvmlReturn_t (*mig_handle)(nvmlDevice_t, unsigned, nvmlDevice_t *);
+    nvmlReturn_t (*power)(nvmlDevice_t, unsigned *mw);
+    nvmlReturn_t (*power_limit)(nvmlDevice_t, unsigned *mw);
+    nvmlReturn_t (*driver)(char *, unsigned);
 };
 
 /* Loads and initialises. SC_ENOTFOUND: there is no library, so no NVIDIA driver; SC_EUNSUPPORTED: a function

@@ -28,6 +28,20 @@ static void put_gpu(struct sc_json_writer *w, const struct sc_gpu_info *g)
     put_known(w, "memoryTotal", g->memory_total);
     put_known(w, "utilization", g->utilization);
     put_known(w, "memoryUtilization", g->memory_utilization);
+    put_known(w, "computeMode", g->compute_mode);
+    put_known(w, "mig", g->mig);
+    put_known(w, "power", g->power);
+    put_known(w, "powerLimit", g->power_limit);
+    sc_json_end_object(w);
+}
+
+static void put_instance(struct sc_json_writer *w, const struct sc_gpu_instance *i)
+{
+    sc_json_begin_object(w);
+    sc_json_put_int(w, "gpu", i->gpu);
+    sc_json_put_str(w, "uuid", i->uuid);
+    put_known(w, "memoryUsed", i->memory_used);
+    put_known(w, "memoryTotal", i->memory_total);
     sc_json_end_object(w);
 }
 
@@ -37,6 +51,8 @@ static void put_process(struct sc_json_writer *w, const struct sc_gpu_process *p
     sc_json_put_int(w, "gpu", p->gpu);
     sc_json_put_int(w, "pid", p->pid);
     put_known(w, "memoryUsed", p->memory_used);
+    if (p->mps)
+        sc_json_put_int(w, "mps", p->mps);
     sc_json_end_object(w);
 }
 
@@ -58,6 +74,15 @@ void sc_gpu_report_write(const struct sc_gpu_report *r, struct sc_buf *out)
         for (unsigned i = 0; i < r->nprocesses; i++)
             put_process(&w, &r->processes[i]);
         sc_json_end_array(&w);
+        if (r->ninstances) {
+            sc_json_key(&w, "instances");
+            sc_json_begin_array(&w);
+            for (unsigned i = 0; i < r->ninstances; i++)
+                put_instance(&w, &r->instances[i]);
+            sc_json_end_array(&w);
+        }
+        if (*r->driver)
+            sc_json_put_str(&w, "driver", r->driver);
     }
     sc_json_end_object(&w);
     if (sc_json_write_finish(&w) < 0 && !out->failed)
@@ -79,6 +104,7 @@ struct member {
 
 #define OF_GPU(field) offsetof(struct sc_gpu_info, field)
 #define OF_PROCESS(field) offsetof(struct sc_gpu_process, field)
+#define OF_INSTANCE(field) offsetof(struct sc_gpu_instance, field)
 
 static const struct member gpu_members[] = {
     {.name = "index", .offset = OF_GPU(index), .max = SC_GPUS_MAX - 1},
@@ -88,6 +114,25 @@ static const struct member gpu_members[] = {
     {.name = "memoryTotal", .offset = OF_GPU(memory_total), .max = INT64_MAX, .wide = true, .nullable = true},
     {.name = "utilization", .offset = OF_GPU(utilization), .max = 100, .nullable = true},
     {.name = "memoryUtilization", .offset = OF_GPU(memory_utilization), .max = 100, .nullable = true},
+    {.name = "computeMode", .offset = OF_GPU(compute_mode), .max = 99, .nullable = true},
+    {.name = "mig", .offset = OF_GPU(mig), .max = 1, .nullable = true},
+    {.name = "power", .offset = OF_GPU(power), .max = INT32_MAX, .nullable = true},
+    {.name = "powerLimit", .offset = OF_GPU(power_limit), .max = INT32_MAX, .nullable = true},
+};
+
+static const struct member instance_members[] = {
+    {.name = "gpu", .offset = OF_INSTANCE(gpu), .max = SC_GPUS_MAX - 1},
+    {.name = "uuid", .offset = OF_INSTANCE(uuid), .text = sizeof((struct sc_gpu_instance){0}.uuid)},
+    {.name = "memoryUsed",
+     .offset = OF_INSTANCE(memory_used),
+     .max = INT64_MAX,
+     .wide = true,
+     .nullable = true},
+    {.name = "memoryTotal",
+     .offset = OF_INSTANCE(memory_total),
+     .max = INT64_MAX,
+     .wide = true,
+     .nullable = true},
 };
 
 static const struct member process_members[] = {
@@ -98,6 +143,7 @@ static const struct member process_members[] = {
      .max = INT64_MAX,
      .wide = true,
      .nullable = true},
+    {.name = "mps", .offset = OF_PROCESS(mps), .max = 1},
 };
 
 static bool take_text(const struct sc_json_reader *j, char *to, size_t size)
@@ -176,6 +222,12 @@ static int read_report(struct sc_json_reader *j, struct sc_gpu_report *r)
         else if (sc_json_is(j, SC_SPAN("processes")))
             rc = read_array(j, process_members, SC_COUNT(process_members), r->processes, sizeof *r->processes,
                             &r->nprocesses, SC_GPU_PROCESSES_MAX);
+        else if (sc_json_is(j, SC_SPAN("instances")))
+            rc = read_array(j, instance_members, SC_COUNT(instance_members), r->instances,
+                            sizeof *r->instances, &r->ninstances, SC_GPU_INSTANCES_MAX);
+        else if (sc_json_is(j, SC_SPAN("driver")))
+            rc = sc_json_next(j) == SC_JSON_STRING && take_text(j, r->driver, sizeof r->driver) ? 0
+                                                                                                : SC_EINVAL;
         else if (sc_json_is(j, SC_SPAN("error")))
             rc = sc_json_next(j) == SC_JSON_STRING && take_text(j, r->error, sizeof r->error) ? 0 : SC_EINVAL;
         else

@@ -2,10 +2,12 @@
  * What the gpu agent says of the GPUs, and its form: one JSON line a report.
  *
  *     {"gpus":[{"index":0,"uuid":"GPU-...","name":"...","memoryUsed":B,"memoryTotal":B,"utilization":3,
- *     "memoryUtilization":1}],"processes":[{"gpu":0,"pid":4711,"memoryUsed":B}]}
+ *     "memoryUtilization":1,"computeMode":0,"mig":0,"power":MW,"powerLimit":MW}],"instances":[{"gpu":0,
+ *     "uuid":"MIG-...","memoryUsed":B,"memoryTotal":B}],"processes":[{"gpu":0,"pid":4711,"memoryUsed":B,
+ *     "mps":1}],"driver":"580.1"}
  *
- * Memory in bytes, utilisation in percent, null for what the driver does not tell. Instead of both, {"error":
- * "..."} when the driver does not answer. No I/O, no thread of its own.
+ * Memory in bytes, utilisation in percent, power in milliwatts, null for what the driver does not tell.
+ * Instead of all, {"error": "..."} when the driver does not answer. No I/O, no thread of its own.
  */
 #ifndef SC_GPU_REPORT_H
 #define SC_GPU_REPORT_H
@@ -25,18 +27,34 @@ struct sc_gpu_info {
     int64_t memory_used, memory_total; /* bytes, or SC_GPU_UNKNOWN */
     int utilization,
         memory_utilization; /* percent (of time with a kernel; with memory accesses), or unknown */
+    int compute_mode;       /* SC_COMPUTE_..., or unknown */
+    int mig;                /* 1: divided into instances; 0; unknown: it cannot be */
+    int power, power_limit; /* mW, or unknown */
+};
+
+/* As the driver numbers them. */
+enum { SC_COMPUTE_DEFAULT = 0, SC_COMPUTE_PROHIBITED = 2, SC_COMPUTE_EXCLUSIVE_PROCESS = 3 };
+
+/* A part of a GPU in MIG mode. */
+struct sc_gpu_instance {
+    unsigned gpu;
+    char uuid[96];
+    int64_t memory_used, memory_total;
 };
 
 struct sc_gpu_process {
     unsigned gpu;
     int pid;
     int64_t memory_used;
+    int mps; /* 1: a client of MPS */
 };
 
 struct sc_gpu_report {
-    unsigned ngpus, nprocesses;
+    unsigned ngpus, nprocesses, ninstances;
     struct sc_gpu_info gpus[SC_GPUS_MAX];
     struct sc_gpu_process processes[SC_GPU_PROCESSES_MAX];
+    struct sc_gpu_instance instances[SC_GPU_INSTANCES_MAX];
+    char driver[80]; /* its version; "": not told */
     char error[256]; /* "": none */
 };
 

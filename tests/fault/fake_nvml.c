@@ -8,7 +8,12 @@
  *
  * parted by blanks. GPU i has 1000 * (i + 1) MiB, of which 100 * (i + 1) + 1 are used, utilisation 10 * i and
  * i, and process 4000 + i.
+ *
+ *     mode=N           compute mode of all GPUs (0)
+ *     mig=N            GPU 0 is divided into N instances
+ *     processes=FILE   lines "GPU PID" and, of MPS clients, " mps": these processes in place of the others
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +27,7 @@
 enum { UNKNOWN = 999 };
 
 struct nvmlDevice_st {
-    unsigned index;
+    unsigned index, part; /* part: of MIG, from 1; 0: the GPU itself */
 };
 
 static struct nvmlDevice_st devices[64];
@@ -97,7 +102,7 @@ EXPORT nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned i, nvmlDevice_t *d)
 EXPORT nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t d, char *out, unsigned size);
 EXPORT nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t d, char *out, unsigned size)
 {
-    snprintf(out, size, "GPU-00000000-0000-0000-0000-%012u", d->index);
+    snprintf(out, size, "%s-00000000-0000-0000-%04u-%012u", d->part ? "MIG" : "GPU", d->part, d->index);
     return enter("uuid");
 }
 
@@ -138,11 +143,106 @@ EXPORT nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t d, struct nvml_ut
     return enter("utilization");
 }
 
+static int number(const char *name)
+{
+    char value[64];
+    return (int)strtol(word(name, value), NULL, 10);
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetComputeMode(nvmlDevice_t d, int *mode);
+EXPORT nvmlReturn_t nvmlDeviceGetComputeMode(nvmlDevice_t d, int *mode)
+{
+    (void)d;
+    *mode = number("mode");
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t d, unsigned *current, unsigned *pending);
+EXPORT nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t d, unsigned *current, unsigned *pending)
+{
+    *current = *pending = d->index == 0 && number("mig") > 0;
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t d, unsigned *n);
+EXPORT nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t d, unsigned *n)
+{
+    (void)d;
+    *n = 7;
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t d, unsigned i, nvmlDevice_t *out);
+EXPORT nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t d, unsigned i, nvmlDevice_t *out)
+{
+    static struct nvmlDevice_st parts[7];
+    if (i >= (unsigned)number("mig") || i >= SC_COUNT(parts))
+        return NVML_ERROR_NOT_SUPPORTED;
+    parts[i] = (struct nvmlDevice_st){.index = d->index, .part = i + 1};
+    *out = &parts[i];
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t d, unsigned *mw);
+EXPORT nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t d, unsigned *mw)
+{
+    *mw = 70500 + d->index;
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t d, unsigned *mw);
+EXPORT nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t d, unsigned *mw)
+{
+    (void)d;
+    *mw = 700000;
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlSystemGetDriverVersion(char *out, unsigned size);
+EXPORT nvmlReturn_t nvmlSystemGetDriverVersion(char *out, unsigned size)
+{
+    snprintf(out, size, "580.0-fake");
+    return NVML_SUCCESS;
+}
+
+/* The processes of the file that are clients of MPS, or those that are not. False: no file is named. */
+static bool listed(nvmlDevice_t d, bool mps, unsigned *n, struct nvml_process *out)
+{
+    char path[512] = "", line[128];
+    const char *all = getenv("FAKE_NVML"), *at = all ? strstr(all, "processes=") : NULL;
+    if (!at)
+        return false;
+    at += strlen("processes=");
+    snprintf(path, sizeof path, "%.*s", (int)strcspn(at, " "), at);
+    FILE *f = fopen(path, "r");
+    unsigned room = *n, gpu, pid;
+    *n = 0;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "%u %u", &gpu, &pid) == 2 && gpu == d->index &&
+            (strstr(line, "mps") != NULL) == mps && *n < room)
+            out[(*n)++] = (struct nvml_process){.pid = pid, .memory = 500 * MIB};
+    if (f)
+        fclose(f);
+    return true;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(nvmlDevice_t d, unsigned *n,
+                                                               struct nvml_process *out);
+EXPORT nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(nvmlDevice_t d, unsigned *n,
+                                                               struct nvml_process *out)
+{
+    if (!listed(d, true, n, out))
+        *n = 0;
+    return NVML_SUCCESS;
+}
+
 EXPORT nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t d, unsigned *n,
                                                             struct nvml_process *out);
 EXPORT nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t d, unsigned *n,
                                                             struct nvml_process *out)
 {
+    if (listed(d, false, n, out))
+        return enter("processes");
     if (*n < 1)
         return NVML_ERROR_INSUFFICIENT_SIZE;
     *n = 1;

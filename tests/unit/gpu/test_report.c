@@ -14,16 +14,26 @@ static const struct sc_gpu_report two = {
               .memory_used = INT64_C(1024) << 20,
               .memory_total = INT64_C(81559) << 20,
               .utilization = 3,
-              .memory_utilization = 1},
+              .memory_utilization = 1,
+              .compute_mode = SC_COMPUTE_EXCLUSIVE_PROCESS,
+              .power = 70500,
+              .power_limit = 700000},
              {.index = 1,
               .uuid = "GPU-2",
               .memory_used = SC_GPU_UNKNOWN,
               .memory_total = SC_GPU_UNKNOWN,
               .utilization = SC_GPU_UNKNOWN,
-              .memory_utilization = SC_GPU_UNKNOWN}},
+              .memory_utilization = SC_GPU_UNKNOWN,
+              .compute_mode = SC_GPU_UNKNOWN,
+              .mig = SC_GPU_UNKNOWN,
+              .power = SC_GPU_UNKNOWN,
+              .power_limit = SC_GPU_UNKNOWN}},
     .nprocesses = 2,
     .processes = {{.gpu = 0, .pid = 4711, .memory_used = 5},
-                  {.gpu = 1, .pid = 1, .memory_used = SC_GPU_UNKNOWN}},
+                  {.gpu = 1, .pid = 1, .memory_used = SC_GPU_UNKNOWN, .mps = 1}},
+    .ninstances = 1,
+    .instances = {{.gpu = 1, .uuid = "MIG-1", .memory_used = 7, .memory_total = SC_GPU_UNKNOWN}},
+    .driver = "580.1",
 };
 
 static void write(struct sc_buf *b, const struct sc_gpu_report *from)
@@ -42,11 +52,14 @@ static void a_report_is_one_line_of_json(void **state)
     assert_string_equal(
         b.p, "{\"gpus\":[{\"index\":0,\"uuid\":\"GPU-1\",\"name\":\"NVIDIA "
              "\\\"H100\\\"\",\"memoryUsed\":1073741824,"
-             "\"memoryTotal\":85520809984,\"utilization\":3,\"memoryUtilization\":1},"
+             "\"memoryTotal\":85520809984,\"utilization\":3,\"memoryUtilization\":1,\"computeMode\":3,"
+             "\"mig\":0,\"power\":70500,\"powerLimit\":700000},"
              "{\"index\":1,\"uuid\":\"GPU-2\",\"name\":\"\",\"memoryUsed\":null,\"memoryTotal\":null,"
-             "\"utilization\":null,\"memoryUtilization\":null}],"
+             "\"utilization\":null,\"memoryUtilization\":null,\"computeMode\":null,\"mig\":null,\"power\":"
+             "null,\"powerLimit\":null}],"
              "\"processes\":[{\"gpu\":0,\"pid\":4711,\"memoryUsed\":5},{\"gpu\":1,\"pid\":1,\"memoryUsed\":"
-             "null}]}\n");
+             "null,\"mps\":1}],\"instances\":[{\"gpu\":1,\"uuid\":\"MIG-1\",\"memoryUsed\":7,"
+             "\"memoryTotal\":null}],\"driver\":\"580.1\"}\n");
     sc_buf_free(&b);
 }
 
