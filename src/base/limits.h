@@ -28,6 +28,15 @@
 #define SC_SETTINGS_FILE_BYTES (1u << 20)
 #define SC_SETTINGS_KEYS_MAX 4096
 
+#define SC_H2_STREAMS_MAX 128          /* open streams of one HTTP/2 connection */
+#define SC_H2_STREAM_WINDOW (1u << 20) /* bytes of a stream's body that its client may send ahead */
+#define SC_H2_CONN_WINDOW (16u << 20)  /* ... of all streams of a connection */
+#define SC_H2_BLOCK_BYTES 65536        /* one block of headers, compressed, with its continuations */
+#define SC_H2_ANSWER_FIELDS_MAX 256    /* header fields of an answer */
+#define SC_H2_SETTINGS_BYTES 256       /* HTTP2-Settings of an upgrade */
+#define SC_H2_PATIENCE 1000            /* frames that bring nothing, ... */
+#define SC_H2_PATIENCE_PER_S 200       /* ... and how many more each second */
+
 /* --- net --- */
 #define SC_LOOPS_MAX 16 /* event loops of the frontend */
 #define SC_LISTENERS_MAX 8
@@ -39,7 +48,6 @@
 #define SC_CONN_LINGER_MS 2000           /* for the client to read the last answer before the close */
 #define SC_CONN_STREAM_BYTES (16u << 20) /* waiting bytes of a streamed answer; more chunks are refused */
 #define SC_CONN_SPARE_BLOCKS 64          /* read buffers kept per loop */
-#define SC_H2_STREAM_WINDOW (1u << 20)   /* bytes of a stream's body that its client may send ahead */
 #define SC_HTTP_RESPONSE_HEAD_MAX 65536  /* status line and headers of an answer */
 #define SC_ACCEPT_BURST 64               /* connections accepted before others get their turn */
 #define SC_ACCEPT_PAUSE_MS 100           /* after accept failed for want of resources */

@@ -46,29 +46,29 @@ static bool wanted(const struct sc_conn *c)
     return c->part->server->config.access_log && sc_log_enabled(SC_LOGGER_ACCESS, SC_LOG_INFO);
 }
 
-static void write_line(struct sc_conn *c, char *line, char *w, unsigned status)
+static void write_line(const struct sc_http_exchange *x, char *line, char *w, unsigned status)
 {
     w = put(w, "\" ", 2);
     w = put_number(w, status);
     *w++ = ' ';
-    int64_t ns = sc_clock_ns() - c->x.start_ns;
+    int64_t ns = sc_clock_ns() - x->start_ns;
     w = put_number(w, ns > 0 ? (uint64_t)ns / 1000000 : 0);
     sc_log_line(SC_LOGGER_ACCESS, SC_LOG_INFO, NULL, sc_span(line, (size_t)(w - line)));
 }
 
 void sc_http_access(struct sc_http_exchange *x, struct sc_span what, int status)
 {
-    struct sc_conn *c = sc_conn_of(x);
+    struct sc_conn *c = x->req.http2 ? sc_stream_conn(x) : sc_conn_of(x);
     char line[SC_HTTP_LINE_MAX + 160];
     if (!wanted(c))
         return;
     char *w = put_peer(line, c);
     w = put(w, " \"", 2);
     w = put(w, what.p, SC_MIN(what.n, (size_t)SC_HTTP_LINE_MAX));
-    write_line(c, line, w, (unsigned)status);
+    write_line(x, line, w, (unsigned)status);
 }
 
-void sc_conn_log(struct sc_conn *c, int status, bool parsed)
+void sc_conn_log(struct sc_conn *c, const struct sc_http_exchange *x, int status, bool parsed)
 {
     if (!wanted(c))
         return;
@@ -77,8 +77,8 @@ void sc_conn_log(struct sc_conn *c, int status, bool parsed)
     w = put(w, " \"", 2);
     if (parsed) {
         /* All three are parts of one request line, which bounds them together. */
-        const struct sc_http_request *r = &c->x.req;
-        const struct sc_span version = c->block->head.version;
+        const struct sc_http_request *r = &x->req;
+        const struct sc_span version = r->http2 ? SC_SPAN("HTTP/2.0") : c->block->head.version;
         w = put(w, r->method.p, r->method.n);
         *w++ = ' ';
         w = put(w, r->target.p, r->target.n);
@@ -89,5 +89,5 @@ void sc_conn_log(struct sc_conn *c, int status, bool parsed)
         static const char bad[] = "GET /bad-request HTTP/1.0";
         w = put(w, bad, sizeof bad - 1);
     }
-    write_line(c, line, w, (unsigned)status);
+    write_line(x, line, w, (unsigned)status);
 }

@@ -78,6 +78,7 @@ static size_t destination(struct sc_conn *c, char **to)
     case SC_CONN_HEAD:
     case SC_CONN_CHUNKED:
     case SC_CONN_WAIT:
+    case SC_CONN_H2:
     case SC_CONN_CLOSING: break;
     }
     if (!c->block && !sc_conn_borrow(c)) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "proto/h2.h"
 
 #define NO_ROOM "There is no memory for the request now, please try again later."
 #define TOO_SLOW "The request did not arrive in time."
@@ -28,12 +29,14 @@ void sc_conn_start(struct sc_conn *c)
         return;
     }
     c->poll.data = c;
+    c->fresh = true;
     p->nconns++;
     sc_list_push_back(&p->conns, &c->node);
     atomic_store_explicit(&p->counts.connections, p->counts.connections + 1, memory_order_relaxed);
     /* What was sent together with the connect is often here already: a wake-up saved. */
     c->running = true;
-    sc_conn_read(c);
+    if (!p->server->listeners[c->x.listener].config.h2_only || sc_h2_conn_begin(c))
+        sc_conn_read(c);
     c->running = false;
     sc_conn_run(c);
 }
@@ -64,6 +67,7 @@ static void destroy(struct sc_conn *c)
 {
     struct sc_http_part *p = c->part;
     sc_conn_return(c);
+    sc_h2_conn_free(c);
     sc_list_remove(&c->node);
     free(c->peer6);
     free(c);
@@ -245,6 +249,19 @@ static void request(struct sc_conn *c)
         client_gone(c);
 }
 
+/* Prior knowledge: the client begins with what would be a strange request. False: not enough to tell. */
+static bool knows_protocol(struct sc_conn *c)
+{
+    size_t n = SC_MIN((size_t)(c->end - c->pos), (size_t)SC_H2_PREFACE_BYTES);
+    bool same = memcmp(c->block->data + c->pos, SC_H2_PREFACE, n) == 0;
+    if (same && n < SC_H2_PREFACE_BYTES)
+        return false;
+    c->fresh = false;
+    if (same)
+        sc_h2_conn_begin(c);
+    return true;
+}
+
 static bool step_head(struct sc_conn *c)
 {
     /* Nothing new is begun for a client that does not take what it was sent. */
@@ -252,6 +269,13 @@ static bool step_head(struct sc_conn *c)
         return false;
     if (c->pos == c->end) {
         if (c->part->draining || c->eof)
+            sc_conn_close(c);
+        return false;
+    }
+    if (SC_UNLIKELY(c->fresh)) {
+        if (knows_protocol(c))
+            return true;
+        if (c->eof)
             sc_conn_close(c);
         return false;
     }
@@ -385,8 +409,9 @@ static bool step(struct sc_conn *c)
         return true;
     }
     if (c->fd < 0)
-        return false;
+        return c->h2 && sc_h2_conn_lose(c);
     switch ((enum sc_conn_state)c->state) {
+    case SC_CONN_H2: return sc_h2_conn_step(c);
     case SC_CONN_HEAD: return step_head(c);
     case SC_CONN_BODY: return step_body(c);
     case SC_CONN_CHUNKED: return step_chunked(c);
@@ -415,6 +440,7 @@ static unsigned wanted_events(struct sc_conn *c)
     case SC_CONN_BODY:
     case SC_CONN_CHUNKED:
     case SC_CONN_SKIP:
+    case SC_CONN_H2:
     case SC_CONN_LINGER: return want | UV_READABLE;
     case SC_CONN_CLOSING: return want;
     case SC_CONN_HEAD:
@@ -455,6 +481,9 @@ static void time_out_later(struct sc_conn *c)
         again = c->got;
     } else if (c->state == SC_CONN_LINGER) {
         kind = SC_CONN_TIME_LINGER;
+    } else if (c->state == SC_CONN_H2) {
+        kind = sc_h2_conn_deadline(c);
+        again = kind == SC_CONN_TIME_IDLE && c->got;
     }
     c->got = c->sent = false;
     if (kind < 0)
@@ -482,7 +511,7 @@ void sc_conn_run(struct sc_conn *c)
     if (c->fd < 0) {
         /* The handle's end comes later in the loop: thousands that close at once must not hold blocks till
          * then. */
-        if (c->live)
+        if (c->live || !sc_h2_conn_empty(c))
             return;
         if (c->handle_closed)
             destroy(c);
@@ -490,7 +519,7 @@ void sc_conn_run(struct sc_conn *c)
             sc_conn_return(c);
         return;
     }
-    if (c->state == SC_CONN_HEAD && c->pos == c->end)
+    if ((c->state == SC_CONN_HEAD || c->state == SC_CONN_H2) && c->pos == c->end)
         sc_conn_return(c);
     sc_conn_rest(c);
 }
@@ -504,9 +533,12 @@ static void on_event(uv_poll_t *h, int status, int events)
     if (status < 0) {
         client_gone(c);
     } else {
-        if ((events & UV_WRITABLE) && sc_conn_flush(c) && !c->out && c->stalled) {
+        if ((events & UV_WRITABLE) && sc_conn_flush(c) && !c->out) {
+            if (c->h2)
+                sc_h2_conn_touch(c);
+            bool stalled = c->stalled;
             c->stalled = false;
-            if (c->on_writable && !c->answered)
+            if (stalled && c->on_writable && !c->answered)
                 c->on_writable(&c->x);
         }
         if (events & UV_READABLE)
@@ -523,9 +555,18 @@ static void on_event(uv_poll_t *h, int status, int events)
 void sc_conn_expired(struct sc_deadline *d, unsigned kind)
 {
     struct sc_conn *c = SC_CONTAINER(d, struct sc_conn, deadline);
+    if (kind >= SC_CONN_TIME_STREAM_BODY) {
+        sc_stream_expired(d, kind);
+        return;
+    }
     c->running = true;
     switch ((enum sc_conn_deadline)kind) {
-    case SC_CONN_TIME_HEADER: fail(c, 408, "RequestTimeoutException", TOO_SLOW); break;
+    case SC_CONN_TIME_HEADER:
+        if (c->state == SC_CONN_H2)
+            sc_h2_conn_expired(c);
+        else
+            fail(c, 408, "RequestTimeoutException", TOO_SLOW);
+        break;
     case SC_CONN_TIME_BODY:
         if (c->state == SC_CONN_SKIP)
             sc_conn_close(c);
@@ -538,7 +579,15 @@ void sc_conn_expired(struct sc_deadline *d, unsigned kind)
         client_gone(c);
         break;
     case SC_CONN_TIME_IDLE:
+        if (c->state == SC_CONN_H2)
+            sc_h2_conn_expired(c);
+        else
+            sc_conn_close(c);
+        break;
     case SC_CONN_TIME_LINGER: sc_conn_close(c); break;
+    case SC_CONN_TIME_STREAM_BODY:
+    case SC_CONN_TIME_STREAM_WRITE:
+    case SC_CONN_TIME_STREAM_LINGER: break;
     }
     c->running = false;
     sc_conn_run(c);

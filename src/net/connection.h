@@ -20,12 +20,15 @@
 #include "net/http.h"
 #include "proto/http1.h"
 
+enum { SC_HTTP_CORS_FIELDS = 3, SC_HTTP_COMMON_FIELDS = 6 };
+
 enum sc_conn_state {
     SC_CONN_HEAD,    /* between requests or within a head */
     SC_CONN_BODY,    /* a body of known length */
     SC_CONN_CHUNKED, /* a chunked body */
     SC_CONN_WAIT,    /* the application has the exchange */
     SC_CONN_SKIP,    /* the rest of a body that nobody wants */
+    SC_CONN_H2,      /* the session reads everything */
     SC_CONN_CLOSING, /* the last answer is on its way */
     SC_CONN_LINGER,  /* our side is shut down, the client may still be sending */
 };
@@ -35,7 +38,10 @@ enum sc_conn_deadline {
     SC_CONN_TIME_BODY,
     SC_CONN_TIME_WRITE,
     SC_CONN_TIME_IDLE,
-    SC_CONN_TIME_LINGER
+    SC_CONN_TIME_LINGER,
+    SC_CONN_TIME_STREAM_BODY, /* these belong to a stream */
+    SC_CONN_TIME_STREAM_WRITE,
+    SC_CONN_TIME_STREAM_LINGER
 };
 
 struct sc_conn_block {
@@ -61,6 +67,7 @@ struct sc_conn {
     struct sc_task task; /* the way from the loop that accepted it */
     struct sc_deadline deadline;
     struct sc_conn_block *block;
+    struct sc_h2_conn *h2; /* NULL: HTTP/1 */
     struct sc_conn_out *out, *out_last;
     size_t out_bytes;
     void (*on_writable)(struct sc_http_exchange *x);
@@ -91,6 +98,7 @@ struct sc_conn {
     bool linger : 1;        /* the client may send more before it sees the answer */
     bool got : 1, sent : 1; /* bytes moved: the deadline starts anew */
     bool handle_closed : 1;
+    bool fresh : 1; /* no request yet: it may turn out to be HTTP/2 */
 };
 
 struct sc_conn_counts {
@@ -106,6 +114,8 @@ struct sc_http_part {
     struct sc_deadlines deadlines;
     struct sc_conn_block *spare;
     unsigned nspare;
+    struct sc_node dirty; /* HTTP/2 connections that have something to send */
+    struct sc_loop_hook hook;
     uint64_t random[4];
     struct sc_conn_counts counts;
     struct sc_task start_task, drain_task, drained_task, close_task;
@@ -137,9 +147,11 @@ struct sc_http_server {
     unsigned undrained;
     void (*on_drained)(void *arg);
     void *drained_arg;
-    atomic_uint users;       /* parts and listeners that still have handles */
-    char *common;            /* CORS and cache headers */
-    size_t common_n, cors_n; /* of all, of the CORS headers, which come first */
+    atomic_uint users;                                   /* parts and listeners that still have handles */
+    char *common;                                        /* CORS and cache headers */
+    size_t common_n, cors_n;                             /* of all, of the CORS headers, which come first */
+    struct sc_http_header fields[SC_HTTP_COMMON_FIELDS]; /* the same */
+    unsigned nfields, ncors;
 };
 
 static inline struct sc_conn *sc_conn_of(struct sc_http_exchange *x)
@@ -189,9 +201,47 @@ void sc_conn_error(struct sc_conn *c, int status, const char *type, const char *
 void sc_http_uuid(uint64_t random[4], char out[37]);
 bool sc_http_server_prepare(struct sc_http_server *s);
 
-/* ---- access_log.c ---------------------------------------------------------------------- */
+/* One header field of an answer that is the application's to set. */
+bool sc_http_may_add(const struct sc_http_header *f);
+bool sc_http_sets(const struct sc_http_response *r, struct sc_span name);
+/* r, or what is sent in its place if its head is too large. */
+const struct sc_http_response *sc_http_fitting(const struct sc_http_server *s,
+                                               const struct sc_http_response *r);
+bool sc_http_has_body(int status);
+/* Access line and counters of an answer. */
+void sc_conn_account(struct sc_conn *c, const struct sc_http_exchange *x, int status, bool parsed);
 
-void sc_conn_log(struct sc_conn *c, int status, bool parsed);
+/* ---- access_log.c --------------------------------------------------------------------- */
+
+void sc_conn_log(struct sc_conn *c, const struct sc_http_exchange *x, int status, bool parsed);
+
+/* ---- h2_conn.c ------------------------------------------------------------------------- */
+
+/* From here on c speaks HTTP/2; what it has received is the session's. False: c was closed. */
+bool sc_h2_conn_begin(struct sc_conn *c);
+bool sc_h2_conn_step(struct sc_conn *c);
+/* The streams' clients are gone. False: they were told already. */
+bool sc_h2_conn_lose(struct sc_conn *c);
+bool sc_h2_conn_empty(const struct sc_conn *c);
+void sc_h2_conn_free(struct sc_conn *c);
+void sc_h2_conn_touch(struct sc_conn *c);
+/* The kind of time-out that c waits under, or -1; what happens when it is over. */
+int sc_h2_conn_deadline(const struct sc_conn *c);
+void sc_h2_conn_expired(struct sc_conn *c);
+void sc_stream_expired(struct sc_deadline *d, unsigned kind);
+/* Sends for all that have something. */
+void sc_h2_part_flush(struct sc_loop_hook *k);
+
+/* ---- h2_answer.c: what http.h promises, for exchanges of HTTP/2 --------------------------- */
+
+struct sc_conn *sc_stream_conn(struct sc_http_exchange *x);
+void sc_stream_respond(struct sc_http_exchange *x, const struct sc_http_response *r);
+void sc_stream_begin(struct sc_http_exchange *x, const struct sc_http_response *head,
+                     void (*on_writable)(struct sc_http_exchange *x));
+int sc_stream_chunk(struct sc_http_exchange *x, struct sc_span data);
+void sc_stream_finish(struct sc_http_exchange *x, const struct sc_http_header *trailers, unsigned n);
+void sc_stream_reset(struct sc_http_exchange *x, uint32_t code);
+void sc_stream_consumed(struct sc_http_exchange *x, size_t n);
 
 /* ---- server.c -------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "net/connection.h"
+#include "proto/h2.h"
 
 /* "Client Error (4xx)" and its like */
 #define SC_UNKNOWN_PHRASE_MAX 32
@@ -173,34 +174,40 @@ void sc_http_uuid(uint64_t random[4], char out[37])
 
 /* ---- heads ---------------------------------------------------------------------------- */
 
-/* CORS and cache headers are the same in every answer: made once. */
+/* CORS and cache headers are the same in every answer: made once, as text and as fields. */
 bool sc_http_server_prepare(struct sc_http_server *s)
 {
-    static const char cache[] = "Pragma: no-cache\r\n"
-                                "Cache-Control: no-cache; no-store, must-revalidate, private\r\n"
-                                "Expires: Thu, 01 Jan 1970 00:00:00 UTC\r\n";
     const struct {
         const char *name, *value;
-    } cors[] = {
-        {"access-control-allow-origin: ", s->config.cors_origin},
-        {"access-control-allow-methods: ", s->config.cors_methods},
-        {"access-control-allow-headers: ", s->config.cors_headers},
+    } all[SC_HTTP_COMMON_FIELDS] = {
+        {"access-control-allow-origin", s->config.cors_origin},
+        {"access-control-allow-methods", s->config.cors_methods},
+        {"access-control-allow-headers", s->config.cors_headers},
+        {"Pragma", "no-cache"},
+        {"Cache-Control", "no-cache; no-store, must-revalidate, private"},
+        {"Expires", "Thu, 01 Jan 1970 00:00:00 UTC"},
     };
-    size_t n = sizeof cache;
-    for (size_t i = 0; i < SC_COUNT(cors); i++)
-        n += strlen(cors[i].name) + (cors[i].value ? strlen(cors[i].value) : 0) + 2;
+    size_t n = 0;
+    for (size_t i = 0; i < SC_COUNT(all); i++)
+        n += strlen(all[i].name) + (all[i].value ? strlen(all[i].value) : 0) + 4;
     char *w = s->common = malloc(n);
     if (!w)
         return false;
-    for (size_t i = 0; i < SC_COUNT(cors); i++) {
-        if (!cors[i].value || !*cors[i].value)
+    for (size_t i = 0; i < SC_COUNT(all); i++) {
+        if (!all[i].value || !*all[i].value)
             continue;
-        w = put_span(w, sc_span_str(cors[i].name));
-        w = put_clean(w, sc_span_str(cors[i].value));
+        struct sc_http_header *f = &s->fields[s->nfields++];
+        f->name = sc_span_str(all[i].name);
+        w = put_span(w, f->name);
+        w = PUT(w, ": ");
+        f->value = sc_span(w, strlen(all[i].value));
+        w = put_clean(w, sc_span_str(all[i].value));
         w = PUT(w, "\r\n");
+        if (i < SC_HTTP_CORS_FIELDS) {
+            s->cors_n = (size_t)(w - s->common);
+            s->ncors = s->nfields;
+        }
     }
-    s->cors_n = (size_t)(w - s->common);
-    w = put(w, cache, sizeof cache - 1);
     s->common_n = (size_t)(w - s->common);
     /* Everything else of a head that has no extra headers must fit beside it. */
     return s->common_n < SC_HTTP_RESPONSE_HEAD_MAX / 2;
@@ -230,11 +237,16 @@ static bool is_name(struct sc_span s)
     return s.n > 0;
 }
 
+bool sc_http_may_add(const struct sc_http_header *f)
+{
+    return is_name(f->name) && !is_ours(f->name);
+}
+
 static char *put_extra(char *w, const struct sc_http_response *r)
 {
     for (unsigned i = 0; i < r->nheaders; i++) {
         const struct sc_http_header *f = &r->headers[i];
-        if (!is_name(f->name) || is_ours(f->name))
+        if (!sc_http_may_add(f))
             continue;
         w = put_span(w, f->name);
         w = PUT(w, ": ");
@@ -244,29 +256,47 @@ static char *put_extra(char *w, const struct sc_http_response *r)
     return w;
 }
 
+bool sc_http_sets(const struct sc_http_response *r, struct sc_span name)
+{
+    for (unsigned i = 0; i < r->nheaders; i++)
+        if (sc_span_eq_nocase(r->headers[i].name, name))
+            return true;
+    return false;
+}
+
 /* CORS headers without those that the handler set itself. */
 static char *put_cors(char *w, const struct sc_http_server *s, const struct sc_http_response *r)
 {
-    struct sc_span left = sc_span(s->common, s->cors_n);
-    while (left.n) {
-        size_t line = sc_span_find(left, '\n') + 1;
-        struct sc_span name = sc_span(left.p, sc_span_find(left, ':'));
-        bool set = false;
-        for (unsigned i = 0; i < r->nheaders; i++)
-            set |= sc_span_eq_nocase(r->headers[i].name, name);
-        if (!set)
-            w = put(w, left.p, line);
-        left = sc_span_sub(left, line, left.n);
+    for (unsigned i = 0; i < s->ncors; i++) {
+        const struct sc_http_header *f = &s->fields[i];
+        if (sc_http_sets(r, f->name))
+            continue;
+        w = put_span(w, f->name);
+        w = PUT(w, ": ");
+        w = put_span(w, f->value);
+        w = PUT(w, "\r\n");
     }
     return w;
 }
 
-static bool extra_fits(const struct sc_http_server *s, const struct sc_http_response *r)
+#define TOO_LARGE                                                     \
+    "{\n  \"code\": 500,\n  \"type\": \"InternalServerException\",\n" \
+    "  \"message\": \"The headers of the response are too large.\"\n}\n"
+
+static const struct sc_http_response too_large = {
+    .status = 500,
+    .content_type = {"application/json", 16},
+    .body = {TOO_LARGE, sizeof TOO_LARGE - 1},
+};
+
+/* r, or what is sent in its place if its head is too large. */
+const struct sc_http_response *sc_http_fitting(const struct sc_http_server *s,
+                                               const struct sc_http_response *r)
 {
     size_t n = s->common_n + 512 + r->content_type.n + (r->reason ? strlen(r->reason) : 0);
     for (unsigned i = 0; i < r->nheaders; i++)
         n += r->headers[i].name.n + r->headers[i].value.n + 4;
-    return n <= SC_HTTP_RESPONSE_HEAD_MAX;
+    return n <= SC_HTTP_RESPONSE_HEAD_MAX ? r : &too_large;
 }
 
 /* Everything up to where content-length or transfer-encoding goes. */
@@ -302,14 +332,21 @@ static void bump(_Atomic uint64_t *n)
     atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1, memory_order_relaxed);
 }
 
-static void account(struct sc_conn *c, int status, bool parsed)
+void sc_conn_account(struct sc_conn *c, const struct sc_http_exchange *x, int status, bool parsed)
 {
     struct sc_conn_counts *n = &c->part->counts;
+    if (x->quiet)
+        return;
     bump(status / 100 == 2 ? &n->r2xx : status / 100 == 4 ? &n->r4xx : &n->r5xx);
-    sc_conn_log(c, status, parsed);
+    sc_conn_log(c, x, status, parsed);
     const struct sc_http_config *config = &c->part->server->config;
     if (config->answered)
         config->answered(config->answered_ctx, status);
+}
+
+static void account(struct sc_conn *c, int status, bool parsed)
+{
+    sc_conn_account(c, &c->x, status, parsed);
     if (status >= 400)
         c->close = c->linger = true;
     if (status < 200)
@@ -318,7 +355,7 @@ static void account(struct sc_conn *c, int status, bool parsed)
         c->close = c->linger = true; /* the body may follow or not: what comes next cannot be told */
 }
 
-static bool has_body(int status)
+bool sc_http_has_body(int status)
 {
     return status >= 200 && status != 204 && status != 304;
 }
@@ -328,7 +365,7 @@ static bool has_body(int status)
 static void send_whole(struct sc_conn *c, const struct sc_http_response *r, bool parsed)
 {
     account(c, r->status, parsed);
-    bool bodied = has_body(r->status);
+    bool bodied = sc_http_has_body(r->status);
     char *w = put_head(c->part->scratch, c, r);
     w = PUT(w, "content-length: ");
     w = put_number(w, bodied ? r->body.n : 0);
@@ -347,21 +384,15 @@ static void send_whole(struct sc_conn *c, const struct sc_http_response *r, bool
     sc_conn_send(c, iov, n);
 }
 
-#define TOO_LARGE                                                     \
-    "{\n  \"code\": 500,\n  \"type\": \"InternalServerException\",\n" \
-    "  \"message\": \"The headers of the response are too large.\"\n}\n"
-
-static const struct sc_http_response too_large = {
-    .status = 500,
-    .content_type = {"application/json", 16},
-    .body = {TOO_LARGE, sizeof TOO_LARGE - 1},
-};
-
 void sc_http_respond(struct sc_http_exchange *x, const struct sc_http_response *r)
 {
+    if (x->req.http2) {
+        sc_stream_respond(x, r);
+        return;
+    }
     struct sc_conn *c = sc_conn_of(x);
     if (c->fd >= 0)
-        send_whole(c, SC_LIKELY(extra_fits(c->part->server, r)) ? r : &too_large, true);
+        send_whole(c, sc_http_fitting(c->part->server, r), true);
     if (r->release)
         r->release(r->release_arg);
     c->answered = true;
@@ -373,8 +404,12 @@ void sc_http_respond(struct sc_http_exchange *x, const struct sc_http_response *
 void sc_http_stream_begin(struct sc_http_exchange *x, const struct sc_http_response *head,
                           void (*on_writable)(struct sc_http_exchange *x))
 {
+    if (x->req.http2) {
+        sc_stream_begin(x, head, on_writable);
+        return;
+    }
     struct sc_conn *c = sc_conn_of(x);
-    const struct sc_http_response *r = extra_fits(c->part->server, head) ? head : &too_large;
+    const struct sc_http_response *r = sc_http_fitting(c->part->server, head);
     c->streaming = true;
     c->on_writable = on_writable;
     c->chunks = !x->req.http10;
@@ -394,6 +429,8 @@ void sc_http_stream_begin(struct sc_http_exchange *x, const struct sc_http_respo
 
 int sc_http_stream_chunk(struct sc_http_exchange *x, struct sc_span data)
 {
+    if (x->req.http2)
+        return sc_stream_chunk(x, data);
     struct sc_conn *c = sc_conn_of(x);
     if (c->fd < 0)
         return SC_ECLOSED;
@@ -424,8 +461,10 @@ void sc_http_stream_end(struct sc_http_exchange *x)
 
 void sc_http_stream_finish(struct sc_http_exchange *x, const struct sc_http_header *trailers, unsigned n)
 {
-    (void)trailers;
-    (void)n;
+    if (x->req.http2) {
+        sc_stream_finish(x, trailers, n);
+        return;
+    }
     struct sc_conn *c = sc_conn_of(x);
     struct iovec last = {(void *)"0\r\n\r\n", 5};
     if (c->chunks && !x->req.head)
@@ -436,6 +475,10 @@ void sc_http_stream_finish(struct sc_http_exchange *x, const struct sc_http_head
 
 void sc_http_stream_abort(struct sc_http_exchange *x)
 {
+    if (x->req.http2) {
+        sc_stream_reset(x, SC_H2_INTERNAL_ERROR);
+        return;
+    }
     struct sc_conn *c = sc_conn_of(x);
     /* Without chunks an orderly end would look like the whole answer. */
     if (!c->chunks) {
@@ -449,7 +492,10 @@ void sc_http_stream_abort(struct sc_http_exchange *x)
 
 void sc_http_reset(struct sc_http_exchange *x, uint32_t code)
 {
-    (void)code;
+    if (x->req.http2) {
+        sc_stream_reset(x, code);
+        return;
+    }
     struct sc_conn *c = sc_conn_of(x);
     c->broken = c->close = true;
     sc_conn_close(c);
@@ -459,8 +505,8 @@ void sc_http_reset(struct sc_http_exchange *x, uint32_t code)
 
 void sc_http_consumed(struct sc_http_exchange *x, size_t n)
 {
-    (void)x;
-    (void)n;
+    if (x->req.http2)
+        sc_stream_consumed(x, n);
 }
 
 /* ---- answers by the server itself -------------------------------------------------------- */

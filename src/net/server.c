@@ -162,10 +162,13 @@ static void start_part(struct sc_task *t)
     struct sc_http_part *p = SC_CONTAINER(t, struct sc_http_part, start_task);
     const struct sc_http_config *c = &p->server->config;
     const uint32_t ms[SC_DEADLINE_KINDS] = {
-        [SC_CONN_TIME_HEADER] = c->header_timeout_ms, [SC_CONN_TIME_BODY] = c->body_timeout_ms,
-        [SC_CONN_TIME_WRITE] = c->write_timeout_ms,   [SC_CONN_TIME_IDLE] = c->idle_timeout_ms,
-        [SC_CONN_TIME_LINGER] = SC_CONN_LINGER_MS,
+        [SC_CONN_TIME_HEADER] = c->header_timeout_ms,      [SC_CONN_TIME_BODY] = c->body_timeout_ms,
+        [SC_CONN_TIME_WRITE] = c->write_timeout_ms,        [SC_CONN_TIME_IDLE] = c->idle_timeout_ms,
+        [SC_CONN_TIME_LINGER] = SC_CONN_LINGER_MS,         [SC_CONN_TIME_STREAM_BODY] = c->body_timeout_ms,
+        [SC_CONN_TIME_STREAM_WRITE] = c->write_timeout_ms, [SC_CONN_TIME_STREAM_LINGER] = SC_CONN_LINGER_MS,
     };
+    p->hook.before_block = sc_h2_part_flush;
+    sc_loop_add_hook(p->loop, &p->hook);
     sc_deadlines_init(&p->deadlines, &p->loop->uv, ms, sc_conn_expired);
 }
 
@@ -177,6 +180,7 @@ static struct sc_http_part *part_new(struct sc_http_server *s, struct sc_loop *l
     p->server = s;
     p->loop = loop;
     sc_list_init(&p->conns);
+    sc_list_init(&p->dirty);
     if (getrandom(p->random, sizeof p->random, 0) != (ssize_t)sizeof p->random)
         p->random[0] = (uint64_t)sc_clock_ns() | 1;
     p->start_task.run = start_part;
@@ -316,6 +320,7 @@ static void check_empty(struct sc_http_part *p)
     }
     if (p->closing && !p->timer_closed) {
         p->timer_closed = true;
+        sc_loop_remove_hook(p->loop, &p->hook);
         sc_deadlines_close(&p->deadlines, on_timer_closed);
     }
 }
