@@ -195,6 +195,10 @@ struct sconce_model_info {
      *   openai/embeddings   POST /v1/embeddings
      *   tei/embed  tei/predict  tei/rerank  tei/tokenize  tei/info   as text-embeddings-inference
      *   cohere/rerank  cohere/rerank_v2   POST /v1/rerank, /v2/rerank
+     *   kserve/infer      KServe v2 over REST and gRPC: body and answer are tensors, one record behind the
+     *                     other (src/proto/tensor.h); the server has checked the request's, and looks for
+     *                     the answer's by name
+     *   kserve/metadata   the body is empty, the answer such records without data: inputs and outputs
      */
     const char *interfaces;
 };

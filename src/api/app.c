@@ -7,6 +7,8 @@
 #include "api/answer.h"
 #include "api/auth_http.h"
 #include "api/respond.h"
+#include "api/routes.h"
+#include "api/v2_body.h"
 #include "base/alloc.h"
 
 #define HEALTHY "{\n  \"status\": \"Healthy\"\n}\n"
@@ -20,6 +22,11 @@ static void answer_ping(struct sc_app *app, struct sc_http_exchange *x)
         sc_respond_body(x, 500, SC_SPAN("application/json"), SC_SPAN(UNHEALTHY));
 }
 
+void sc_ping(struct sc_call *c)
+{
+    answer_ping(c->app, c->x);
+}
+
 static struct sc_call *take_call(struct sc_app *app, struct sc_http_exchange *x)
 {
     struct sc_call *c = app->pools[x->loop->index];
@@ -30,7 +37,7 @@ static struct sc_call *take_call(struct sc_app *app, struct sc_http_exchange *x)
     c->app = app;
     c->x = x;
     c->job = NULL;
-    c->running = c->versioned = c->explain = c->streaming = c->no_url_path = false;
+    c->running = c->versioned = c->explain = c->streaming = c->no_url_path = c->legacy = false;
     c->shard = NULL;
     c->route = NULL;
     c->family = NULL;
@@ -41,6 +48,8 @@ static struct sc_call *take_call(struct sc_app *app, struct sc_http_exchange *x)
     sc_buf_init(&c->told, 0);
     c->told_meta = 0;
     c->told_status = 0;
+    c->v2 = NULL;
+    c->made_json = false;
     x->user = c;
     return c;
 }
@@ -61,23 +70,20 @@ static void on_request(struct sc_http_exchange *x, void *ctx)
         sc_respond_error(x, 403, "IllegalArgumentException", sc_span_str(msg.text));
         return;
     }
-    if (app->auth && !sc_auth_admit(c, serves))
+    bool bad_method;
+    const struct sc_route *r = sc_route_find(serves, &c->path, x->req.method, &bad_method);
+    if (app->auth && !sc_auth_admit(c, r, serves))
         return;
-    if ((serves & SC_SERVES_INFERENCE) && c->path.n >= 1 &&
-        sc_span_eq(c->path.segments[0], SC_SPAN("ping"))) {
-        answer_ping(app, x);
-        return;
-    }
-    if (((serves & SC_SERVES_INFERENCE) && (sc_inference_claim(c) || sc_kserve_inference_claim(c) ||
-                                            sc_openai_claim(c) || sc_tei_claim(c) || sc_cohere_claim(c))) ||
-        ((serves & SC_SERVES_MANAGEMENT) &&
-         ((app->auth && sc_token_claim(c)) || sc_management_claim(c) || sc_kserve_management_claim(c))) ||
-        ((serves & SC_SERVES_METRICS) && sc_metrics_claim(c)))
-        return;
-    if (c->path.n == 0)
+    if (bad_method || (!r && c->path.n == 0)) {
         sc_respond_bad_method(x);
-    else
+    } else if (!r) {
         sc_respond_no_resource(x);
+    } else if (r->run) {
+        r->run(c);
+    } else {
+        c->on_zero = r->zero;
+        c->route = sc_call_to_loop_zero;
+    }
 }
 
 static void on_body(struct sc_http_exchange *x, void *ctx)
@@ -108,6 +114,7 @@ static void on_done(struct sc_http_exchange *x, void *ctx)
         return;
     sc_buf_free(&c->out);
     sc_buf_free(&c->told);
+    sc_v2_wants_del(c->v2);
     sc_path_free(&c->path);
     c->next = app->pools[x->loop->index];
     app->pools[x->loop->index] = c;
@@ -118,6 +125,10 @@ void sc_app_init(struct sc_app *app, struct sc_http_app *http)
 {
     *http = (struct sc_http_app){
         .on_request = on_request, .on_body = on_body, .on_gone = on_gone, .on_done = on_done, .ctx = app};
+    sc_routes_init();
+    for (unsigned i = 0; i < SC_LISTENERS_MAX; i++)
+        if (app->settings->open_inference_protocol && (app->serves[i] & SC_SERVES_INFERENCE))
+            app->serves[i] |= SC_SERVES_OIP;
 }
 
 void sc_app_free(struct sc_app *app)

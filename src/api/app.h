@@ -14,7 +14,12 @@
 #include "net/http.h"
 #include "proto/url.h"
 
-enum { SC_SERVES_INFERENCE = 1, SC_SERVES_MANAGEMENT = 2, SC_SERVES_METRICS = 4 };
+enum {
+    SC_SERVES_INFERENCE = 1,
+    SC_SERVES_MANAGEMENT = 2,
+    SC_SERVES_METRICS = 4,
+    SC_SERVES_OIP = 8 /* with inference: ts_open_inference_protocol */
+};
 
 struct sc_app {
     struct sc_loops *loops;
@@ -27,10 +32,14 @@ struct sc_app {
     struct sc_call *pools[SC_LOOPS_MAX];
 };
 
-/* How an interface of others tells its errors (openai.c, tei.c, cohere.c). */
+struct sc_call;
+
+/* How an interface of others answers (openai.c, tei.c, cohere.c, v2_infer.c). */
 struct sc_family {
     /* Answers the exchange; status as TorchServe would have it. */
     void (*refuse)(struct sc_http_exchange *x, int status, struct sc_span message);
+    /* Answers with what a native backend said; NULL: it is sent as it is. */
+    void (*answer)(struct sc_call *c, const struct sc_job_answer *a);
 };
 
 /* One request in the application. Belongs to the exchange's loop, but for the time a management route runs.
@@ -43,10 +52,12 @@ struct sc_call {
     struct sc_job *job; /* prediction: until done */
     bool running;       /* the body was complete; somebody will answer */
     struct sc_shard *shard;
-    bool versioned;                 /* the request named a version */
-    bool explain;                   /* /explanations */
-    bool no_url_path;               /* KServe's routes: the handler sees no such header */
-    bool streaming;                 /* the head of its answer was sent */
+    bool versioned;   /* the request named a version */
+    bool explain;     /* /explanations */
+    bool no_url_path; /* KServe's routes: the handler sees no such header */
+    bool made_json;   /* the body is one that was made for the handler, of JSON */
+    bool legacy;      /* /invocations and its like: neither url_path nor explain; the query is input */
+    bool streaming;   /* the head of its answer was sent */
     const struct sc_family *family; /* NULL: TorchServe's own API */
     enum sc_interface interface;    /* with a family: what the request is by */
     struct sc_span sequence;        /* id of the request's sequence, in its headers or in made_id */
@@ -61,37 +72,49 @@ struct sc_call {
     bool raw;             /* out is the whole body, */
     struct sc_span media; /* of this type */
     struct sc_buf out;
-    /* customized.c: what a handler says of its model, metadata, then body; status 0: nobody was asked */
+    /* customized.c: what a handler says of its model, metadata, then body; status 0: nobody was asked.
+     * v2_server.c: a backend's metadata. */
     struct sc_buf told;
     size_t told_meta;
     int told_status;
+    struct sc_v2_wants *v2; /* v2_infer.c: what the client wants to get back; freed with the call */
 };
 
 void sc_app_init(struct sc_app *app, struct sc_http_app *http);
 /* After the loops have ended. */
 void sc_app_free(struct sc_app *app);
 
-/* inference.c: claims the request (and has answered it, or set c->route), or returns false. */
-bool sc_inference_claim(struct sc_call *c);
-/* kserve.c: KServe's predictions; its management route, as sc_management_claim. */
-bool sc_kserve_inference_claim(struct sc_call *c);
-bool sc_kserve_management_claim(struct sc_call *c);
-/* openai.c, tei.c, cohere.c: the same for the interfaces of others. */
+/* ---- what the table of routes (routes.c) names. On the exchange's loop: answers, or sets c->route. ---- */
+
+void sc_ping(struct sc_call *c);
+void sc_predict(struct sc_call *c); /* inference.c */
+void sc_explain(struct sc_call *c);
+void sc_invocations(struct sc_call *c); /* invocations.c */
+void sc_invoke(struct sc_call *c);
+/* openai.c, tei.c, cohere.c: false: the path is none of theirs. */
 bool sc_openai_claim(struct sc_call *c);
 bool sc_tei_claim(struct sc_call *c);
 bool sc_cohere_claim(struct sc_call *c);
-/* management.c: as above; the route runs on loop 0 and ends with sc_call_finish. */
-bool sc_management_claim(struct sc_call *c);
-/* metrics.c */
-bool sc_metrics_claim(struct sc_call *c);
 
-/* Finds the model (404 else) and begins a prediction, or an explanation with c->explain; version: a NULL
- * pointer for the default one. The request is claimed. */
+/* On loop 0, with the body; end with sc_call_finish. */
+void sc_model_scale(struct sc_call *c); /* management.c */
+void sc_model_set_default(struct sc_call *c);
+void sc_model_unregister(struct sc_call *c);
+void sc_metrics_answer(struct sc_call *c); /* metrics.c */
+
+/* ---- what these use ---- */
+
+/* Finds the model: its shard; false: answered. version: a NULL pointer for the default one. */
+bool sc_call_find(struct sc_call *c, struct sc_span model, struct sc_span version);
+/* The same, and begins a prediction, or an explanation with c->explain; of OPTIONS, tells what the model's
+ * calls are. */
 void sc_call_predict(struct sc_call *c, struct sc_span model, struct sc_span version);
 /* Runs the request on c->shard: before its body has come, which then goes where the worker reads it (false:
  * answered already), or with the body there. */
 bool sc_call_begin(struct sc_call *c);
 void sc_call_run(struct sc_call *c);
+/* Runs it with these bytes in place of the body, which is given up. */
+void sc_call_run_on(struct sc_call *c, struct sc_span bytes);
 /* Answers with an error in the form of the call's interface. */
 void sc_call_refuse(struct sc_call *c, int status, const char *type, struct sc_span message);
 

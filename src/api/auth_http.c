@@ -43,29 +43,6 @@ int sc_app_auth(struct sc_app *app, struct sc_msg *msg)
     return 0;
 }
 
-static bool segment_is(const struct sc_path *p, unsigned i, struct sc_span s)
-{
-    return i < p->n && i < SC_PATH_SEGMENTS && sc_span_eq(p->segments[i], s);
-}
-
-/* Routes that belong to the management API where one listener serves everything. */
-static bool is_management(const struct sc_path *p)
-{
-    if (segment_is(p, 0, SC_SPAN("models")))
-        return !(p->n == 3 && segment_is(p, 2, SC_SPAN("invoke")));
-    if (segment_is(p, 0, SC_SPAN("v1")) && segment_is(p, 1, SC_SPAN("models")))
-        return p->n == 3 && sc_span_find(p->segments[2], ':') == p->segments[2].n;
-    return segment_is(p, 0, SC_SPAN("workflows")) || segment_is(p, 0, SC_SPAN("metrics"));
-}
-
-/* What tells people which calls there are needs no key. */
-static bool is_description(const struct sc_path *p)
-{
-    if (p->n == 0)
-        return p->decoded.n && p->decoded.p[0] == '/';
-    return p->n == 1 && segment_is(p, 0, SC_SPAN("api-description"));
-}
-
 static bool has_key(const struct sc_auth *a, enum sc_auth_kind kind, const struct sc_http_exchange *x)
 {
     return sc_auth_allows(a, kind, sc_http_header_get(&x->req, SC_SPAN("authorization")));
@@ -76,17 +53,14 @@ bool sc_auth_admits_inference(const struct sc_app *app, const struct sc_http_exc
     return has_key(app->auth, SC_AUTH_INFERENCE, x);
 }
 
-static bool is_token(const struct sc_path *p)
+bool sc_auth_admit(struct sc_call *c, const struct sc_route *r, unsigned serves)
 {
-    return p->n == 1 && segment_is(p, 0, SC_SPAN("token"));
-}
-
-bool sc_auth_admit(struct sc_call *c, unsigned serves)
-{
-    bool management = (serves & SC_SERVES_MANAGEMENT) != 0, inference = (serves & SC_SERVES_INFERENCE) != 0;
-    if ((!management && !inference) || is_description(&c->path) || (management && is_token(&c->path)))
-        return true; /* the token API looks at its key itself */
-    bool manages = management && (!inference || is_management(&c->path));
+    bool root = c->path.n == 0 && c->path.decoded.n && c->path.decoded.p[0] == '/';
+    /* What tells people which calls there are needs no key; the token API looks at its key itself. */
+    if (!(serves & (SC_SERVES_INFERENCE | SC_SERVES_MANAGEMENT)) || root ||
+        (r && (r->serves == 0 || r->run == sc_token)))
+        return true;
+    bool manages = !((r ? r->serves : serves) & SC_SERVES_INFERENCE);
     if (has_key(c->app->auth, manages ? SC_AUTH_MANAGEMENT : SC_AUTH_INFERENCE, c->x))
         return true;
     sc_respond_error(c->x, 400, "InvalidKeyException",
@@ -131,15 +105,16 @@ static void renew(struct sc_call *c)
     sc_call_finish(c);
 }
 
-bool sc_token_claim(struct sc_call *c)
+void sc_token(struct sc_call *c)
 {
-    if (!is_token(&c->path))
-        return false;
+    if (!c->app->auth) {
+        sc_respond_no_resource(c->x);
+        return;
+    }
     if (wanted(c->x->req.target) == SC_AUTH_API || !has_key(c->app->auth, SC_AUTH_API, c->x)) {
         sc_respond_error(c->x, 400, "InvalidKeyException", SC_SPAN(REFUSED));
-        return true;
+        return;
     }
     c->on_zero = renew;
     c->route = sc_call_to_loop_zero;
-    return true;
 }

@@ -4,18 +4,19 @@
 
 #include "api/app.h"
 #include "api/auth.h"
+#include "api/routes.h"
 
 /*
  * Makes app->auth if the settings want tokens; keys of an earlier frontend come from the engine. Before
  * requests are taken; loop 0. An error's *msg says what to do.
  */
 int sc_app_auth(struct sc_app *app, struct sc_msg *msg) SC_MUST_USE;
-/* True if the request has the key of its route, or needs none; `serves`: bits of its listener. Else it was
- * answered. With app->auth only, as all below. */
-bool sc_auth_admit(struct sc_call *c, unsigned serves);
-/* The same for a call that needs the inference key and is not answered here. */
+/* True if the request has the key of its route (NULL: there is none), or needs none; `serves`: bits of its
+ * listener. Else it was answered. With app->auth only. */
+bool sc_auth_admit(struct sc_call *c, const struct sc_route *r, unsigned serves);
+/* The same for a call that needs the inference key and is not answered here; with app->auth only. */
 bool sc_auth_admits_inference(const struct sc_app *app, const struct sc_http_exchange *x);
-/* /token: claims the request (and has answered it, or set c->route), or returns false. */
-bool sc_token_claim(struct sc_call *c);
+/* A route: /token, 404 without tokens. */
+void sc_token(struct sc_call *c);
 
 #endif

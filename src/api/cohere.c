@@ -18,7 +18,7 @@ static void refuse(struct sc_http_exchange *x, int status, struct sc_span messag
 
 bool sc_cohere_claim(struct sc_call *c)
 {
-    static const struct sc_family family = {refuse};
+    static const struct sc_family family = {.refuse = refuse};
     bool v1 = sc_path_is(&c->path, "v1", "rerank");
     if (!v1 && !sc_path_is(&c->path, "v2", "rerank"))
         return false;

@@ -193,8 +193,6 @@ bool sc_customized_claim(struct sc_call *c)
     struct sc_http_exchange *x = c->x;
     struct sc_span version = sc_call_version(c);
     bool answered;
-    if (c->path.n < 2 || !(sc_span_eq(x->req.method, SC_SPAN("GET")) || x->req.head))
-        return false;
     bool asked = asked_for(c, &answered);
     if (!asked || sc_span_eq(version, SC_SPAN("all")) ||
         sc_engine_find(c->app->engine, x->loop, c->path.segments[1], version, &c->shard) < 0 ||

@@ -179,6 +179,14 @@ struct sc_span sc_call_version(const struct sc_call *c)
     return c->path.n == 3 ? c->path.segments[2] : (struct sc_span){NULL, 0};
 }
 
+void sc_model_ask(struct sc_call *c)
+{
+    if (sc_customized_claim(c))
+        return;
+    c->on_zero = sc_model_describe;
+    c->route = sc_call_to_loop_zero;
+}
+
 void sc_model_describe(struct sc_call *c)
 {
     struct sc_json_writer w;

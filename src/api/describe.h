@@ -5,6 +5,8 @@
 #include "api/app.h"
 #include "proto/json_write.h"
 
+/* A route, on the exchange's loop: as sc_model_describe, but a handler may have to be asked first. */
+void sc_model_ask(struct sc_call *c);
 /* Answer the call. */
 void sc_models_list(struct sc_call *c);
 void sc_model_describe(struct sc_call *c);

@@ -3,6 +3,7 @@
 
 #include "api/answer.h"
 #include "api/app.h"
+#include "api/description.h"
 #include "api/respond.h"
 #include "api/rows.h"
 #include "base/clock.h"
@@ -105,6 +106,10 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
             sc_http_stream_abort(x);
         return;
     }
+    if (c->family && c->family->answer) {
+        c->family->answer(c, a);
+        return;
+    }
     struct sc_answer_head h;
     sc_answer_head(a->status, a->meta, &h);
     h.r.body = a->body;
@@ -171,8 +176,11 @@ static bool find_sequence(struct sc_call *c)
 static struct sc_row_route route_of(const struct sc_call *c)
 {
     const struct sc_settings *set = c->app->settings;
-    struct sc_row_route r = {
-        .url_path = sc_path_rest(&c->path, 3), .no_url_path = c->no_url_path, .explain = c->explain};
+    struct sc_row_route r = {.url_path = sc_path_rest(&c->path, 3),
+                             .no_url_path = c->no_url_path,
+                             .explain = c->explain,
+                             .made = c->made_json,
+                             .legacy = c->legacy};
     if (c->sequence.n && c->sequence.p == c->made_id) {
         r.added[0] = (struct sc_http_header){sc_span_str(set->sequence_id_header), c->sequence};
         r.added[1] = (struct sc_http_header){sc_span_str(set->sequence_start_header), SC_SPAN("true")};
@@ -238,7 +246,7 @@ static bool begin_job(struct sc_call *c, size_t announced, bool *plain)
     struct sc_buf meta = {.p = room, .cap = sizeof room, .max = sizeof room};
     if (sc_spec_is_native(sc_shard_spec(c->shard))) {
         native_meta(c, &meta);
-    } else if ((*plain = sc_row_is_plain(x))) {
+    } else if ((*plain = sc_row_is_plain(x) && !c->made_json && !(c->legacy && x->req.query.n))) {
         struct sc_row_route route = route_of(c);
         sc_row_plain(x, &route, &meta);
     }
@@ -260,27 +268,32 @@ bool sc_call_begin(struct sc_call *c)
     return true;
 }
 
-void sc_call_run(struct sc_call *c)
+void sc_call_run_on(struct sc_call *c, struct sc_span bytes)
 {
     struct sc_http_exchange *x = c->x;
-    struct sc_body whole = x->body;
+    struct sc_body given_up = x->body;
     bool plain;
     x->body = (struct sc_body){0};
-    if (begin_job(c, whole.len, &plain)) {
-        if (x->body.cap < whole.len && x->body.ops->grow(&x->body, whole.len) < 0) {
+    if (begin_job(c, bytes.n, &plain)) {
+        if (x->body.cap < bytes.n && x->body.ops->grow(&x->body, bytes.n) < 0) {
             give_up(c);
             respond_no_worker(c);
         } else {
-            if (whole.len)
-                memcpy(x->body.p, whole.p, whole.len);
-            x->body.len = whole.len;
-            submit(c);
+            if (bytes.n)
+                memcpy(x->body.p, bytes.p, bytes.n);
+            x->body.len = bytes.n;
+            (plain ? submit : submit_row)(c);
         }
     }
-    sc_body_free(&whole);
+    sc_body_free(&given_up);
 }
 
-void sc_call_predict(struct sc_call *c, struct sc_span model, struct sc_span version)
+void sc_call_run(struct sc_call *c)
+{
+    sc_call_run_on(c, sc_body_span(&c->x->body));
+}
+
+bool sc_call_find(struct sc_call *c, struct sc_span model, struct sc_span version)
 {
     int rc = sc_engine_find(c->app->engine, c->x->loop, model, version, &c->shard);
     c->versioned = version.p != NULL;
@@ -288,6 +301,15 @@ void sc_call_predict(struct sc_call *c, struct sc_span model, struct sc_span ver
         sc_respond_no_model(c->x, model);
     else if (rc < 0)
         sc_respond_no_version(c->x, model, version);
+    return rc == 0;
+}
+
+void sc_call_predict(struct sc_call *c, struct sc_span model, struct sc_span version)
+{
+    if (!sc_call_find(c, model, version))
+        return;
+    if (SC_UNLIKELY(sc_span_eq(c->x->req.method, SC_SPAN("OPTIONS"))))
+        sc_describe_predictions(c);
     else if (c->explain && sc_spec_is_native(sc_shard_spec(c->shard)))
         sc_respond_error(
             c->x, 501, "NotImplementedException",
@@ -297,26 +319,14 @@ void sc_call_predict(struct sc_call *c, struct sc_span model, struct sc_span ver
         (void)sc_call_begin(c);
 }
 
-bool sc_inference_claim(struct sc_call *c)
+void sc_predict(struct sc_call *c)
 {
     const struct sc_path *p = &c->path;
-    struct sc_span none = {NULL, 0};
-    if (p->n == 0)
-        return false;
-    if (sc_span_eq(p->segments[0], SC_SPAN("predictions"))) {
-        if (p->n < 2)
-            sc_respond_no_resource(c->x);
-        else
-            sc_call_predict(c, p->segments[1], p->n >= 3 ? p->segments[2] : none);
-        return true;
-    }
-    if (sc_span_eq(p->segments[0], SC_SPAN("explanations"))) {
-        c->explain = true;
-        if (p->n < 2)
-            sc_respond_no_resource(c->x);
-        else
-            sc_call_predict(c, p->segments[1], p->n >= 3 ? p->segments[2] : none);
-        return true;
-    }
-    return false;
+    sc_call_predict(c, p->segments[1], p->n >= 3 ? p->segments[2] : sc_span(NULL, 0));
+}
+
+void sc_explain(struct sc_call *c)
+{
+    c->explain = true;
+    sc_predict(c);
 }

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "api/app.h"
-#include "api/customized.h"
 #include "api/describe.h"
 #include "api/params.h"
 #include "api/register.h"
@@ -19,7 +18,7 @@ static void respond_too_many(struct sc_call *c, int asked, int most)
                   most);
 }
 
-static void scale(struct sc_call *c)
+void sc_model_scale(struct sc_call *c)
 {
     struct sc_params p = {0};
     struct sc_span name = c->path.segments[1], version = sc_call_version(c);
@@ -66,7 +65,7 @@ done:
 /* ---- default, unregister
  * ------------------------------------------------------------------------------------------- */
 
-static void set_default(struct sc_call *c)
+void sc_model_set_default(struct sc_call *c)
 {
     struct sc_span name = c->path.segments[1], version = c->path.segments[2];
     int rc = sc_engine_set_default(c->app->engine, name, version);
@@ -92,57 +91,17 @@ static void unregistered(void *arg, int rc, const char *text)
         sc_call_status(c, 200, "Model \"%.*s\" unregistered", SC_FMT(name));
 }
 
-static void unregister(struct sc_call *c)
+void sc_model_unregister(struct sc_call *c)
 {
     struct sc_span name = c->path.segments[1], version = sc_call_version(c);
+    if (!c->app->settings->enable_model_api) {
+        sc_call_bad_method(c);
+        return;
+    }
     int rc = sc_engine_unregister(c->app->engine, name, version, unregistered, c);
     if (rc == SC_EEXIST)
         sc_call_error(c, 403, "InvalidModelVersionException", "Cannot remove default version for model %.*s",
                       SC_FMT(name));
     else if (rc < 0)
         sc_call_no_model(c, rc, name, version);
-}
-
-/* ---- routes
- * ------------------------------------------------------------------------------------------------------------
- */
-
-static void choose(struct sc_call *c)
-{
-    struct sc_span method = c->x->req.method;
-    const struct sc_path *p = &c->path;
-    bool get = sc_span_eq(method, SC_SPAN("GET")) || sc_span_eq(method, SC_SPAN("HEAD"));
-    bool put = sc_span_eq(method, SC_SPAN("PUT"));
-    bool post = sc_span_eq(method, SC_SPAN("POST")), del = sc_span_eq(method, SC_SPAN("DELETE"));
-    if ((post || del) && !c->app->settings->enable_model_api)
-        sc_call_bad_method(c);
-    else if (p->n == 1 && get)
-        sc_models_list(c);
-    else if (p->n == 1 && post)
-        sc_model_register(c);
-    else if (p->n == 1)
-        sc_call_bad_method(c);
-    else if (p->n == 4 && put)
-        set_default(c);
-    else if (get)
-        sc_model_describe(c);
-    else if (put)
-        scale(c);
-    else if (del)
-        unregister(c);
-    else
-        sc_call_bad_method(c);
-}
-
-bool sc_management_claim(struct sc_call *c)
-{
-    const struct sc_path *p = &c->path;
-    bool models = p->n >= 1 && sc_span_eq(p->segments[0], SC_SPAN("models"));
-    if (!models || p->n > 4 || (p->n == 4 && !sc_span_eq(p->segments[3], SC_SPAN("set-default"))))
-        return false;
-    if (sc_customized_claim(c))
-        return true;
-    c->on_zero = choose;
-    c->route = sc_call_to_loop_zero;
-    return true;
 }

@@ -7,7 +7,7 @@
 
 #define NAMES_MAX 64
 
-static void render(struct sc_call *c)
+void sc_metrics_answer(struct sc_call *c)
 {
     struct sc_query q;
     struct sc_msg msg;
@@ -30,13 +30,4 @@ static void render(struct sc_call *c)
         sc_call_finish(c);
     }
     sc_query_free(&q);
-}
-
-bool sc_metrics_claim(struct sc_call *c)
-{
-    if (c->path.n == 0 || !sc_span_eq(c->path.segments[0], SC_SPAN("metrics")))
-        return false;
-    c->on_zero = render;
-    c->route = sc_call_to_loop_zero;
-    return true;
 }

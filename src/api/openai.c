@@ -28,7 +28,7 @@ static void refuse(struct sc_http_exchange *x, int status, struct sc_span messag
 
 bool sc_openai_claim(struct sc_call *c)
 {
-    static const struct sc_family family = {refuse};
+    static const struct sc_family family = {.refuse = refuse};
     if (!sc_path_is(&c->path, "v1", "embeddings"))
         return false;
     sc_interface_claim(c, &family, SC_OPENAI_EMBEDDINGS, "POST", true);

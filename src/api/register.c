@@ -189,6 +189,10 @@ static int check_params(struct sc_call *c, const struct sc_params *p)
 
 void sc_model_register(struct sc_call *c)
 {
+    if (!c->app->settings->enable_model_api) {
+        sc_call_bad_method(c);
+        return;
+    }
     struct registration *r = sc_alloc(sizeof *r);
     const struct sc_params *p = &r->params;
     r->c = c;

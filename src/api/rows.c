@@ -20,15 +20,23 @@ bool sc_row_is_plain(const struct sc_http_exchange *x)
            !sc_media_is(type, urlencoded);
 }
 
-/* Headers as sent; the length is always there. */
-static void add_sent(const struct sc_http_exchange *x, size_t length, struct sc_meta_writer *w)
+static bool describes_body(struct sc_span name)
+{
+    return sc_span_eq_nocase(name, SC_SPAN("content-length")) ||
+           sc_span_eq_nocase(name, SC_SPAN("content-type")) ||
+           sc_span_eq_nocase(name, SC_SPAN("inference-header-content-length"));
+}
+
+/* Headers as sent, without those of a body that was `made` anew; the length is always there. */
+static void add_sent(const struct sc_http_exchange *x, bool made, size_t length, struct sc_meta_writer *w)
 {
     char digits[24];
     bool told = false;
     for (unsigned i = 0; i < x->req.nheaders; i++) {
         const struct sc_http_header *h = &x->req.headers[i];
         bool ours = h->name.n && h->name.p[0] == ':';
-        if (ours || sc_span_eq_nocase(h->name, SC_SPAN("transfer-encoding")))
+        if (ours || sc_span_eq_nocase(h->name, SC_SPAN("transfer-encoding")) ||
+            (made && describes_body(h->name)))
             continue;
         told |= sc_span_eq_nocase(h->name, SC_SPAN("content-length"));
         sc_meta_add(w, h->name, h->value);
@@ -41,10 +49,11 @@ static void add_sent(const struct sc_http_exchange *x, size_t length, struct sc_
 static void add_headers(const struct sc_http_exchange *x, const struct sc_row_route *route, size_t length,
                         struct sc_meta_writer *w)
 {
-    add_sent(x, length, w);
-    if (!route->no_url_path)
+    add_sent(x, route->made, length, w);
+    if (!route->no_url_path && !route->legacy)
         sc_meta_add(w, SC_SPAN("url_path"), route->url_path);
-    sc_meta_add(w, SC_SPAN("explain"), route->explain ? SC_SPAN("True") : SC_SPAN("False"));
+    if (!route->legacy)
+        sc_meta_add(w, SC_SPAN("explain"), route->explain ? SC_SPAN("True") : SC_SPAN("False"));
     for (unsigned i = 0; i < route->nadded; i++)
         sc_meta_add(w, route->added[i].name, route->added[i].value);
 }
@@ -55,7 +64,7 @@ void sc_row_describe(const struct sc_http_exchange *x, struct sc_buf *meta)
     sc_meta_begin(&w, meta);
     sc_meta_add(&w, SC_SPAN(":id"), sc_span_str(x->id));
     sc_meta_add(&w, SC_SPAN(":form"), SC_SPAN("")); /* of no parts: whatever was sent is none of the row */
-    add_sent(x, (size_t)SC_MAX(x->req.content_length, 0), &w);
+    add_sent(x, false, (size_t)SC_MAX(x->req.content_length, 0), &w);
     sc_meta_add(&w, SC_SPAN("describe"), SC_SPAN("True"));
     sc_meta_end(&w);
 }
@@ -64,7 +73,7 @@ static void add_plain(const struct sc_http_exchange *x, const struct sc_row_rout
                       struct sc_buf *meta)
 {
     struct sc_meta_writer w;
-    struct sc_span type = type_of(x);
+    struct sc_span type = route->made ? SC_SPAN("application/json") : type_of(x);
     sc_meta_begin(&w, meta);
     sc_meta_add(&w, SC_SPAN(":id"), sc_span_str(x->id));
     if (type.p)
@@ -124,12 +133,12 @@ static int multipart(struct sc_multipart *m, const char *body, struct sc_meta_wr
 }
 
 /* What is decoded is never longer than what was sent: it takes its place. */
-static int form(struct sc_http_exchange *x, struct sc_meta_writer *w, struct sc_msg *msg)
+static int form(struct sc_http_exchange *x, struct sc_span body, struct sc_meta_writer *w, struct sc_msg *msg)
 {
     struct sc_query q = {0};
     struct sc_span none = {NULL, 0};
-    int rc = sc_form_parse(&q, sc_body_span(&x->body), msg);
-    if (rc == 0 && q.text.n > x->body.len)
+    int rc = sc_form_parse(&q, body, msg);
+    if (rc == 0 && q.text.n > body.n)
         rc = sc_fail(msg, SC_EINVAL, "the form grows when it is decoded");
     if (rc == 0 && q.text.n)
         memcpy(x->body.p, q.text.p, q.text.n);
@@ -143,6 +152,28 @@ static int form(struct sc_http_exchange *x, struct sc_meta_writer *w, struct sc_
     return rc;
 }
 
+/* The query's values go behind the body, where the worker finds them as it does a form's. */
+static int query(struct sc_http_exchange *x, struct sc_meta_writer *w, struct sc_msg *msg)
+{
+    struct sc_query q = {0};
+    struct sc_span none = {NULL, 0};
+    size_t more = 0;
+    int rc = sc_query_parse(&q, x->req.target, msg);
+    for (unsigned i = 0; rc == 0 && i < q.n; i++)
+        more += q.params[i].value.n;
+    if (rc == 0 && x->body.len + more > x->body.cap)
+        rc = x->body.ops->grow(&x->body, x->body.len + more) < 0 ? SC_ENOMEM : 0;
+    for (unsigned i = 0; rc == 0 && i < q.n; i++) {
+        struct sc_span v = q.params[i].value, there = sc_span(x->body.p + x->body.len, v.n);
+        if (v.n)
+            memcpy(x->body.p + x->body.len, v.p, v.n);
+        x->body.len += v.n;
+        rc = add_part(w, x->body.p, q.params[i].name, none, there, msg);
+    }
+    sc_query_free(&q);
+    return rc;
+}
+
 int sc_row_of_body(struct sc_http_exchange *x, const struct sc_row_route *route, struct sc_buf *meta,
                    struct sc_msg *msg)
 {
@@ -150,18 +181,25 @@ int sc_row_of_body(struct sc_http_exchange *x, const struct sc_row_route *route,
     struct sc_meta_writer w;
     struct sc_span type = type_of(x);
     size_t length = x->body.len;
-    bool urlform = sc_media_is(type, urlencoded);
-    int rc = urlform ? 0 : sc_multipart_init(&m, type, sc_body_span(&x->body), msg);
+    bool urlform = !route->made && sc_media_is(type, urlencoded);
+    int rc = urlform || route->made ? 0 : sc_multipart_init(&m, type, sc_body_span(&x->body), msg);
+    bool plain = !urlform && rc == 0;
     if (rc < 0)
         return rc;
-    if (!urlform && rc == 0) {
+    if (plain && !(route->legacy && x->req.query.n)) {
         add_plain(x, route, length, meta);
         return meta->failed;
     }
     sc_meta_begin(&w, meta);
     sc_meta_add(&w, SC_SPAN(":id"), sc_span_str(x->id));
     sc_meta_add(&w, SC_SPAN(":form"), SC_SPAN(""));
-    rc = urlform ? form(x, &w, msg) : multipart(&m, x->body.p, &w, msg);
+    rc = route->legacy ? query(x, &w, msg) : 0;
+    struct sc_span sent = sc_span(x->body.p, length);
+    m.body = sent; /* it may have moved */
+    if (rc == 0)
+        rc = plain     ? add_part(&w, x->body.p, SC_SPAN("body"), sc_media_type(type), sent, msg)
+             : urlform ? form(x, sent, &w, msg)
+                       : multipart(&m, x->body.p, &w, msg);
     if (rc == 0)
         add_headers(x, route, length, &w);
     sc_meta_end(&w);

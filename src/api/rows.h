@@ -12,6 +12,9 @@ struct sc_row_route {
     struct sc_span url_path; /* what follows model and version in the path */
     bool no_url_path;        /* there is no such header */
     bool explain;
+    bool
+        made; /* the body was made by the server, as JSON: its length and type are not those that were sent */
+    bool legacy; /* neither header, and the query's parameters come before the body's */
     /* More headers, as if the client had sent them. */
     struct sc_http_header added[2];
     unsigned nadded;

@@ -34,7 +34,7 @@ static void refuse(struct sc_http_exchange *x, int status, struct sc_span messag
 
 bool sc_tei_claim(struct sc_call *c)
 {
-    static const struct sc_family family = {refuse};
+    static const struct sc_family family = {.refuse = refuse};
     static const struct {
         const char *path, *method;
         enum sc_interface interface;

@@ -22,9 +22,11 @@
 #define SC_FORM_PARTS_MAX 1024   /* fields of a form, parts of a multipart body */
 #define SC_FORM_PART_HEADERS_BYTES 8192
 #define SC_FORM_BOUNDARY_MAX 200
-#define SC_TENSOR_RANK_MAX 32                 /* sizes in the shape of a tensor */
+#define SC_TENSOR_RANK_MAX 32 /* sizes in the shape of a tensor */
 #define SC_TENSOR_ELEMENTS_MAX (1ull << 40)
-#define SC_TENSORS_MAX 256 /* inputs, or requested outputs, of one call */
+#define SC_TENSORS_MAX 256              /* inputs, or requested outputs, of one call */
+#define SC_V2_ANSWER_BYTES (64u << 20)  /* an answer of tensors as JSON */
+#define SC_DESCRIPTION_BYTES (1u << 20) /* an OpenAPI document */
 #define SC_SETTINGS_FILE_BYTES (1u << 20)
 #define SC_SETTINGS_KEYS_MAX 4096
 
@@ -108,13 +110,13 @@
 #define SC_FRONTEND_DELAY_MAX_MS 5000 /* between two lives of a frontend that keeps failing */
 
 /* --- gpu --- */
-#define SC_GPUS_MAX 64                /* of a host; more are not seen */
-#define SC_GPU_PROCESSES_MAX 256      /* listed in one report; more are left out */
+#define SC_GPUS_MAX 64                 /* of a host; more are not seen */
+#define SC_GPU_PROCESSES_MAX 256       /* listed in one report; more are left out */
 #define SC_GPU_INSTANCES_MAX 56        /* of MIG, on all GPUs; more are left out */
 #define SC_GPU_LINE_BYTES (128u << 10) /* one line of the agent */
-#define SC_GPU_LOOK_MS 10000          /* for the driver to tell a person how the GPUs are */
-#define SC_GPU_INTERVAL_MS 1000       /* between two lines */
-#define SC_GPU_COUNT_MS 20000         /* for the driver to say how many GPUs there are */
+#define SC_GPU_LOOK_MS 10000           /* for the driver to tell a person how the GPUs are */
+#define SC_GPU_INTERVAL_MS 1000        /* between two lines */
+#define SC_GPU_COUNT_MS 20000          /* for the driver to say how many GPUs there are */
 
 /* --- metrics --- */
 #define SC_METRIC_LABELS_MAX 16

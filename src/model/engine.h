@@ -70,6 +70,8 @@ unsigned sc_shard_interfaces(const struct sc_shard *s);
  * out. Returns how many there are. */
 unsigned sc_engine_having(struct sc_engine *e, struct sc_loop *l, unsigned bits, struct sc_shard **out,
                           unsigned max);
+/* How many models the settings named at the start and are loaded still; *name is the last of them. */
+unsigned sc_engine_started_with(struct sc_engine *e, struct sc_loop *l, struct sc_span *name);
 /* True if the default versions of all models have the workers they want. Any thread. */
 bool sc_engine_healthy(const struct sc_engine *e);
 

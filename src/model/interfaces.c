@@ -11,6 +11,8 @@ static const char *const names[SC_INTERFACES] = {
     [SC_TEI_INFO] = "tei/info",
     [SC_COHERE_RERANK] = "cohere/rerank",
     [SC_COHERE_RERANK_V2] = "cohere/rerank_v2",
+    [SC_KSERVE_INFER] = "kserve/infer",
+    [SC_KSERVE_METADATA] = "kserve/metadata",
 };
 
 const char *sc_interface_name(enum sc_interface i)

@@ -13,6 +13,8 @@ enum sc_interface {
     SC_TEI_INFO,
     SC_COHERE_RERANK,
     SC_COHERE_RERANK_V2,
+    SC_KSERVE_INFER,
+    SC_KSERVE_METADATA,
     SC_INTERFACES
 };
 /* Set of a model that has told what it has: the executor was loaded. */

@@ -162,6 +162,20 @@ unsigned sc_engine_having(struct sc_engine *e, struct sc_loop *l, unsigned bits,
     return n;
 }
 
+unsigned sc_engine_started_with(struct sc_engine *e, struct sc_loop *l, struct sc_span *name)
+{
+    const struct sc_catalog *c = e->planes[l->index].catalog;
+    unsigned n = 0;
+    for (unsigned i = 0; c && i < c->n; i++) {
+        const struct sc_model_spec *s = &c->entries[i].version->spec;
+        if (!s->at_startup || (n && sc_span_eq(*name, sc_span_str(s->name)))) /* sorted by name */
+            continue;
+        *name = sc_span_str(s->name);
+        n++;
+    }
+    return n;
+}
+
 const struct sc_model_spec *sc_shard_spec(const struct sc_shard *s)
 {
     return &s->version->spec;

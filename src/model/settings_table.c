@@ -64,9 +64,9 @@ static const struct sc_setting_key keys[] = {
         SAYS(
             "where metrics are served; TorchServe fails if another API has the address, here they share it")),
     BOOL("enable_metrics_api", USED, enable_metrics_api, "true", SAYS("false: no metrics listener")),
-    BOOL("ts_open_inference_protocol", LATER, open_inference_protocol, "false",
-         .environment = "TS_OPEN_INFERENCE_PROTOCOL", .feature = "the open inference protocol",
-         SAYS("adds the KServe v2 API to the inference listener")),
+    BOOL("ts_open_inference_protocol", DIFFERS, open_inference_protocol, "true",
+         .torchserve_fallback = "false", .environment = "TS_OPEN_INFERENCE_PROTOCOL",
+         SAYS("adds KServe's v2 API to the inference listener, more of it than TorchServe has")),
     TEXT("cors_allowed_origin", USED, cors_origin, NULL, SAYS("answered as Access-Control-Allow-Origin")),
     TEXT("cors_allowed_methods", USED, cors_methods, NULL, SAYS("answered as Access-Control-Allow-Methods")),
     TEXT("cors_allowed_headers", USED, cors_headers, NULL, SAYS("answered as Access-Control-Allow-Headers")),

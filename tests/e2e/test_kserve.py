@@ -19,7 +19,8 @@ TELL = """
 def server(build, tmp_path_factory):
     root = tmp_path_factory.mktemp("kserve")
     folder(root / "server" / "store", "tell", TELL, config={"minWorkers": 1, "maxWorkers": 1})
-    s = Server(build=build, folder=root / "server", config=PYTHON, models={"tell": "tell", "echo": "identity"})
+    s = Server(build=build, folder=root / "server", config={**PYTHON, "ts_open_inference_protocol": "false"},
+               models={"tell": "tell", "echo": "identity"})
     s.start()
     wait_for(lambda: all(s.get(f"/models/{m}", api="management").json()[0]["workers"][0]["status"] == "READY"
                          for m in ("tell", "echo")), 60)

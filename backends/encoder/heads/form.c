@@ -12,6 +12,8 @@ static const char *const names[SC_FORMS] = {
     [SC_FORM_TEI_INFO] = "tei/info",
     [SC_FORM_COHERE_RERANK] = "cohere/rerank",
     [SC_FORM_COHERE_RERANK_V2] = "cohere/rerank_v2",
+    [SC_FORM_KSERVE_INFER] = "kserve/infer",
+    [SC_FORM_KSERVE_METADATA] = "kserve/metadata",
 };
 
 const char *sc_form_name(enum sc_form f)

@@ -14,6 +14,8 @@ enum sc_form {
     SC_FORM_TEI_INFO,
     SC_FORM_COHERE_RERANK,    /* /v1/rerank */
     SC_FORM_COHERE_RERANK_V2, /* /v2/rerank */
+    SC_FORM_KSERVE_INFER,     /* tensors (tensors.c) */
+    SC_FORM_KSERVE_METADATA,
     SC_FORMS
 };
 

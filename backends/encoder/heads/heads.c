@@ -166,8 +166,9 @@ int sc_heads_init(struct sc_heads *h, const struct sc_heads_spec *s, struct sc_m
     if (h->example)
         h->head = &sc_head_example;
     bool ranker = !h->example && h->task == SC_TASK_SEQUENCE && h->columns == 1;
-    snprintf(h->interfaces, sizeof h->interfaces, "%s%s tei/tokenize tei/info", h->head->forms,
-             ranker ? " tei/rerank cohere/rerank cohere/rerank_v2" : "");
+    snprintf(h->interfaces, sizeof h->interfaces, "%s%s%s tei/tokenize tei/info", h->head->forms,
+             ranker ? " tei/rerank cohere/rerank cohere/rerank_v2" : "",
+             h->example ? "" : " kserve/infer kserve/metadata");
     if (rc < 0)
         sc_heads_free(h);
     return rc;
@@ -245,13 +246,15 @@ int sc_heads_encode(const struct sc_heads *h, struct sc_run *w, uint32_t i, stru
 int sc_heads_prepare(const struct sc_heads *h, struct sc_run *w, struct sc_span body,
                      const char *content_type, struct sc_encoding *e, struct sc_msg *msg)
 {
-    int rc = h->head->read && w->form == SC_FORM_PIPELINE
-                 ? h->head->read(h, w, body, msg)
+    int rc = h->head->read && w->form == SC_FORM_PIPELINE ? h->head->read(h, w, body, msg)
+             : w->form == SC_FORM_KSERVE_METADATA         ? 0
+             : w->form == SC_FORM_KSERVE_INFER
+                 ? sc_heads_tensors_read(h, w, body, msg)
                  : sc_input_parse(&w->in, w->form, body, content_type, h->max_texts, msg);
     if (rc < 0)
         return rc;
-    if (w->form == SC_FORM_TEI_INFO) {
-        rc = sc_heads_info(h, w);
+    if (w->form == SC_FORM_TEI_INFO || w->form == SC_FORM_KSERVE_METADATA) {
+        rc = w->form == SC_FORM_TEI_INFO ? sc_heads_info(h, w) : sc_heads_tensors_tell(h, w);
         return rc < 0 ? sc_fail(msg, rc, "No memory for the answer") : rc;
     }
     if (w->form == SC_FORM_TEI_TOKENIZE)
@@ -287,6 +290,6 @@ int sc_heads_write(const struct sc_heads *h, struct sc_run *w, struct sc_buf *ou
         sc_buf_span(out, sc_buf_view(&w->answer));
         return out->failed;
     }
-    int rc = h->head->write(h, w, out);
+    int rc = w->form == SC_FORM_KSERVE_INFER ? sc_heads_tensors_write(h, w, out) : h->head->write(h, w, out);
     return rc < 0 ? rc : out->failed;
 }

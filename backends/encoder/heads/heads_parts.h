@@ -35,4 +35,11 @@ int sc_heads_prepare_parts(const struct sc_heads *h, struct sc_run *w, struct sc
 int sc_heads_tokenize(const struct sc_heads *h, struct sc_run *w, struct sc_encoding *e, struct sc_msg *msg);
 int sc_heads_info(const struct sc_heads *h, struct sc_run *w);
 
+/* tensors.c: the texts of records (proto/tensor.h), SC_EINVAL, SC_ELIMIT or SC_ENOMEM with *msg; the results
+ * as such; what there is of both, written at once. */
+int sc_heads_tensors_read(const struct sc_heads *h, struct sc_run *w, struct sc_span block,
+                          struct sc_msg *msg);
+int sc_heads_tensors_write(const struct sc_heads *h, struct sc_run *w, struct sc_buf *out);
+int sc_heads_tensors_tell(const struct sc_heads *h, struct sc_run *w);
+
 #endif

@@ -1,0 +1,405 @@
+/* Requests of KServe's second protocol. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "api/v2_body.h"
+#include "proto/json_read.h"
+
+struct reader {
+    struct sc_json_reader r;
+    struct sc_span binary; /* what is left of it */
+    struct sc_buf *block;
+    struct sc_v2_wants *w;
+    struct sc_msg *msg;
+    unsigned inputs;
+};
+
+/* An input, as far as it was read. */
+struct input {
+    struct sc_tensor t;
+    bool named, typed, shaped, has_data, binary;
+    uint64_t binary_bytes;
+    struct sc_json_reader data; /* before its '[' */
+};
+
+static int refuse(struct reader *in, const char *what)
+{
+    return sc_json_refuse(&in->r, SC_EINVAL, what);
+}
+
+/* The value of the latest key, which must be a string. */
+static int string(struct reader *in, struct sc_span *out, const char *what)
+{
+    int ev = sc_json_next(&in->r);
+    if (ev < 0)
+        return ev;
+    if (ev != SC_JSON_STRING)
+        return refuse(in, what);
+    /* All are copied: the body is given up before the answer comes. There is room for them. */
+    struct sc_buf *texts = &in->w->texts;
+    size_t at = texts->n;
+    if (sc_json_text(&in->r, texts, out) < 0)
+        return sc_fail(in->msg, SC_ENOMEM, "no memory for the request");
+    if (texts->n == at)
+        sc_buf_span(texts, *out);
+    *out = sc_span(texts->p + at, out->n);
+    return 0;
+}
+
+/* "parameters": takes what fn knows of it. */
+static int parameters(struct reader *in, int (*fn)(struct reader *in, void *arg), void *arg)
+{
+    int ev = sc_json_next(&in->r), rc;
+    if (ev < 0 || ev == SC_JSON_NULL)
+        return SC_MIN(ev, 0);
+    if (ev != SC_JSON_OBJECT)
+        return refuse(in, "parameters must be an object");
+    while ((ev = sc_json_next(&in->r)) == SC_JSON_KEY)
+        if ((rc = fn(in, arg)) < 0)
+            return rc;
+    return SC_MIN(ev, 0);
+}
+
+static int flag(struct reader *in, bool *out, const char *what)
+{
+    int ev = sc_json_next(&in->r);
+    if (ev < 0)
+        return ev;
+    *out = ev == SC_JSON_TRUE;
+    return *out || ev == SC_JSON_FALSE ? 0 : refuse(in, what);
+}
+
+/* ---- data ------------------------------------------------------------------------------------------- */
+
+static bool integer(const struct sc_json_reader *r, enum sc_datatype t, int64_t *v)
+{
+    unsigned bits = (unsigned)sc_datatype_size(t) * 8;
+    if (t == SC_TYPE_UINT64) {
+        uint64_t u;
+        bool fits = sc_span_u64(r->raw, UINT64_MAX, &u);
+        *v = fits ? (int64_t)u : 0;
+        return fits;
+    }
+    if (!sc_json_int64(r, v))
+        return false;
+    if (t >= SC_TYPE_UINT8 && t <= SC_TYPE_UINT32)
+        return *v >= 0 && *v < INT64_C(1) << bits;
+    return bits == 64 || (*v >= -(INT64_C(1) << (bits - 1)) && *v < INT64_C(1) << (bits - 1));
+}
+
+/* One element, the latest event; false: it is none of the type. */
+static bool put_element(struct sc_json_reader *r, int ev, enum sc_datatype t, struct sc_buf *texts,
+                        struct sc_buf *b)
+{
+    struct sc_span text;
+    if (t == SC_TYPE_BYTES) {
+        texts->n = 0; /* decoded for a moment */
+        if (ev != SC_JSON_STRING)
+            return false;
+        if (sc_json_text(r, texts, &text) < 0)
+            b->failed = SC_ENOMEM;
+        else
+            sc_tensor_put_bytes(b, text);
+        return true;
+    }
+    if (t == SC_TYPE_BOOL) {
+        sc_buf_char(b, ev == SC_JSON_TRUE);
+        return ev == SC_JSON_TRUE || ev == SC_JSON_FALSE;
+    }
+    if (ev != SC_JSON_NUMBER)
+        return false;
+    if (t == SC_TYPE_FP32) {
+        float f = (float)sc_json_number(r);
+        sc_buf_add(b, &f, sizeof f);
+        return isfinite(f);
+    }
+    if (t == SC_TYPE_FP64) {
+        double d = sc_json_number(r);
+        sc_buf_add(b, &d, sizeof d);
+        return isfinite(d);
+    }
+    int64_t v; /* every machine we build for is little-endian: the low bytes come first */
+    if (!integer(r, t, &v))
+        return false;
+    sc_buf_add(b, &v, sc_datatype_size(t));
+    return true;
+}
+
+/* "data": the elements in any nesting, row by row. */
+static int put_data(struct reader *in, struct input *i, uint64_t *n)
+{
+    struct sc_json_reader *r = &i->data;
+    struct sc_buf decoded;
+    int ev = sc_json_next(r);
+    bool good = true;
+    sc_buf_init(&decoded, in->r.text.n);
+    *n = 0;
+    for (unsigned open = ev == SC_JSON_ARRAY; good && open > 0;) {
+        ev = sc_json_next(r);
+        if (ev == SC_JSON_ARRAY) {
+            open++;
+        } else if (ev == SC_JSON_ARRAY_END) {
+            open--;
+        } else {
+            good = ev > 0 && put_element(r, ev, i->t.type, &decoded, in->block);
+            ++*n;
+        }
+    }
+    sc_buf_free(&decoded);
+    if (good)
+        return 0;
+    return sc_fail(in->msg, SC_EINVAL,
+                   "tensor '%.*s': element %" PRIu64 " of its data is no %s, or out of range",
+                   (int)SC_MIN(i->t.name.n, 100u), i->t.name.p, *n - 1, sc_datatype_name(i->t.type));
+}
+
+/* ---- inputs ----------------------------------------------------------------------------------------- */
+
+static int shape(struct reader *in, struct sc_tensor *t)
+{
+    int ev = sc_json_next(&in->r);
+    t->rank = 0;
+    if (ev >= 0 && ev != SC_JSON_ARRAY)
+        return refuse(in, "shape must be a list of integers");
+    while (ev >= 0 && (ev = sc_json_next(&in->r)) == SC_JSON_NUMBER) {
+        if (t->rank == SC_TENSOR_RANK_MAX)
+            return refuse(in, "a shape has too many sizes");
+        if (!sc_json_int64(&in->r, &t->shape[t->rank++]))
+            return refuse(in, "shape must be a list of integers");
+    }
+    return ev < 0 ? ev : ev == SC_JSON_ARRAY_END ? 0 : refuse(in, "shape must be a list of integers");
+}
+
+static int input_parameter(struct reader *in, void *arg)
+{
+    struct input *i = arg;
+    if (sc_json_is(&in->r, SC_SPAN("shared_memory_region")))
+        return refuse(in, "shared memory regions are not supported: send the data itself");
+    if (!sc_json_is(&in->r, SC_SPAN("binary_data_size")))
+        return sc_json_skip(&in->r);
+    int ev = sc_json_next(&in->r);
+    if (ev < 0)
+        return ev;
+    i->binary = true;
+    return ev == SC_JSON_NUMBER && sc_span_u64(in->r.raw, INT64_MAX, &i->binary_bytes)
+               ? 0
+               : refuse(in, "binary_data_size must be a number of bytes");
+}
+
+static int input_member(struct reader *in, struct input *i)
+{
+    struct sc_json_reader *r = &in->r;
+    struct sc_span text;
+    int rc;
+    if (sc_json_is(r, SC_SPAN("name"))) {
+        i->named = true;
+        return string(in, &i->t.name, "name must be a string");
+    }
+    if (sc_json_is(r, SC_SPAN("datatype"))) {
+        i->typed = true;
+        rc = string(in, &text, "datatype must be a string");
+        return rc < 0                                    ? rc
+               : sc_datatype_named(text, &i->t.type) < 0 ? refuse(in, "there is no such datatype")
+                                                         : 0;
+    }
+    if (sc_json_is(r, SC_SPAN("shape"))) {
+        i->shaped = true;
+        return shape(in, &i->t);
+    }
+    if (sc_json_is(r, SC_SPAN("parameters")))
+        return parameters(in, input_parameter, i);
+    if (sc_json_is(r, SC_SPAN("data"))) {
+        i->data = *r; /* read once the datatype is known */
+        i->has_data = true;
+        struct sc_json_reader look = *r;
+        int ev = sc_json_next(&look);
+        if (ev >= 0 && ev != SC_JSON_ARRAY)
+            return sc_json_next(r) < 0 ? r->failed : refuse(in, "data must be a list");
+    }
+    return sc_json_skip(r);
+}
+
+static int add_input(struct reader *in, struct input *i)
+{
+    uint64_t n, have;
+    if (!i->named || !i->typed || !i->shaped)
+        return refuse(in, "an input needs name, shape and datatype");
+    if (i->binary == i->has_data)
+        return refuse(in, i->binary ? "an input has data and binary_data_size"
+                                    : "an input has neither data nor binary_data_size");
+    if (i->t.name.n > UINT16_MAX)
+        return refuse(in, "an input's name is too long");
+    int rc = sc_tensor_elements(&i->t, &n, in->msg);
+    if (rc < 0)
+        return rc;
+    if (i->binary) {
+        if (i->binary_bytes > in->binary.n)
+            return sc_fail(in->msg, SC_EINVAL,
+                           "tensor '%.*s': binary_data_size is %" PRIu64
+                           ", but %zu bytes are left of the body",
+                           (int)SC_MIN(i->t.name.n, 100u), i->t.name.p, i->binary_bytes, in->binary.n);
+        i->t.data = sc_span_sub(in->binary, 0, (size_t)i->binary_bytes);
+        in->binary = sc_span_sub(in->binary, (size_t)i->binary_bytes, in->binary.n);
+        rc = sc_tensor_check(&i->t, in->msg);
+        if (rc == 0)
+            sc_tensor_put(in->block, &i->t);
+        return rc;
+    }
+    if (i->t.type == SC_TYPE_FP16 || i->t.type == SC_TYPE_BF16)
+        return sc_fail(in->msg, SC_EUNSUPPORTED, "tensor '%.*s': %s cannot be sent as JSON: send binary data",
+                       (int)SC_MIN(i->t.name.n, 100u), i->t.name.p, sc_datatype_name(i->t.type));
+    size_t begun = sc_tensor_begin(in->block, &i->t);
+    rc = put_data(in, i, &have);
+    sc_tensor_end(in->block, begun);
+    if (rc == 0 && have != n)
+        rc = sc_fail(in->msg, SC_EINVAL, "tensor '%.*s': %" PRIu64 " elements, but its shape has %" PRIu64,
+                     (int)SC_MIN(i->t.name.n, 100u), i->t.name.p, have, n);
+    return rc;
+}
+
+/* A list of objects, each read by fn behind its '{'. */
+static int list(struct reader *in, int (*fn)(struct reader *in), const char *what)
+{
+    int ev = sc_json_next(&in->r), rc;
+    if (ev >= 0 && ev != SC_JSON_ARRAY)
+        return refuse(in, what);
+    while (ev >= 0 && (ev = sc_json_next(&in->r)) == SC_JSON_OBJECT)
+        if ((rc = fn(in)) < 0)
+            return rc;
+    return ev < 0 ? ev : ev == SC_JSON_ARRAY_END ? 0 : refuse(in, what);
+}
+
+static int input(struct reader *in)
+{
+    struct input i = {.t.kind = SC_TENSOR_INPUT};
+    int ev, rc;
+    if (in->inputs++ == SC_TENSORS_MAX)
+        return refuse(in, "too many inputs");
+    while ((ev = sc_json_next(&in->r)) == SC_JSON_KEY)
+        if ((rc = input_member(in, &i)) < 0)
+            return rc;
+    return ev < 0 ? ev : add_input(in, &i);
+}
+
+/* ---- outputs and the rest ----------------------------------------------------------------------------- */
+
+struct wish {
+    struct sc_span name;
+    bool said, binary;
+};
+
+static int output_parameter(struct reader *in, void *arg)
+{
+    struct wish *o = arg;
+    if (sc_json_is(&in->r, SC_SPAN("shared_memory_region")))
+        return refuse(in, "shared memory regions are not supported: the answer has the data itself");
+    if (sc_json_is(&in->r, SC_SPAN("classification")))
+        return refuse(in, "classification is not supported: the answer has the scores");
+    if (!sc_json_is(&in->r, SC_SPAN("binary_data")))
+        return sc_json_skip(&in->r);
+    o->said = true;
+    return flag(in, &o->binary, "binary_data must be true or false");
+}
+
+static int output(struct reader *in)
+{
+    struct sc_v2_wants *w = in->w;
+    struct wish o = {.name = {NULL, 0}};
+    int ev, rc;
+    if (w->n == SC_TENSORS_MAX)
+        return refuse(in, "too many outputs");
+    while ((ev = sc_json_next(&in->r)) == SC_JSON_KEY) {
+        if (sc_json_is(&in->r, SC_SPAN("name")))
+            rc = string(in, &o.name, "name must be a string");
+        else if (sc_json_is(&in->r, SC_SPAN("parameters")))
+            rc = parameters(in, output_parameter, &o);
+        else
+            rc = sc_json_skip(&in->r);
+        if (rc < 0)
+            return rc;
+    }
+    if (ev < 0)
+        return ev;
+    if (!o.name.p)
+        return refuse(in, "an output needs a name");
+    w->output[w->n].name = o.name;
+    w->output[w->n].binary = o.said ? o.binary : w->binary;
+    w->n++;
+    return 0;
+}
+
+static int request_parameter(struct reader *in, void *arg)
+{
+    (void)arg;
+    return sc_json_is(&in->r, SC_SPAN("binary_data_output"))
+               ? flag(in, &in->w->binary, "binary_data_output must be true or false")
+               : sc_json_skip(&in->r);
+}
+
+static int member(struct reader *in)
+{
+    if (sc_json_is(&in->r, SC_SPAN("id")))
+        return string(in, &in->w->id, "id must be a string");
+    if (sc_json_is(&in->r, SC_SPAN("inputs")))
+        return list(in, input, "inputs must be a list of tensors");
+    if (sc_json_is(&in->r, SC_SPAN("outputs")))
+        return list(in, output, "outputs must be a list of objects");
+    if (sc_json_is(&in->r, SC_SPAN("parameters")))
+        return parameters(in, request_parameter, NULL);
+    return sc_json_skip(&in->r);
+}
+
+static int read(struct reader *in)
+{
+    int ev = sc_json_next(&in->r), rc = 0;
+    if (ev < 0)
+        return ev;
+    if (ev != SC_JSON_OBJECT)
+        return refuse(in, "the body must be an object");
+    while (rc == 0 && (ev = sc_json_next(&in->r)) == SC_JSON_KEY)
+        rc = member(in);
+    if (rc == 0 && ev >= 0)
+        ev = sc_json_next(&in->r); /* nothing may follow */
+    if (rc < 0 || ev < 0)
+        return rc < 0 ? rc : ev;
+    if (in->inputs == 0)
+        return sc_fail(in->msg, SC_EINVAL, "the request has no inputs");
+    if (in->binary.n)
+        return sc_fail(in->msg, SC_EINVAL, "%zu bytes of binary data belong to no input", in->binary.n);
+    return 0;
+}
+
+int sc_v2_read(struct sc_span body, size_t json, struct sc_buf *block, struct sc_v2_wants **out,
+               struct sc_msg *msg)
+{
+    struct reader in = {.binary = sc_span_sub(body, json, body.n), .block = block, .msg = msg};
+    *out = NULL;
+    in.w = calloc(1, sizeof *in.w);
+    if (!in.w)
+        return sc_fail(msg, SC_ENOMEM, "no memory for the request");
+    sc_buf_init(&in.w->texts, json + 1);
+    sc_json_read_init(&in.r, sc_span_sub(body, 0, json));
+    /* Room for all texts at once: none may move. */
+    int rc =
+        sc_buf_reserve(&in.w->texts, json + 1) < 0 ? sc_fail(msg, SC_ENOMEM, "no memory for the request") : 0;
+    if (rc == 0)
+        rc = read(&in);
+    if (rc < 0 && in.r.failed)
+        sc_json_read_error(&in.r, msg);
+    if (rc == 0 && block->failed)
+        rc = sc_fail(msg, block->failed, "no memory for the tensors of the request");
+    if (rc < 0) {
+        sc_v2_wants_del(in.w);
+        return rc;
+    }
+    *out = in.w;
+    return 0;
+}
+
+void sc_v2_wants_del(struct sc_v2_wants *w)
+{
+    if (w)
+        sc_buf_free(&w->texts);
+    free(w);
+}
