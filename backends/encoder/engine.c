@@ -42,10 +42,15 @@ int sc_engine_check(const struct sc_engine *e, const struct sc_batch *b)
     for (uint32_t i = 0; i < b->sequences; i++)
         if (b->begin[i + 1] <= b->begin[i] || b->begin[i + 1] - b->begin[i] > e->positions)
             return SC_EINVAL;
-    if (b->keys && (e->local || !e->ops->keys))
+    if (b->keys && (e->local || (e->task != SC_TASK_TOKEN && e->task != SC_TASK_QA)))
+        return SC_EUNSUPPORTED;
+    if (b->skip && e->task != SC_TASK_EMBED)
         return SC_EUNSUPPORTED;
     for (uint32_t i = 0; b->keys && i < b->sequences; i++)
         if (b->keys[i] == 0 || b->keys[i] > b->begin[i + 1] - b->begin[i])
+            return SC_EINVAL;
+    for (uint32_t i = 0; b->skip && i < b->sequences; i++)
+        if (b->skip[i] >= b->begin[i + 1] - b->begin[i])
             return SC_EINVAL;
     uint32_t first = b->begin[0], end = b->begin[b->sequences];
     if (end - first > e->max_tokens)

@@ -22,7 +22,9 @@ struct sc_batch {
     uint32_t sequences;
     const uint32_t
         *keys; /* of each sequence, its first so many tokens are attended to: the others are padding
-                  whose rows somebody wants all the same; NULL: all. Only where ops->keys. */
+                  whose rows somebody wants all the same; NULL: all. Only SC_TASK_TOKEN and SC_TASK_QA. */
+    const uint32_t *skip;  /* of each sequence, its first so many tokens are not pooled; NULL: none. Only
+                              SC_TASK_EMBED. */
     const uint32_t *picks; /* SC_TASK_FILL_MASK: the tokens that are wanted, as places in ids, ascending */
     uint32_t picks_n;
 };
@@ -43,6 +45,8 @@ struct sc_engine_lane {
     const struct sc_engine *engine;
 };
 
+struct sc_engine_ahead; /* what a GPU's `new` needs first, under way in threads of its own */
+
 struct sc_engine_options {
     uint32_t max_tokens;    /* of a batch */
     unsigned lanes;         /* that there will be */
@@ -54,12 +58,20 @@ struct sc_engine_options {
     int (*kept)(void *keeper, const char *name, uint64_t *size);
     void (*keep)(void *keeper, const char *name, int fd, uint64_t size);
     void *keeper;
+    struct sc_engine_ahead *ahead;                 /* of this engine's ops.ahead, used up by `new`; or NULL */
+    void (*tell)(void *keeper, const char *parts); /* GPU: what the parts of `new` took, in ms; or NULL */
 };
 
 struct sc_engine_ops {
     const char *name; /* "cpu", "cuda" */
     bool device;      /* it computes on one that a fault takes from this process */
-    bool keys;        /* takes a batch's keys, in models without local attention */
+    /*
+     * Begins on GPU `gpu` what takes longest in `new`, while the caller reads the model's files; what becomes
+     * of it `new` says. NULL: nothing is under way. drop waits for what no `new` will use; it ignores NULL.
+     * Both are NULL where there is nothing to begin.
+     */
+    struct sc_engine_ahead *(*ahead)(int gpu);
+    void (*drop)(struct sc_engine_ahead *a);
     /*
      * Packs the weights, which may be closed afterwards. *warning gets what the administrator should know
      * although all is well, or "". On failure *msg says why and what to do. Main thread.
@@ -90,9 +102,9 @@ uint32_t sc_engine_columns(const struct sc_engine *e);
 uint32_t sc_engine_rows(const struct sc_engine *e, const struct sc_batch *b);
 
 /*
- * 0, or SC_EINVAL if a token, segment, pick, length or number of keys is outside the model's tables or a
- * sequence is empty, SC_EUNSUPPORTED for keys where ops->keys is not set or layers are local, SC_ELIMIT if
- * the batch has more than max_tokens.
+ * 0, or SC_EINVAL if a token, segment, pick, length or number of keys is outside the model's tables, a
+ * sequence is empty, or nothing of it is pooled, SC_EUNSUPPORTED for keys and skip where the task or local
+ * layers have none, SC_ELIMIT if the batch has more than max_tokens.
  */
 int sc_engine_check(const struct sc_engine *e, const struct sc_batch *b);
 

@@ -15,8 +15,8 @@ struct sconce_lane {
     struct sconce_model *m;
     struct sc_engine_lane *engine;
     /* The batch that is being filled: batch_tokens, and one more place where one begins. */
-    uint32_t *ids, *begin, *picks, *keys;
-    bool padded; /* keys count: there are sequences with padding */
+    uint32_t *ids, *begin, *picks, *keys, *skip;
+    bool padded, prompted; /* keys count: there are sequences with padding; skip counts */
     uint8_t *types;
     struct source *from;
     uint32_t tokens, sequences, picks_n;
@@ -33,6 +33,7 @@ void sc_lane_destroy(struct sconce_lane *l)
     free(l->begin);
     free(l->picks);
     free(l->keys);
+    free(l->skip);
     free(l->from);
     free(l->rows);
     sc_buf_free(&l->out);
@@ -58,8 +59,9 @@ struct sconce_error *sc_lane_create(struct sconce_model *m, unsigned index, stru
     l->begin = calloc(tokens + 1, sizeof *l->begin);
     l->picks = malloc(tokens * sizeof *l->picks);
     l->keys = malloc(tokens * sizeof *l->keys);
+    l->skip = malloc(tokens * sizeof *l->skip);
     l->from = malloc(tokens * sizeof *l->from);
-    if (!l->ids || !l->types || !l->begin || !l->picks || !l->keys || !l->from) {
+    if (!l->ids || !l->types || !l->begin || !l->picks || !l->keys || !l->skip || !l->from) {
         sc_lane_destroy(l);
         return sconce_error_new(SCONCE_OUT_OF_MEMORY, "No memory for a lane of %zu tokens", tokens);
     }
@@ -163,6 +165,7 @@ static void compute(struct sconce_lane *l)
                          .begin = l->begin,
                          .sequences = l->sequences,
                          .keys = l->padded ? l->keys : NULL,
+                         .skip = l->prompted ? l->skip : NULL,
                          .picks = l->picks,
                          .picks_n = l->picks_n};
     int rc = room_for_rows(l, sc_engine_rows(l->m->engine, &b));
@@ -185,7 +188,7 @@ static void compute(struct sconce_lane *l)
             atomic_store(&w->failed, taken == SC_ENOMEM ? taken : SC_ESYS);
     }
     l->tokens = l->sequences = l->picks_n = 0;
-    l->padded = false;
+    l->padded = l->prompted = false;
 }
 
 static void fill(struct sconce_lane *l, struct sc_run *w, uint32_t i)
@@ -197,6 +200,8 @@ static void fill(struct sconce_lane *l, struct sc_run *w, uint32_t i)
         l->picks[l->picks_n++] = w->picks[w->sequence[i].picks + k] - from + l->tokens;
     l->keys[l->sequences] = w->sequence[i].keys ? w->sequence[i].keys : length;
     l->padded |= w->sequence[i].keys != 0;
+    l->skip[l->sequences] = w->sequence[i].skip;
+    l->prompted |= w->sequence[i].skip != 0;
     l->from[l->sequences] = (struct source){w, i};
     l->tokens += length;
     l->begin[++l->sequences] = l->tokens;

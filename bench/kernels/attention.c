@@ -22,7 +22,7 @@ static struct batch batch_of(const uint32_t *lengths, uint32_t n)
     uint32_t max[2] = {SC_CU_SMALL_TILES(b.tokens, n), SC_CU_LARGE_TILES(b.tokens, n)};
     struct sc_cu_tile *tiles[2] = {calloc(max[0] + 1, sizeof(struct sc_cu_tile)),
                                    calloc(max[1] + 1, sizeof(struct sc_cu_tile))};
-    sc_cu_tiles(b.begin, n, tiles[0], tiles[1], &b.counts);
+    sc_cu_tiles(b.begin, NULL, n, tiles[0], tiles[1], &b.counts);
     uint32_t count[2] = {b.counts.small, b.counts.large};
     for (int i = 0; i < 2; i++) {
         if (count[i] > max[i])

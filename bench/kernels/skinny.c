@@ -133,7 +133,7 @@ static void time_model(enum sc_cu_type t, const char *name, uint32_t layers, uin
     const uint32_t begin[2] = {0, rows};
     struct sc_cu_tile small[4], large[4];
     struct sc_cu_counts counts;
-    sc_cu_tiles(begin, 1, small, large, &counts);
+    sc_cu_tiles(begin, NULL, 1, small, large, &counts);
     uint32_t tiles = counts.small + counts.large;
     struct lab_array tile = lab_words((uint32_t *)(counts.small ? small : large), 16),
                      many = lab_words(&tiles, 1);

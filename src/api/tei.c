@@ -1,4 +1,4 @@
-/* text-embeddings-inference's API: /embed /predict /rerank /tokenize /info. */
+/* text-embeddings-inference's API: /embed /similarity /predict /rerank /tokenize /info /health. */
 #include "api/interfaces.h"
 #include "api/respond.h"
 #include "proto/json_write.h"
@@ -38,15 +38,21 @@ bool sc_tei_claim(struct sc_call *c)
     static const struct {
         const char *path, *method;
         enum sc_interface interface;
-    } routes[] = {{"embed", "POST", SC_TEI_EMBED},
-                  {"predict", "POST", SC_TEI_PREDICT},
-                  {"rerank", "POST", SC_TEI_RERANK},
-                  {"tokenize", "POST", SC_TEI_TOKENIZE},
-                  {"info", "GET", SC_TEI_INFO}};
+    } routes[] = {{"embed", "POST", SC_TEI_EMBED},       {"similarity", "POST", SC_TEI_SIMILARITY},
+                  {"predict", "POST", SC_TEI_PREDICT},   {"rerank", "POST", SC_TEI_RERANK},
+                  {"tokenize", "POST", SC_TEI_TOKENIZE}, {"info", "GET", SC_TEI_INFO}};
     for (size_t i = 0; i < SC_COUNT(routes); i++)
         if (sc_path_is(&c->path, routes[i].path, NULL)) {
             sc_interface_claim(c, &family, routes[i].interface, routes[i].method, false);
             return true;
         }
-    return false;
+    if (!sc_path_is(&c->path, "health", NULL))
+        return false;
+    if (!sc_span_eq(c->x->req.method, SC_SPAN("GET")))
+        refuse(c->x, 405, SC_SPAN("The method must be GET"));
+    else if (sc_engine_healthy(c->app->engine))
+        sc_respond_body(c->x, 200, SC_SPAN("text/plain"), SC_SPAN(""));
+    else
+        refuse(c->x, 503, SC_SPAN("unhealthy"));
+    return true;
 }

@@ -5,6 +5,7 @@
 static const char *const names[SC_INTERFACES] = {
     [SC_OPENAI_EMBEDDINGS] = "openai/embeddings",
     [SC_TEI_EMBED] = "tei/embed",
+    [SC_TEI_SIMILARITY] = "tei/similarity",
     [SC_TEI_PREDICT] = "tei/predict",
     [SC_TEI_RERANK] = "tei/rerank",
     [SC_TEI_TOKENIZE] = "tei/tokenize",

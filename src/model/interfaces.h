@@ -7,6 +7,7 @@
 enum sc_interface {
     SC_OPENAI_EMBEDDINGS,
     SC_TEI_EMBED,
+    SC_TEI_SIMILARITY,
     SC_TEI_PREDICT,
     SC_TEI_RERANK,
     SC_TEI_TOKENIZE,

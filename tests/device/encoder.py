@@ -2,7 +2,8 @@
 
 Makes small folders with random weights, computes random batches with PyTorch in fp32, and compares what the program
 encoder_engine of BUILD_FOLDER gives: on the CPU, and on the GPU in fp16, bf16 and fp32, with the kernels for this GPU
-and the generic ones. Needs torch and transformers; without a GPU only the CPU engine is compared. Ends with 1 if
+and the generic ones. Where rows are tokens' some batches have padding that is computed and not seen. In the end a text
+is computed alone and in company, and the largest difference is printed. Needs torch and transformers; without a GPU only the CPU engine is compared. Ends with 1 if
 anything is wrong.
 """
 
@@ -134,19 +135,34 @@ def batches(model: Any, task: str) -> list[dict[str, Any]]:
         types = [rng.integers(0, kinds, n) if kinds > 1 else np.zeros(n, int) for n in sizes]
         starts = np.cumsum([0, *sizes])
         picks = np.sort(rng.choice(starts[-1], max(1, starts[-1] // 7), replace=False)) if task == "mask" else []
-        out.append({"ids": ids, "types": types, "starts": starts, "picks": picks})
+        out.append({"ids": ids, "types": types, "starts": starts, "picks": picks, "keys": []})
+    if task in ("token", "answer") and not hasattr(config, "local_attention"):
+        out += [padded(b, longest, config.pad_token_id or 0) for b in out if len(b["ids"]) * longest <= MAX_TOKENS]
     return out
 
 
+def padded(batch: dict[str, Any], length: int, pad: int) -> dict[str, Any]:
+    """The same with every text, but the first of several, filled up to a length with tokens that are not attended to."""
+    more = [length - len(a) for a in batch["ids"]]
+    if len(more) > 1:
+        more[0] = 0
+    ids = [np.concatenate([a, np.full(n, pad)]) for a, n in zip(batch["ids"], more, strict=True)]
+    types = [np.concatenate([a, np.zeros(n, int)]) for a, n in zip(batch["types"], more, strict=True)]
+    keys = [len(a) for a in batch["ids"]]
+    return {"ids": ids, "types": types, "starts": np.cumsum([0, *map(len, ids)]), "picks": [], "keys": keys}
+
+
 def reference(model: Any, task: str, batch: dict[str, Any]) -> np.ndarray:
-    """Text by text of equal lengths together, so that nothing is padded."""
+    """Texts of equal lengths together, so that only what has padding is padded."""
     rows: list[Any] = [None] * len(batch["ids"])
-    groups: dict[int, list[int]] = {}
+    keys = batch["keys"] or [len(ids) for ids in batch["ids"]]
+    groups: dict[tuple[int, int], list[int]] = {}
     for i, ids in enumerate(batch["ids"]):
-        groups.setdefault(len(ids), []).append(i)
-    for members in groups.values():
+        groups.setdefault((len(ids), keys[i]), []).append(i)
+    for (_, seen), members in groups.items():
         inputs = {"input_ids": torch.tensor(np.stack([batch["ids"][i] for i in members]))}
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        inputs["attention_mask"][:, seen:] = 0
         if (getattr(model.config, "type_vocab_size", 0) or 0) > 1:
             inputs["token_type_ids"] = torch.tensor(np.stack([batch["types"][i] for i in members]))
         with torch.no_grad():
@@ -164,21 +180,27 @@ def reference(model: Any, task: str, batch: dict[str, Any]) -> np.ndarray:
 
 
 def words(batch: dict[str, Any]) -> bytes:
-    parts = [[len(batch["ids"]), len(batch["picks"])], batch["starts"], *batch["ids"], *batch["types"], batch["picks"]]
+    counts = [len(batch["ids"]), len(batch["picks"]), len(batch["keys"])]
+    parts = [counts, batch["starts"], *batch["ids"], *batch["types"], batch["picks"], batch["keys"]]
     flat = np.concatenate([np.asarray(p, dtype=np.uint32) for p in parts])
     return struct.pack(f"<{len(flat)}I", *flat.tolist())
 
 
-def engine(folder: pathlib.Path, kind: str, dtype: str, env: dict[str, str]) -> np.ndarray | str:
+def engine(folder: pathlib.Path, kind: str, dtype: str, env: dict[str, str], *options: str) -> np.ndarray | str:
     out = folder / f"{kind}.{dtype}.{len(env)}.out"
-    command = [str(ENGINE), "rows", str(folder), kind, dtype, str(MAX_TOKENS), str(folder / "in"), str(out)]
+    command = [str(ENGINE), "rows", str(folder), kind, dtype, str(MAX_TOKENS), str(folder / "in"), str(out), *options]
     wrapper = os.environ.get("SCONCE_WRAPPER", "").split()
     p = subprocess.run(
         wrapper + command, env={**os.environ, "SCONCE_BUILD": str(BUILD), **env}, capture_output=True, text=True
     )
     if p.returncode:
         return (p.stderr + p.stdout).strip()[-600:]
-    return np.fromfile(out, np.float32)
+    data, at, rows = out.read_bytes(), 0, []
+    while at < len(data):
+        n, columns = struct.unpack_from("<2I", data, at)
+        rows.append(np.frombuffer(data, np.float32, n * columns, at + 8))
+        at += 8 + 4 * n * columns
+    return np.concatenate(rows)
 
 
 # Greatest difference allowed, as a part of the largest number of the reference.
@@ -224,6 +246,40 @@ def compare(name: str, gpu: bool, root: pathlib.Path) -> list[str]:
     return lines
 
 
+def company(gpu: bool, root: pathlib.Path) -> list[str]:
+    """The same texts alone and among more and more others: the largest difference of a text's logits."""
+    folder = root / "company"
+    folder.mkdir()
+    model = make("bert-wide", folder)
+    rng = np.random.default_rng(3)
+    text = {n: rng.integers(5, model.config.vocab_size, n) for n in (5, 16, 60, 150)}
+
+    def batch(ids: list[np.ndarray]) -> dict[str, Any]:
+        starts = np.cumsum([0, *map(len, ids)])
+        return {"ids": ids, "types": [np.zeros(len(i), int) for i in ids], "starts": starts, "picks": [], "keys": []}
+
+    others = [rng.integers(5, model.config.vocab_size, int(n)) for n in rng.integers(3, 90, 400)]
+    work = [[batch([t, *others[:k]]) for k in (0, 0, 1, 3, 10, 15)] for t in text.values()]
+    (folder / "in").write_bytes(b"".join(words(b) for group in work for b in group))
+    lines = []
+    for kind, dtype in [("cpu", "fp32")] + [("cuda", t) for t in ("fp32", "fp16", "bf16")] * gpu:
+        got = engine(folder, kind, dtype, {}, "matmul=builtin")
+        if isinstance(got, str):
+            lines.append(f"FAIL company {kind} {dtype} {got}")
+            continue
+        at, scale = 0, float(np.abs(got).max())
+        for group, n in zip(work, text, strict=True):
+            alone, worst = None, 0.0
+            for b in group:
+                mine = got[at : at + model.config.num_labels]
+                at += len(b["ids"]) * model.config.num_labels
+                alone = mine if alone is None else alone
+                worst = max(worst, float(np.abs(mine - alone).max()))
+            bad = not worst <= (0 if kind == "cpu" else ALLOWED[dtype] * scale)
+            lines.append(f"{'FAIL' if bad else 'ok  '} company: {n} tokens alone and with others, {kind} {dtype}: {worst:.2e}")
+    return lines
+
+
 def main() -> int:
     gpu = torch.cuda.is_available()
     torch.set_num_threads(2)
@@ -233,6 +289,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as d, concurrent.futures.ThreadPoolExecutor(6 if gpu else 2) as pool:
         for got in pool.map(lambda n: compare(n, gpu, pathlib.Path(d)), names):
             lines += got
+            print("\n".join(got), flush=True)
+        if not sys.argv[2:]:
+            lines += (got := company(gpu, pathlib.Path(d)))
             print("\n".join(got), flush=True)
     bad = [line for line in lines if line.startswith("FAIL")]
     print(f"{len(lines) - len(bad)} of {len(lines)} right, {time.monotonic() - started:.0f} s")

@@ -173,6 +173,23 @@ def test_embed(server):
     assert [x / length(raw) for x in raw] == pytest.approx(one[0], abs=1e-5)
 
 
+def test_similarity(server):
+    texts = ["der hund", "the cat", "la"]
+    inputs = {"source_sentence": "the cat", "sentences": texts}
+    got = server.post("/similarity", json={"inputs": inputs, "parameters": {"truncate": True}}).json()
+    vectors = server.post("/embed", json={"inputs": texts}).json()
+    assert got == pytest.approx([sum(a * b for a, b in zip(v, vectors[1])) for v in vectors], abs=1e-5)
+    assert got[1] == pytest.approx(1, abs=1e-5)
+    other_order = {"sentences": texts, "source_sentence": "the cat"}
+    assert server.post("/similarity", json={"inputs": other_order, "parameters": None}).json() == pytest.approx(got, abs=1e-6)
+
+
+def test_health(server):
+    r = server.get("/health")
+    assert (r.status_code, r.content) == (200, b"")
+    assert server.post("/health").status_code == 405
+
+
 def test_predict(server):
     def predict(inputs, **more):
         r = server.post("/predict?model=classes", json={"inputs": inputs, **more})
@@ -231,6 +248,12 @@ def test_info(server):
     ("/embed?model=classes", {"inputs": "a"}, 422),
     ("/embed?model=nobody", {"inputs": "a"}, 424),
     ("/predict", {"inputs": "a"}, 422),  # two models have it
+    ("/similarity", {"inputs": "a"}, 422),
+    ("/similarity", {"inputs": {"source_sentence": "a", "sentences": []}}, 422),
+    ("/similarity", {"inputs": {"sentences": ["a"]}}, 422),
+    ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["a", 5]}}, 422),
+    ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["a"]}, "parameters": {"truncate": 1}}, 422),
+    ("/similarity?model=classes", {"inputs": {"source_sentence": "a", "sentences": ["a"]}}, 422),
     ("/rerank", {"query": "a", "texts": []}, 422),
     ("/rerank", {"texts": ["a"]}, 422),
     ("/rerank", {"query": 1, "texts": ["a"]}, 422),

@@ -11,6 +11,7 @@ import os
 import struct
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("SCONCE_BUILD") or ROOT / "build" / "release")
-PROGRAM = BUILD / "tests" / "encoder_rows"
+PROGRAM = BUILD / "backends" / "encoder" / "encoder_engine"
 TOLERANCE = 1e-4
 
 TINY = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, vocab_size=83,
@@ -93,25 +94,32 @@ def sequences(vocab, types, lengths, seed=1):
 
 def batch(cases, picks=()):
     begin = numpy.cumsum([0] + [len(ids) for ids, _ in cases], dtype=numpy.uint32)
-    ids = numpy.array([i for c in cases for i in c[0]], dtype=numpy.uint32)
-    types = numpy.array([t for c in cases for t in c[1]], dtype=numpy.uint8)
-    return (struct.pack("=3I", len(cases), len(ids), len(picks)) + begin.tobytes() + ids.tobytes() +
-            numpy.array(picks, dtype=numpy.uint32).tobytes() + types.tobytes())
+    words = [i for c in cases for i in c[0]] + [t for c in cases for t in c[1]] + list(picks)
+    return struct.pack("=3I", len(cases), len(picks), 0) + begin.tobytes() + numpy.array(words, dtype=numpy.uint32).tobytes()
 
 
-def ours(folder, batches, *settings):
-    done = subprocess.run([PROGRAM, folder, *settings], input=b"".join(batches), capture_output=True, timeout=100)
+def engine(folder, batches, dtype, settings):
+    """What the program makes of the batches; it needs files, or what can be sought in."""
+    with tempfile.TemporaryDirectory() as d:
+        (Path(d) / "in").write_bytes(b"".join(batches))
+        command = [PROGRAM, "rows", folder, "cpu", dtype, "4096", f"{d}/in", f"{d}/out", "matmul=builtin", *settings]
+        done = subprocess.run(command, capture_output=True, timeout=100, env={**os.environ, "SCONCE_BUILD": str(BUILD)})
+        return done, (Path(d) / "out").read_bytes() if done.returncode == 0 else b""
+
+
+def ours(folder, batches, *settings, dtype="auto"):
+    done, data = engine(folder, batches, dtype, settings)
     assert done.returncode == 0, done.stderr.decode()
     at, out = 0, []
-    while at < len(done.stdout):
-        rows, columns = struct.unpack_from("=2I", done.stdout, at)
-        out.append(numpy.frombuffer(done.stdout, numpy.float32, rows * columns, at + 8).reshape(rows, columns))
+    while at < len(data):
+        rows, columns = struct.unpack_from("=2I", data, at)
+        out.append(numpy.frombuffer(data, numpy.float32, rows * columns, at + 8).reshape(rows, columns))
         at += 8 + 4 * rows * columns
     return out
 
 
-def refusal(folder, *settings):
-    done = subprocess.run([PROGRAM, folder, *settings], input=b"", capture_output=True, timeout=100)
+def refusal(folder, *settings, dtype="auto"):
+    done, _ = engine(folder, [], dtype, settings)
     assert done.returncode == 1, "accepted"
     return done.stderr.decode()
 
@@ -148,14 +156,14 @@ def picks_of(cases):
     return places, own
 
 
-def compare(folder, model, head, cases, *settings, pooling="mean", tolerance=TOLERANCE):
+def compare(folder, model, head, cases, *settings, pooling="mean", tolerance=TOLERANCE, dtype="auto"):
     want = theirs(model, head, cases, pooling)
     places, own = picks_of(cases) if head == "ForMaskedLM" else ((), [None] * len(cases))
     if head == "ForMaskedLM":
         want = [w[mine] for w, mine in zip(want, own)]
     together = [batch(cases, places)]
     alone = [batch([c], mine or ()) for c, mine in zip(cases, own)]
-    got = ours(folder, together + alone, *settings)
+    got = ours(folder, together + alone, *settings, dtype=dtype)
     for rows in (got[0], numpy.concatenate([g for g in got[1:]])):
         assert rows.shape == numpy.concatenate(want).shape
         difference = numpy.abs(rows - numpy.concatenate(want)).max()
@@ -368,9 +376,8 @@ def bf16_here():
 
 
 def test_bf16_where_the_processor_has_it(folder):
-    settings = ("dtype=bf16", "matmul=onednn", f"plugins={BUILD}")
     if not bf16_here():
-        assert "bf16 needs a processor with AVX512_BF16" in refusal(folder, *settings)
+        assert "bf16 needs a processor with AVX512_BF16" in refusal(folder, "matmul=onednn", dtype="bf16")
         return
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    compare(folder, model, "ForSequenceClassification", sequences(83, 2, MIXED), *settings, tolerance=0.03)
+    compare(folder, model, "ForSequenceClassification", sequences(83, 2, MIXED), "matmul=onednn", dtype="bf16", tolerance=0.03)

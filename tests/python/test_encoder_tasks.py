@@ -180,13 +180,14 @@ def test_questions(world, context, options):
     assert isinstance(ask(world, "questions", [asked, asked], **options), list)
 
 
+def states(world, text):
+    with torch.inference_mode():
+        return world.models["vectors"](**world.tokenizer(text, truncation=True, return_tensors="pt")).last_hidden_state[0].numpy()
+
+
 def vectors(world, texts, pooling="mean"):
-    out = []
-    for text in texts:
-        with torch.inference_mode():
-            states = world.models["vectors"](**world.tokenizer(text, truncation=True, return_tensors="pt")).last_hidden_state[0]
-        out.append({"mean": states.mean(0), "cls": states[0], "max": states.max(0).values, "last": states[-1]}[pooling].numpy())
-    return numpy.array(out)
+    made = [states(world, text) for text in texts]
+    return numpy.array([{"mean": s.mean(0), "cls": s[0], "max": s.max(0), "last": s[-1]}[pooling] for s in made])
 
 
 def test_vectors_as_the_network_makes_them(world):
@@ -237,8 +238,21 @@ def test_sentence_transformers_folders(world, tmp_path):
         assert r.status_code == 400 and '"document"' in r.json()["message"]
         serve("st2", "pooling: max\nnormalize: false\ndimensions: 6\nmaxLength: 64\npromptName: short\nprompts: {short: 'la '}\n")
         same(ask(world, "st2", "the cat"), vectors(world, ["la the cat"], "max")[0][:6].tolist(), 1e-4)
+        # The prompt is computed and not pooled; the module's length comes before the cut, one that is asked for after it.
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(
+            {"word_embedding_dimension": 32, "pooling_mode": "mean", "include_prompt": False}))
+        serve("st3", "maxLength: 64\nprompts: {long: 'the mat '}\n")
+        rest = states(world, "the mat john sat")[3:].mean(0)  # without [CLS] the mat
+        whole = rest / numpy.linalg.norm(rest)
+        same(ask(world, "st3", "john sat", prompt_name="long"), whole.tolist(), 1e-5)
+        same(ask(world, "st3", ["john sat"] * 2, prompt_name="long", dimensions=7), [whole[:7].tolist()] * 2, 1e-5)
+        cut = rest[:7] / numpy.linalg.norm(rest[:7])
+        same(ask(world, "st3", "john sat", prompt_name="long", dimensions=7, normalize=True), cut.tolist(), 1e-5)
+        embed = world.post("/embed?model=st3", json={"inputs": "john sat", "prompt_name": "long", "dimensions": 7})
+        same(embed.json()[0], cut.tolist(), 1e-5)
+        same(ask(world, "st3", "john sat", prompt=""), unit(["john sat"], "mean")[0], 1e-5)
     finally:
-        for name in ("st", "st2"):
+        for name in ("st", "st2", "st3"):
             world.delete(f"/models/{name}")
 
 

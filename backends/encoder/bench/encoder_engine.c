@@ -1,16 +1,18 @@
 /*
  * The engines alone, without server and tokenizer:
  *
- *   encoder_engine rows FOLDER cpu|cuda DTYPE MAX_TOKENS IN OUT
+ *   encoder_engine rows FOLDER cpu|cuda DTYPE MAX_TOKENS IN OUT [task=NAME] [pooling=NAME] [matmul=NAME]
  *   encoder_engine time FOLDER cpu|cuda DTYPE MAX_TOKENS LANES SECONDS SHAPE...
  *   encoder_engine shell FOLDER cpu|cuda DTYPE MAX_TOKENS LANES
  *   encoder_engine again FOLDER cuda DTYPE MAX_TOKENS SHAPE
  *
- * rows computes the batches of file IN and writes all their results, floats, to OUT. A batch is words of 32
- * bits: sequences, picks, the places where sequences begin (one more than sequences), the ids, the segments,
- * the picks. time runs random batches of each SHAPE (LENGTHxTEXTS, or mixxTEXTS: 5 to 40 tokens with some of
- * 150) for SECONDS on LANES threads and prints a line of JSON for each; shell takes lines "SECONDS SHAPE"
- * from standard input, so that other programs can be timed in between.
+ * rows computes the batches of file IN and writes their results to OUT: for each the numbers of rows and
+ * columns, then as many floats. A batch is words of 32 bits: sequences, picks, keys (0, or as many as
+ * sequences), the places where sequences begin (one more than sequences), the ids, the segments, the picks,
+ * the keys. A folder that is refused: its message to stderr, status 1. time runs random batches of each SHAPE
+ * (LENGTHxTEXTS, or mixxTEXTS: 5 to 40 tokens with some of 150) for SECONDS on LANES threads and prints a
+ * line of JSON for each; shell takes lines "SECONDS SHAPE" from standard input, so that other programs can be
+ * timed in between.
  */
 #include <math.h>
 #include <pthread.h>
@@ -61,10 +63,26 @@ static void keep(void *arg, const char *name, int fd, uint64_t size)
     k->size = size;
 }
 
-static int load(struct model *m, char **argv, unsigned lanes, struct keeper *k)
+/* NAME=VALUE of `rows`. */
+static int option(const char *text, struct sc_encoder_choice *c, const char **matmul)
+{
+    if (strncmp(text, "task=", 5) == 0) {
+        c->has_task = true;
+        return sc_task_named(text + 5, &c->task);
+    }
+    if (strncmp(text, "pooling=", 8) == 0) {
+        c->has_pooling = true;
+        return sc_pooling_named(text + 8, &c->pooling);
+    }
+    *matmul = text + 7;
+    return strncmp(text, "matmul=", 7) == 0 ? 0 : SC_EINVAL;
+}
+
+static int load(struct model *m, char **argv, unsigned lanes, struct keeper *k, char **options)
 {
     struct sc_msg msg, warning;
     struct sc_encoder_folder f;
+    struct sc_encoder_choice choice = {0};
     struct sc_engine_options o = {.max_tokens = (uint32_t)atoi(argv[5]),
                                   .lanes = lanes,
                                   .dtype = argv[4],
@@ -75,7 +93,10 @@ static int load(struct model *m, char **argv, unsigned lanes, struct keeper *k)
     const struct sc_engine_ops *ops = strcmp(argv[3], "cuda") == 0 ? &sc_engine_cuda_ops : &sc_engine_cpu_ops;
     if (!o.plugin_dir)
         o.plugin_dir = ".";
-    if (sc_encoder_folder_open(&f, argv[2], NULL, &msg) < 0)
+    for (; *options; options++)
+        if (option(*options, &choice, &o.matmul) < 0)
+            return complain(&(struct sc_msg){"an option is not known"});
+    if (sc_encoder_folder_open(&f, argv[2], &choice, &msg) < 0)
         return complain(&msg);
     int64_t start = sc_clock_ms();
     int rc = ops->new(&m->engine, &f.config, &f.weights, &o, &warning, &msg);
@@ -106,14 +127,19 @@ static void unload(struct model *m)
 static int compute(struct model *m, const uint32_t *words, size_t n, FILE *out)
 {
     for (size_t at = 0; at < n;) {
-        struct sc_batch b = {.sequences = words[at], .picks_n = words[at + 1], .begin = words + at + 2};
+        uint32_t keys = words[at + 2];
+        struct sc_batch b = {.sequences = words[at], .picks_n = words[at + 1], .begin = words + at + 3};
         uint32_t tokens = b.begin[b.sequences];
         b.ids = b.begin + b.sequences + 1;
         const uint32_t *types = b.ids + tokens;
         b.picks = types + tokens;
-        at = (size_t)(b.picks + b.picks_n - words);
+        b.keys = keys ? b.picks + b.picks_n : NULL;
+        at = (size_t)(b.picks + b.picks_n + keys - words);
+        if (at > n)
+            return complain(&(struct sc_msg){"a batch is cut short"});
         uint8_t *segments = malloc(tokens + 1);
-        size_t count = (size_t)sc_engine_rows(m->engine, &b) * sc_engine_columns(m->engine);
+        const uint32_t size[2] = {sc_engine_rows(m->engine, &b), sc_engine_columns(m->engine)};
+        size_t count = (size_t)size[0] * size[1];
         float *rows = malloc(count * sizeof *rows + 1);
         if (!segments || !rows)
             return 1;
@@ -125,7 +151,8 @@ static int compute(struct model *m, const uint32_t *words, size_t n, FILE *out)
         int rc = sc_engine_run(m->lane[0], &b, rows);
         if (rc < 0)
             fprintf(stderr, "batch of %u sequences, %u tokens: %s\n", b.sequences, tokens, sc_strerror(rc));
-        if (rc < 0 || fwrite(rows, sizeof *rows, count, out) != count)
+        if (rc < 0 || fwrite(size, sizeof *size, 2, out) != 2 ||
+            fwrite(rows, sizeof *rows, count, out) != count)
             return 1;
         free(segments);
         free(rows);
@@ -300,13 +327,14 @@ static int shell(struct model *m)
 static int again(char **argv)
 {
     struct keeper k = {.fd = -1};
+    char *none[] = {NULL};
     float *answer[2] = {0};
     size_t bytes = 0;
     struct sc_batch b = {0};
     for (int turn = 0; turn < 2; turn++) {
         struct model m = {0};
         int64_t start = sc_clock_ns();
-        if (load(&m, argv, 1, &k) || (turn == 0 && make(&m, argv[6], &b)))
+        if (load(&m, argv, 1, &k, none) || (turn == 0 && make(&m, argv[6], &b)))
             return 1;
         bytes = (size_t)sc_engine_rows(m.engine, &b) * sc_engine_columns(m.engine) * sizeof(float);
         answer[turn] = malloc(bytes + 1);
@@ -328,7 +356,7 @@ int main(int argc, char **argv)
     struct model m = {0};
     const char *mode = argc > 1 ? argv[1] : "";
     bool is_rows = strcmp(mode, "rows") == 0, is_time = strcmp(mode, "time") == 0;
-    if ((is_rows && argc != 8) || (is_time && argc < 9) || (!is_rows && !is_time && argc != 7)) {
+    if ((is_rows && argc < 8) || (is_time && argc < 9) || (!is_rows && !is_time && argc != 7)) {
         fprintf(stderr, "usage: %s rows|time|shell FOLDER cpu|cuda DTYPE MAX_TOKENS ...\n", argv[0]);
         return 2;
     }
@@ -337,7 +365,7 @@ int main(int argc, char **argv)
     unsigned lanes = is_rows ? 1 : (unsigned)atoi(argv[6]);
     if (lanes < 1 || lanes > SC_LANES_MAX)
         return 2;
-    int rc = load(&m, argv, lanes, NULL);
+    int rc = load(&m, argv, lanes, NULL, is_rows ? argv + 8 : argv + argc);
     if (rc == 0 && is_rows)
         rc = rows(&m, argv[6], argv[7]);
     else if (rc == 0 && !is_time)

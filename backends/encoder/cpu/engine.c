@@ -211,7 +211,9 @@ static size_t want(struct sc_cpu_lane *l, const struct sc_batch *b)
         return b->picks_n;
     }
     for (uint32_t i = 0; i < b->sequences; i++)
-        l->wanted[i] = (e->pooling == SC_POOL_LAST ? b->begin[i + 1] - 1 : b->begin[i]) - first;
+        l->wanted[i] =
+            (e->pooling == SC_POOL_LAST ? b->begin[i + 1] - 1 : b->begin[i] + (b->skip ? b->skip[i] : 0)) -
+            first;
     return b->sequences;
 }
 
@@ -242,7 +244,6 @@ static int last_layer(struct sc_cpu_lane *l, const struct sc_cpu_layer *w, const
         return rc;
     for (uint32_t i = 0, at_row = 0; i < b->sequences; i++) {
         size_t at = b->begin[i] - b->begin[0], n = b->begin[i + 1] - b->begin[i];
-        size_t seen = b->keys ? b->keys[i] : n;
         float *keys = kv + at * 2 * h;
         bool any = at_row < rows && l->wanted[at_row] < at + n;
         for (size_t t = 0; any && w->rotary && t < n; t++)
@@ -250,7 +251,7 @@ static int last_layer(struct sc_cpu_lane *l, const struct sc_cpu_layer *w, const
         for (; at_row < rows && l->wanted[at_row] < at + n; at_row++) {
             size_t place = l->wanted[at_row] - at;
             size_t low = place > w->window ? place - w->window : 0;
-            size_t high = place < seen && w->window < seen - 1 - place ? place + w->window + 1 : seen;
+            size_t high = w->window < n - 1 - place ? place + w->window + 1 : n;
             float *own = q + at_row * h;
             turn(e, w->rotary, own, 1, place);
             for (uint32_t head = 0; head < e->heads; head++)
@@ -293,7 +294,6 @@ static void describe(const struct sc_engine *base, char *text, size_t size)
 
 const struct sc_engine_ops sc_engine_cpu_ops = {
     .name = "cpu",
-    .keys = true,
     .new = sc_cpu_engine_new,
     .del = sc_cpu_engine_del,
     .describe = describe,

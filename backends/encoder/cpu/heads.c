@@ -66,9 +66,11 @@ int sc_cpu_head(struct sc_cpu_lane *l, const struct sc_batch *b, size_t rows, fl
     const struct sc_cpu_engine *e = l->e;
     const float *x = l->x;
     bool pooled = !e->few && (e->base.task == SC_TASK_SEQUENCE || e->base.task == SC_TASK_EMBED);
-    for (uint32_t i = 0; pooled && i < b->sequences; i++)
-        pool_one(e, l->x + (size_t)(b->begin[i] - b->begin[0]) * e->hidden,
-                 b->keys ? b->keys[i] : b->begin[i + 1] - b->begin[i], l->context + (size_t)i * e->hidden);
+    for (uint32_t i = 0; pooled && i < b->sequences; i++) {
+        uint32_t from = b->begin[i] + (b->skip ? b->skip[i] : 0);
+        pool_one(e, l->x + (size_t)(from - b->begin[0]) * e->hidden, b->begin[i + 1] - from,
+                 l->context + (size_t)i * e->hidden);
+    }
     if (pooled) {
         x = l->context;
         rows = b->sequences;

@@ -165,22 +165,22 @@ template <class T, int D, int WARPS> __device__ __forceinline__ void attention_s
 
     for (uint32_t i = blockIdx.y * per_block + threadIdx.x / 32 / WARPS; i < tiles; i += gridDim.y * per_block) {
         const uint4 w = load16(a.tiles + i);
-        const uint32_t length = w.y, row = w.z;
+        const uint32_t length = w.y, row = w.z, bottom = row + w.w - 1; /* the last of its queries */
         const T *head = static_cast<const T *>(a.qkv) + w.x * stride + blockIdx.x * D;
         const uint32_t last = length - 1, query[2] = {row + g, row + g + 8};
 
         uint32_t q[CHUNKS][2][4]; /* [chunk][half of it][as a of mma] */
 #pragma unroll
         for (int c = 0; c < CHUNKS; c++) {
-            uint4 lo = load16(head + min(query[0], last) * stride + c * 32 + t * 8);
-            uint4 hi = load16(head + min(query[1], last) * stride + c * 32 + t * 8);
+            uint4 lo = load16(head + min(query[0], bottom) * stride + c * 32 + t * 8);
+            uint4 hi = load16(head + min(query[1], bottom) * stride + c * 32 + t * 8);
             q[c][0][0] = lo.x, q[c][0][1] = hi.x, q[c][0][2] = lo.y, q[c][0][3] = hi.y;
             q[c][1][0] = lo.z, q[c][1][1] = hi.z, q[c][1][2] = lo.w, q[c][1][3] = hi.w;
         }
 
         float o[OUTS][4] = {};
         running soft;
-        const uint32_t end = end_key(min(row + 15, last), a.window, length);
+        const uint32_t end = end_key(bottom, a.window, length);
         for (uint32_t key = first_key(row, a.window) / 16 * 16 + 16 * part; key < end; key += 16 * WARPS) {
             uint4 k[2][CHUNKS];
 #pragma unroll
@@ -240,7 +240,7 @@ template <class T, int D, int WARPS> __device__ __forceinline__ void attention_s
         soft.inverse(f);
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            if (query[r] >= length)
+            if (query[r] > bottom)
                 continue;
             T *out = static_cast<T *>(a.out) + (w.x + query[r]) * hidden + blockIdx.x * D;
 #pragma unroll
@@ -326,7 +326,7 @@ template <class T, int D> __device__ __forceinline__ void attention_large(const 
 
     for (uint32_t i = blockIdx.y; i < tiles; i += gridDim.y) {
         const uint4 w = load16(a.tiles + i);
-        const uint32_t length = w.y, row = w.z, rows = w.w, last = length - 1;
+        const uint32_t length = w.y, row = w.z, rows = w.w, bottom = row + rows - 1;
         const T *head = static_cast<const T *>(a.qkv) + w.x * stride + blockIdx.x * D;
         const uint32_t end = end_key(row + rows - 1, a.window, length);
         const uint32_t begin = first_key(row, a.window) / KEYS * KEYS;
@@ -336,8 +336,8 @@ template <class T, int D> __device__ __forceinline__ void attention_large(const 
         fetch.next(stages[0]);
 
         uint32_t q[STEPS][4];
-        const T *lo = head + min(first + g, last) * stride + 2 * t;
-        const T *hi = head + min(first + g + 8, last) * stride + 2 * t;
+        const T *lo = head + min(first + g, bottom) * stride + 2 * t;
+        const T *hi = head + min(first + g + 8, bottom) * stride + 2 * t;
 #pragma unroll
         for (int c = 0; c < STEPS; c++) {
             q[c][0] = *reinterpret_cast<const uint32_t *>(lo + c * 16);

@@ -34,7 +34,7 @@ template <class T, int V> __device__ __forceinline__ void pool(const sc_cu_pool 
     const bool all = a.pooling == SC_CU_POOL_MEAN || a.pooling == SC_CU_POOL_MAX;
     const bool max = a.pooling == SC_CU_POOL_MAX;
     for (size_t s = blockIdx.x, rows = *a.rows; s < rows; s += gridDim.x) {
-        uint32_t begin = a.begin[s], end = a.begin[s + 1], length = end - begin;
+        uint32_t begin = (a.first ? a.first : a.begin)[s], end = a.begin[s + 1], length = end - begin;
         if (!all && length > 0) {
             begin = a.pooling == SC_CU_POOL_LAST ? end - 1 : begin;
             end = begin + 1;

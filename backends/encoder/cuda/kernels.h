@@ -42,8 +42,9 @@ struct sc_cu_token {
     uint32_t at;
 };
 
-/* A piece of work of attention: `rows` queries from `row` on, of the sequence of `length` tokens that begins
- * at token `begin`. */
+/* A piece of work of attention: `rows` queries from `row` on, of the sequence that begins at token `begin`
+ * and whose first `length` tokens are keys. Queries beyond them are padding that is computed and that no
+ * query sees; only without a window. */
 struct sc_cu_tile {
     uint32_t begin, length;
     uint32_t row, rows;
@@ -65,12 +66,12 @@ uint32_t sc_cu_small_length(uint32_t tokens);
 #define SC_CU_LARGE_TILES(tokens, sequences) ((tokens) / 64u + (sequences))
 
 /*
- * Writes the tiles of a batch (begin: sequences + 1 places, ascending; an empty sequence has none) and sets
- * counts->small and ->large. The bits of a sequence's attention depend on its length and on the kernel that
- * had its tiles (small, large, or few: small ones of a batch too small to fill a GPU), not on where it lies.
- * Any thread.
+ * Writes the tiles of a batch (begin: sequences + 1 places, ascending; an empty sequence has none; keys: of
+ * each sequence the tokens that are attended to, NULL: all) and sets counts->small and ->large. The bits of a
+ * sequence's attention depend on its length and on the kernel that had its tiles (small, large, or few: small
+ * ones of a batch too small to fill a GPU), not on where it lies. Any thread.
  */
-void sc_cu_tiles(const uint32_t *begin, uint32_t sequences, struct sc_cu_tile *small,
+void sc_cu_tiles(const uint32_t *begin, const uint32_t *keys, uint32_t sequences, struct sc_cu_tile *small,
                  struct sc_cu_tile *large, struct sc_cu_counts *counts);
 
 /* ---- parameters ---- */
@@ -142,8 +143,8 @@ struct sc_cu_attention {
     float scale;
 };
 
-/* out[s] from the rows begin[s] .. begin[s + 1) of x. out_f32: out is float, else T. An empty sequence gives
- * zeros. */
+/* out[s] from the rows first[s] .. begin[s + 1) of x; first NULL: from begin[s] on. out_f32: out is float,
+ * else T. An empty sequence gives zeros. */
 struct sc_cu_pool {
     const void *x;
     const uint32_t *begin;
@@ -152,6 +153,7 @@ struct sc_cu_pool {
     uint32_t hidden;
     uint32_t pooling; /* enum sc_cu_pooling */
     uint32_t out_f32;
+    const uint32_t *first;
 };
 
 /* out[i] = x[index[i]], cols columns. With index = begin these are the first tokens of the sequences. */

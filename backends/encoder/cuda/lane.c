@@ -222,7 +222,7 @@ static void stage_index(const struct sc_gpu_engine *e, const struct sc_batch *b,
             to[i] = b->picks[i] - first;
     else if (!by_token(e))
         for (uint32_t i = 0; i < b->sequences; i++)
-            to[i] = (last ? b->begin[i + 1] - 1 : b->begin[i]) - first;
+            to[i] = (last ? b->begin[i + 1] - 1 : b->begin[i] + (b->skip ? b->skip[i] : 0)) - first;
 }
 
 static void stage(struct sc_gpu_lane *l, const struct sc_batch *b, const struct sc_gpu_shape *s)
@@ -239,7 +239,7 @@ static void stage(struct sc_gpu_lane *l, const struct sc_batch *b, const struct 
     for (uint32_t i = 0; i <= b->sequences; i++)
         l->pinned[p.begin + i] = b->begin[i] - b->begin[0];
     stage_index(e, b, l->pinned + p.index);
-    sc_cu_tiles(l->pinned + p.begin, b->sequences, (void *)(l->pinned + p.small),
+    sc_cu_tiles(l->pinned + p.begin, b->keys, b->sequences, (void *)(l->pinned + p.small),
                 (void *)(l->pinned + p.large), counts);
 }
 

@@ -47,7 +47,7 @@ uint32_t sc_cu_small_length(uint32_t tokens)
     return tokens <= SC_CU_FEW_TOKENS ? SC_CU_FEW_TOKENS : 48;
 }
 
-void sc_cu_tiles(const uint32_t *begin, uint32_t sequences, struct sc_cu_tile *small,
+void sc_cu_tiles(const uint32_t *begin, const uint32_t *keys, uint32_t sequences, struct sc_cu_tile *small,
                  struct sc_cu_tile *large, struct sc_cu_counts *counts)
 {
     counts->small = counts->large = 0;
@@ -60,7 +60,8 @@ void sc_cu_tiles(const uint32_t *begin, uint32_t sequences, struct sc_cu_tile *s
         for (uint32_t i = 0, row = 0; i < tiles; i++) {
             uint32_t rows = 16 * (groups / tiles + (i < groups % tiles)); /* as even as can be */
             rows = rows < length - row ? rows : length - row;
-            to[i] = (struct sc_cu_tile){.begin = begin[s], .length = length, .row = row, .rows = rows};
+            to[i] = (struct sc_cu_tile){
+                .begin = begin[s], .length = keys ? keys[s] : length, .row = row, .rows = rows};
             row += rows;
         }
         *(is_small ? &counts->small : &counts->large) += tiles;

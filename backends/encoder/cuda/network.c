@@ -344,14 +344,15 @@ static int trunk(struct forward *f)
 
 /* ---- heads ------------------------------------------------------------------------------------- */
 
-static int pool(struct forward *f, CUdeviceptr begin, CUdeviceptr out, bool floats)
+static int pool(struct forward *f, uint32_t first, CUdeviceptr out, bool floats)
 {
     static const enum sc_cu_pooling of[] = {[SC_POOL_CLS] = SC_CU_POOL_CLS,
                                             [SC_POOL_MEAN] = SC_CU_POOL_MEAN,
                                             [SC_POOL_MAX] = SC_CU_POOL_MAX,
                                             [SC_POOL_LAST] = SC_CU_POOL_LAST};
     struct sc_cu_pool a = {.x = at(f->x),
-                           .begin = at(begin),
+                           .begin = at(f->l->stage + (f->stage.begin + first) * sizeof(uint32_t)),
+                           .first = at(f->l->stage + (f->stage.index + first) * sizeof(uint32_t)),
                            .out = at(out),
                            .rows = at(f->counted),
                            .hidden = f->e->config.hidden,
@@ -367,7 +368,7 @@ static int select_rows(struct forward *f, uint32_t first, CUdeviceptr out, bool 
     if (sc_gpu_few(f->e, &f->shape))
         return gather(f, f->x, f->l->iota + first * sizeof(uint32_t), out, floats);
     if (c->task != SC_TASK_FILL_MASK && (c->pooling == SC_POOL_MEAN || c->pooling == SC_POOL_MAX))
-        return pool(f, f->l->stage + (f->stage.begin + first) * sizeof(uint32_t), out, floats);
+        return pool(f, first, out, floats);
     return gather(f, f->x, f->l->stage + (f->stage.index + first) * sizeof(uint32_t), out, floats);
 }
 

@@ -44,8 +44,27 @@ static void write_openai(const struct sc_embed_answer *a, struct sc_buf *out)
     sc_buf_str(out, "}}");
 }
 
+/* Of all but the last with the last; vectors have length 1. */
+static void write_similarity(const struct sc_embed_answer *a, struct sc_buf *out)
+{
+    const float *source = a->vectors + (size_t)(a->n - 1) * a->stride;
+    for (uint32_t i = 0; i + 1 < a->n; i++) {
+        const float *v = a->vectors + (size_t)i * a->stride;
+        double sum = 0;
+        for (uint32_t k = 0; k < a->width; k++)
+            sum += (double)v[k] * (double)source[k];
+        sc_buf_str(out, i > 0 ? ", " : "[");
+        sc_put_float(out, (float)sum);
+    }
+    sc_buf_char(out, ']');
+}
+
 void sc_embed_write(const struct sc_embed_answer *a, struct sc_buf *out)
 {
+    if (a->form == SC_FORM_TEI_SIMILARITY) {
+        write_similarity(a, out);
+        return;
+    }
     if (a->form == SC_FORM_OPENAI_EMBEDDINGS) {
         write_openai(a, out);
         return;

@@ -36,12 +36,20 @@ static int prepare(const struct sc_heads *h, struct sc_run *w, struct sc_encodin
     struct sc_input *in = &w->in;
     struct sc_span prompt;
     struct sc_buf joined;
+    uint32_t skip = 0;
     int rc = sc_heads_plain(h, w, msg);
     if (rc == 0 && in->options.dimensions > h->columns)
         rc = sc_fail(msg, SC_EINVAL, "dimensions is %u: this model's vectors have %u", in->options.dimensions,
                      h->columns);
     if (rc == 0)
         rc = prompt_of(h, w, &prompt, msg);
+    /* As sentence-transformers counts: the prompt alone, with the special tokens before it. */
+    if (rc == 0 && h->skip_prompt && prompt.n) {
+        rc = sc_tokenizer_encode(h->tokenizer, prompt, sc_span(NULL, 0), e);
+        skip = e->sequences[0].end;
+        if (rc < 0)
+            sc_fail(msg, rc, "The prompt cannot be tokenised");
+    }
     if (rc < 0)
         return rc;
     sc_buf_init(&joined, SIZE_MAX / 2);
@@ -57,6 +65,8 @@ static int prepare(const struct sc_heads *h, struct sc_run *w, struct sc_encodin
         }
         if (rc == 0)
             rc = sc_heads_encode(h, w, i, text, false, e, msg);
+        if (rc == 0) /* something is pooled, however long the prompt */
+            w->sequence[w->n - 1].skip = SC_MIN(skip, w->begin[w->n] - w->begin[w->n - 1] - 1);
     }
     sc_buf_free(&joined);
     return rc;
@@ -75,6 +85,12 @@ static int take(const struct sc_heads *h, struct sc_run *w, uint32_t i, float *r
     /* The interfaces promise vectors of length 1; /predictions is what the folder says. */
     bool normalise = wish == SC_UNSAID ? h->folder_normalize || w->form != SC_FORM_PIPELINE : wish == SC_YES;
     float *v = w->kept + (size_t)i * n;
+    /* The folder's Normalize module comes before vectors are cut, what is asked for comes after it: as
+     * sentence-transformers, text-embeddings-inference and OpenAI have it. */
+    if (normalise && wish == SC_UNSAID && w->form == SC_FORM_PIPELINE) {
+        sc_embed_normalise(rows, h->columns);
+        normalise = false;
+    }
     memcpy(v, rows, n * sizeof *v);
     if (normalise)
         sc_embed_normalise(v, n);
@@ -99,7 +115,7 @@ static int write(const struct sc_heads *h, struct sc_run *w, struct sc_buf *out)
 
 const struct sc_head sc_head_embed = {
     .what = "an embedding model",
-    .forms = "openai/embeddings tei/embed",
+    .forms = "openai/embeddings tei/embed tei/similarity",
     .divides = true,
     .prepare = prepare,
     .begin = begin,

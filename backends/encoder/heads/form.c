@@ -6,6 +6,7 @@ static const char *const names[SC_FORMS] = {
     [SC_FORM_PIPELINE] = "",
     [SC_FORM_OPENAI_EMBEDDINGS] = "openai/embeddings",
     [SC_FORM_TEI_EMBED] = "tei/embed",
+    [SC_FORM_TEI_SIMILARITY] = "tei/similarity",
     [SC_FORM_TEI_PREDICT] = "tei/predict",
     [SC_FORM_TEI_RERANK] = "tei/rerank",
     [SC_FORM_TEI_TOKENIZE] = "tei/tokenize",

@@ -149,6 +149,7 @@ int sc_heads_init(struct sc_heads *h, const struct sc_heads_spec *s, struct sc_m
                            .batch_tokens = s->batch_tokens,
                            .pooling = c->pooling,
                            .folder_normalize = c->normalize,
+                           .skip_prompt = c->skip_prompt,
                            .prompts.standard = SC_NO_PROMPT};
     int rc = c->task == SC_TASK_SEQUENCE || c->task == SC_TASK_TOKEN ? init_labels(h, c) : 0;
     if (rc < 0)

@@ -41,6 +41,7 @@ struct sc_heads {
     enum sc_pooling pooling;
     enum sc_wish normalize; /* SC_UNSAID: interfaces yes, /predictions as `folder_normalize` */
     bool folder_normalize;
+    bool skip_prompt;    /* prompts are not pooled */
     uint32_t dimensions; /* of vectors that a request does not cut itself; 0: all */
     struct sc_prompts prompts;
     enum sc_aggregation aggregation; /* of requests that name none */

@@ -92,9 +92,11 @@ int sc_input_documents(struct sc_input *in, int ev, struct sc_msg *msg)
         } else if (ev == SC_JSON_STRING) {
             rc = sc_input_latest(in, &text, msg);
         } else if (ev >= 0) {
-            rc = sc_input_refuse(in, ev == SC_JSON_NUMBER || ev == SC_JSON_ARRAY
-                                         ? "every element must be a text; token ids are not taken"
-                                         : "every element of the list must be a text");
+            rc =
+                sc_input_refuse(in, ev == SC_JSON_NUMBER || ev == SC_JSON_ARRAY
+                                        ? "every element must be a text; token ids are not taken (LangChain: "
+                                          "check_embedding_ctx_length=False)"
+                                        : "every element of the list must be a text");
         }
         if (rc == 0)
             rc = ev < 0 ? ev : sc_input_add(in, text, none, msg);
@@ -192,7 +194,7 @@ static int texts(struct sc_input *in, int ev, struct sc_msg *msg)
     return 0;
 }
 
-static int parameters(struct sc_input *in, struct sc_msg *msg)
+int sc_input_parameters(struct sc_input *in, struct sc_msg *msg)
 {
     struct sc_json_reader *r = &in->json;
     int ev = sc_json_next(r);
@@ -228,7 +230,7 @@ static int request_member(struct sc_input *in, struct holder *h, struct sc_msg *
     if (sc_json_is(r, SC_SPAN("query")))
         return sc_input_string(in, &h->query, msg);
     if (sc_json_is(r, SC_SPAN("parameters")))
-        return parameters(in, msg);
+        return sc_input_parameters(in, msg);
     if (sc_json_is(r, SC_SPAN("texts")) || sc_json_is(r, SC_SPAN("documents"))) {
         if (h->texts || h->ranked)
             return sc_input_refuse(in, "the texts come twice");

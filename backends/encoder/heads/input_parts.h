@@ -14,6 +14,8 @@ int sc_input_latest(struct sc_input *in, struct sc_span *out, struct sc_msg *msg
 int sc_input_add(struct sc_input *in, struct sc_span text, struct sc_span pair, struct sc_msg *msg);
 /* A list of strings, or of {"text": ...}, as texts. ev is its first event. */
 int sc_input_documents(struct sc_input *in, int ev, struct sc_msg *msg);
+/* The value of "parameters": null or an object of options. */
+int sc_input_parameters(struct sc_input *in, struct sc_msg *msg);
 /* Makes the texts that were read the pairs of a query. */
 int sc_input_query(struct sc_input *in, struct sc_span query);
 

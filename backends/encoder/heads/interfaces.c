@@ -55,6 +55,29 @@ static int sequences(struct sc_input *in, int ev, struct sc_msg *msg)
     return n ? sc_input_add(in, part[0], part[1], msg) : 0;
 }
 
+/* /similarity: {"source_sentence": ..., "sentences": [...]}; the source becomes the last text. */
+static int similarity(struct sc_input *in, int ev, struct sc_msg *msg)
+{
+    struct sc_json_reader *r = &in->json;
+    struct sc_span source = {NULL, 0};
+    if (ev != SC_JSON_OBJECT)
+        return ev < 0 ? ev : sc_input_refuse(in, "\"inputs\" must be an object");
+    while ((ev = sc_json_next(r)) == SC_JSON_KEY) {
+        int rc = sc_json_is(r, SC_SPAN("source_sentence")) ? sc_input_string(in, &source, msg)
+                 : !sc_json_is(r, SC_SPAN("sentences"))    ? sc_json_skip(r)
+                 : in->n                                   ? sc_input_refuse(in, "the texts come twice")
+                                                           : sc_input_documents(in, sc_json_next(r), msg);
+        if (rc < 0)
+            return rc;
+    }
+    if (ev < 0)
+        return ev;
+    if (!source.p || in->n == 0)
+        return sc_input_refuse(in, source.p ? "\"sentences\" is missing or empty"
+                                            : "there is no \"source_sentence\"");
+    return sc_input_add(in, source, sc_span(NULL, 0), msg);
+}
+
 static bool is_ranking(enum sc_form f)
 {
     return f == SC_FORM_TEI_RERANK || f == SC_FORM_COHERE_RERANK || f == SC_FORM_COHERE_RERANK_V2;
@@ -74,6 +97,8 @@ static int texts(struct sc_input *in, struct sc_msg *msg)
     int ev = sc_json_next(&in->json);
     if (in->form == SC_FORM_TEI_PREDICT)
         return sequences(in, ev, msg);
+    if (in->form == SC_FORM_TEI_SIMILARITY)
+        return similarity(in, ev, msg);
     if (ev != SC_JSON_STRING || is_ranking(in->form))
         return sc_input_documents(in, ev, msg);
     struct sc_span text;
@@ -96,6 +121,8 @@ int sc_input_interface(struct sc_input *in, struct sc_msg *msg)
             rc = texts(in, msg);
         } else if (is_ranking(in->form) && sc_json_is(r, SC_SPAN("query"))) {
             rc = sc_input_string(in, &query, msg);
+        } else if (in->form == SC_FORM_TEI_SIMILARITY && sc_json_is(r, SC_SPAN("parameters"))) {
+            rc = sc_input_parameters(in, msg);
         } else {
             rc = sc_options_member(in, msg);
             if (rc == 0)

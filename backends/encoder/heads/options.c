@@ -9,6 +9,7 @@
 #define PIPELINE BIT(SC_FORM_PIPELINE)
 #define OPENAI BIT(SC_FORM_OPENAI_EMBEDDINGS)
 #define EMBED BIT(SC_FORM_TEI_EMBED)
+#define SIMILARITY BIT(SC_FORM_TEI_SIMILARITY)
 #define PREDICT BIT(SC_FORM_TEI_PREDICT)
 #define RANK BIT(SC_FORM_TEI_RERANK)
 #define TOKENIZE BIT(SC_FORM_TEI_TOKENIZE)
@@ -51,14 +52,15 @@ static const struct option {
      "dimensions must be a whole number, 1 or more"},
     {SC_SPAN("encoding_format"), PIPELINE | OPENAI, ENCODING, 0, 0,
      "encoding_format must be \"float\" or \"base64\""},
-    {SC_SPAN("prompt_name"), PIPELINE | EMBED, TEXT, OF(prompt_name), 0, "prompt_name must be a string"},
+    {SC_SPAN("prompt_name"), PIPELINE | EMBED | SIMILARITY, TEXT, OF(prompt_name), 0,
+     "prompt_name must be a string"},
     {SC_SPAN("prompt"), PIPELINE, TEXT, OF(prompt), 0, "prompt must be a string"},
     {SC_SPAN("top_n"), PIPELINE | COHERE, COUNT, OF(top_n), UINT32_MAX,
      "top_n must be a whole number, 1 or more"},
     {SC_SPAN("return_text"), PIPELINE | RANK, WISH, OF(return_texts), 0, "return_text must be true or false"},
     {SC_SPAN("return_documents"), PIPELINE | COHERE, WISH, OF(return_texts), 0,
      "return_documents must be true or false"},
-    {SC_SPAN("truncate"), PIPELINE | EMBED | PREDICT | RANK, WISH, OF(truncate), 0,
+    {SC_SPAN("truncate"), PIPELINE | EMBED | SIMILARITY | PREDICT | RANK, WISH, OF(truncate), 0,
      "truncate must be true or false"},
     {SC_SPAN("truncation"), PIPELINE, WISH, OF(truncate), 0, "truncation must be true or false"},
     {SC_SPAN("add_special_tokens"), TOKENIZE, WISH, OF(special_tokens), 0,

@@ -79,8 +79,10 @@ static int append(struct sc_run *w, const struct sc_run *part)
                                       .origins = part->origins ? part->origins + at : NULL,
                                       .n = part->begin[i + 1] - at};
         rc = sc_run_add(w, &e, part->sequence[i].text, part->origins != NULL);
-        if (rc == 0)
+        if (rc == 0) {
             w->sequence[w->n - 1].tokens = part->sequence[i].tokens;
+            w->sequence[w->n - 1].skip = part->sequence[i].skip;
+        }
     }
     return rc;
 }

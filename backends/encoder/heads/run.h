@@ -16,6 +16,7 @@ struct sc_sequence {
     uint32_t text;  /* which of in.texts it is of */
     uint32_t picks; /* place in picks of its first one */
     uint32_t keys;  /* of its tokens, those that are attended to: the others are padding; 0: all */
+    uint32_t skip;  /* of its tokens, the first so many are not pooled */
     struct sc_range
         tokens; /* of the text (question answering: of the context), from the sequence's begin on */
 };

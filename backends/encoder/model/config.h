@@ -77,6 +77,7 @@ struct sc_encoder_config {
     /* sentence-transformers */
     bool sentence_transformers; /* modules.json was there */
     bool normalize;             /* it ends in a Normalize module */
+    bool skip_prompt;           /* pooling leaves the prompt's tokens out */
     uint32_t max_length;        /* max_seq_length of sentence_bert_config.json; 0: it says nothing */
     uint32_t dense_n;
     struct sc_dense_config dense[SC_ENCODER_DENSE_MAX];

@@ -9,7 +9,7 @@
 /* What modules.json says, before config.json is read. */
 struct modules {
     char *transformer; /* folder of the Transformer module; NULL: there is no modules.json */
-    bool pooled, normalize;
+    bool normalize, skip_prompt;
     enum sc_pooling pooling;
     uint32_t dense_n;
     struct sc_dense_config dense[SC_ENCODER_DENSE_MAX];
@@ -85,11 +85,7 @@ static int pooling(struct modules *m, const char *dir, struct sc_msg *msg)
         rc = pooling_of(&s, &m->pooling);
     if (rc == 0)
         rc = sc_json_flag(&s, "include_prompt", true, &prompt);
-    if (rc == 0 && !prompt)
-        rc = sc_fail(msg, SC_EUNSUPPORTED,
-                     "%s: include_prompt is false: leaving the prompt out of the pooling is not supported",
-                     path);
-    m->pooled = true;
+    m->skip_prompt = !prompt;
     sc_json_file_free(&s);
     free(path);
     return rc;
@@ -229,6 +225,7 @@ static int apply(struct sc_encoder_config *c, struct modules *m, const struct sc
     if (!choice || !choice->has_pooling)
         c->pooling = m->pooling;
     c->normalize = m->normalize;
+    c->skip_prompt = m->skip_prompt;
     uint32_t size = c->hidden;
     for (uint32_t i = 0; i < m->dense_n; i++) {
         if (m->dense[i].in != size)

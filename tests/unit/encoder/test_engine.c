@@ -242,40 +242,118 @@ static void padding_is_computed_and_not_seen(void **state)
     sc_engine_del(e);
 }
 
-/* Heads that take one token, or pool them, do not see it either. */
-static void padding_changes_no_sequence(void **state)
+/* Only where its rows are wanted: whoever takes one row of a sequence need not compute it. */
+static void padding_is_for_rows_of_tokens(void **state)
 {
     (void)state;
-    static const struct {
-        const char *dir;
-        struct sc_encoder_choice choice;
-    } cases[] = {
-        {"/tests/data/example/sequence", {.has_task = true, .task = SC_TASK_SEQUENCE}},
-        {"/tests/data/bert-tiny",
-         {.has_task = true, .task = SC_TASK_EMBED, .has_pooling = true, .pooling = SC_POOL_MEAN}},
-        {"/tests/data/bert-tiny",
-         {.has_task = true, .task = SC_TASK_EMBED, .has_pooling = true, .pooling = SC_POOL_MAX}},
-    };
-    static const uint32_t ids[10] = {2, 8, 9, 10, 11, 3}, begin[] = {0, 6}, padded[] = {0, 10}, keys[] = {6};
-    for (size_t i = 0; i < 3; i++) {
-        struct sc_encoder_folder f;
-        struct sc_engine *e;
-        struct sc_msg msg, warning;
-        const struct sc_engine_options o = {.max_tokens = 64, .matmul = "builtin"};
+    static const uint32_t ids[10] = {2, 8, 9, 10, 11, 3}, begin[] = {0, 10}, keys[] = {6};
+    struct sc_batch b = {.ids = ids, .begin = begin, .sequences = 1, .keys = keys};
+    struct sc_engine e = {.columns = 9, .vocab = 99, .positions = 64, .max_tokens = 64};
+    for (int task = 0; task <= SC_TASK_EMBED; task++) {
+        e.task = (enum sc_task)task;
+        bool tokens = e.task == SC_TASK_TOKEN || e.task == SC_TASK_QA;
+        assert_int_equal(sc_engine_check(&e, &b), tokens ? 0 : SC_EUNSUPPORTED);
+    }
+    e.task = SC_TASK_TOKEN;
+    e.local = true;
+    assert_int_equal(sc_engine_check(&e, &b), SC_EUNSUPPORTED);
+}
+
+/* The vectors of one sequence of n tokens, its first `skip` not pooled. */
+static void vectors_of(enum sc_pooling pooling, const uint32_t *ids, uint32_t n, uint32_t skip, float *out)
+{
+    struct sc_encoder_folder f;
+    struct sc_engine *e;
+    struct sc_msg msg, warning;
+    const struct sc_engine_options o = {.max_tokens = 64, .matmul = "builtin"};
+    const struct sc_encoder_choice c = {
+        .has_task = true, .task = SC_TASK_EMBED, .has_pooling = true, .pooling = pooling};
+    const uint32_t begin[] = {0, 3, 3 + n}, skips[] = {0, skip};
+    uint32_t all[64] = {2, 5, 3};
+    float both[2 * 32];
+    memcpy(all + 3, ids, n * sizeof *ids);
+    assert_int_equal(sc_encoder_folder_open(&f, SC_SOURCE_DIR "/tests/data/bert-tiny", &c, &msg), 0);
+    assert_int_equal(sc_engine_cpu_ops.new(&e, &f.config, &f.weights, &o, &warning, &msg), 0);
+    sc_encoder_folder_close(&f);
+    struct sc_engine_lane *l = lane_of(e);
+    assert_int_equal(sc_engine_columns(e), 32);
+    struct sc_batch b = {.ids = all, .begin = begin, .sequences = 2, .skip = skips};
+    assert_int_equal(sc_engine_run(l, &b, both), 0);
+    memcpy(out, both + 32, 32 * sizeof *out);
+    sc_engine_lane_del(l);
+    sc_engine_del(e);
+}
+
+/* A prompt is computed and not pooled: include_prompt of sentence-transformers. */
+static void what_is_skipped_is_not_pooled(void **state)
+{
+    (void)state;
+    static const uint32_t ids[] = {2, 8, 9, 10, 11, 3};
+    float row[6][32], got[32], largest[32];
+    for (uint32_t i = 0; i < 6; i++)
+        vectors_of(SC_POOL_CLS, ids, 6, i, row[i]);
+    vectors_of(SC_POOL_LAST, ids, 6, 4, got);
+    assert_true(worst(got, row[5], 32) < 1e-6);
+    assert_true(worst(row[0], row[2], 32) > 1e-2);
+    for (uint32_t skip = 0; skip < 6; skip++) {
+        float mean[32] = {0};
+        for (uint32_t k = 0; k < 32; k++) {
+            largest[k] = row[skip][k];
+            for (uint32_t i = skip; i < 6; i++) {
+                mean[k] += row[i][k] / (float)(6 - skip);
+                largest[k] = fmaxf(largest[k], row[i][k]);
+            }
+        }
+        vectors_of(SC_POOL_MEAN, ids, 6, skip, got);
+        assert_true(worst(got, mean, 32) < 1e-5);
+        vectors_of(SC_POOL_MAX, ids, 6, skip, got);
+        assert_true(worst(got, largest, 32) < 1e-5);
+    }
+    const uint32_t begin[] = {0, 6}, skip[] = {6};
+    const struct sc_batch b = {.ids = ids, .begin = begin, .sequences = 1, .skip = skip};
+    struct sc_engine e = {
+        .task = SC_TASK_EMBED, .columns = 9, .vocab = 99, .positions = 64, .max_tokens = 64};
+    assert_int_equal(sc_engine_check(&e, &b), SC_EINVAL);
+    e.task = SC_TASK_SEQUENCE;
+    assert_int_equal(sc_engine_check(&e, &b), SC_EUNSUPPORTED);
+}
+
+/* The bits of a text's numbers, alone and among others: our own product adds up in one order. */
+static void a_text_has_the_same_bits_in_every_batch(void **state)
+{
+    (void)state;
+    static const char *const dirs[] = {"/tests/data/bert-tiny", "/tests/data/example/token"};
+    for (size_t d = 0; d < 2; d++) {
         char dir[256];
-        snprintf(dir, sizeof dir, SC_SOURCE_DIR "%s", cases[i].dir);
-        assert_int_equal(sc_encoder_folder_open(&f, dir, &cases[i].choice, &msg), 0);
-        assert_int_equal(sc_engine_cpu_ops.new(&e, &f.config, &f.weights, &o, &warning, &msg), 0);
-        sc_encoder_folder_close(&f);
+        snprintf(dir, sizeof dir, SC_SOURCE_DIR "%s", dirs[d]);
+        struct sc_engine *e = engine_of(dir, "builtin");
         struct sc_engine_lane *l = lane_of(e);
-        float alone[64], out[64];
-        assert_in_range(sc_engine_columns(e), 1, 64);
-        struct sc_batch b = {.ids = ids, .begin = begin, .sequences = 1};
-        assert_int_equal(sc_engine_run(l, &b, alone), 0);
-        b.begin = padded;
-        b.keys = keys;
-        assert_int_equal(sc_engine_run(l, &b, out), 0);
-        assert_true(worst(out, alone, sc_engine_columns(e)) < 1e-5);
+        uint32_t ids[600], text[33], begin[41] = {0};
+        for (uint32_t i = 0; i < 600; i++)
+            ids[i] = 4 + i * 7 % 60;
+        for (uint32_t i = 0; i < 33; i++)
+            text[i] = 4 + i * 11 % 70;
+        for (uint32_t length = 1; length <= 33; length += 8) {
+            float *alone = NULL;
+            size_t own = 0;
+            for (uint32_t others = 0; others <= 39; others += 13) {
+                for (uint32_t i = 0; i <= others; i++)
+                    begin[i + 1] = begin[i] + (i == others ? length : 1 + i % 13);
+                memcpy(ids + begin[others], text, length * sizeof *ids);
+                struct sc_batch b = {.ids = ids, .begin = begin, .sequences = others + 1};
+                size_t n = (size_t)sc_engine_rows(e, &b) * sc_engine_columns(e);
+                float *out = malloc(n * sizeof *out);
+                assert_int_equal(sc_engine_run(l, &b, out), 0);
+                if (!alone) {
+                    alone = out;
+                    own = n;
+                    continue;
+                }
+                assert_memory_equal(out + n - own, alone, own * sizeof *out);
+                free(out);
+            }
+            free(alone);
+        }
         sc_engine_lane_del(l);
         sc_engine_del(e);
     }
@@ -330,7 +408,9 @@ int main(void)
         cmocka_unit_test(larger_models_too),
         cmocka_unit_test(a_missing_module_is_a_warning_and_a_wrong_setting_an_error),
         cmocka_unit_test(padding_is_computed_and_not_seen),
-        cmocka_unit_test(padding_changes_no_sequence),
+        cmocka_unit_test(padding_is_for_rows_of_tokens),
+        cmocka_unit_test(what_is_skipped_is_not_pooled),
+        cmocka_unit_test(a_text_has_the_same_bits_in_every_batch),
         cmocka_unit_test(picks_are_within_the_batch_and_ascend),
         cmocka_unit_test(a_dtype_that_cannot_be_is_refused),
         cmocka_unit_test(tokens_outside_the_tables_are_refused),

@@ -16,7 +16,7 @@ static void tiles_cover_each_token_once(void **state)
     struct sc_cu_tile *large = calloc(SC_CU_LARGE_TILES(tokens, n), sizeof(*large));
     unsigned char *seen = calloc(tokens, 1);
     struct sc_cu_counts counts = {.tokens = 1, .picks = 2};
-    sc_cu_tiles(begin, n, small, large, &counts);
+    sc_cu_tiles(begin, NULL, n, small, large, &counts);
     assert_true(counts.small <= SC_CU_SMALL_TILES(tokens, n));
     assert_true(counts.large <= SC_CU_LARGE_TILES(tokens, n));
     assert_int_equal(counts.tokens + counts.picks, 3); /* the caller's */
@@ -42,9 +42,28 @@ static void few_tokens_are_cut_small(void **state)
     struct sc_cu_tile small[SC_CU_SMALL_TILES(SC_CU_FEW_TOKENS, 3)],
         large[SC_CU_LARGE_TILES(SC_CU_FEW_TOKENS, 3)];
     struct sc_cu_counts counts;
-    sc_cu_tiles(begin, 3, small, large, &counts);
+    sc_cu_tiles(begin, NULL, 3, small, large, &counts);
     assert_int_equal(counts.large, 0);
     assert_int_equal(counts.small, 1 + 10 + 22);
+}
+
+/* Padding is computed like other queries, and no key. */
+static void tiles_of_padding_see_the_keys_before_it(void **state)
+{
+    (void)state;
+    const uint32_t begin[] = {0, 150, 950, 955}, keys[] = {7, 100, 5};
+    struct sc_cu_tile small[SC_CU_SMALL_TILES(955, 3)], large[SC_CU_LARGE_TILES(955, 3)];
+    struct sc_cu_counts counts;
+    unsigned char seen[955] = {0};
+    sc_cu_tiles(begin, keys, 3, small, large, &counts);
+    for (uint32_t i = 0; i < counts.small + counts.large; i++) {
+        struct sc_cu_tile t = i < counts.small ? small[i] : large[i - counts.small];
+        assert_int_equal(t.length, t.begin == 0 ? 7 : t.begin == 150 ? 100 : 5);
+        for (uint32_t r = 0; r < t.rows; r++)
+            seen[t.begin + t.row + r]++;
+    }
+    for (uint32_t i = 0; i < 955; i++)
+        assert_int_equal(seen[i], 1);
 }
 
 static void tiles_of_one_token_sequences_fit_their_bound(void **state)
@@ -56,7 +75,7 @@ static void tiles_of_one_token_sequences_fit_their_bound(void **state)
         begin[i] = i;
     struct sc_cu_tile small[SC_CU_SMALL_TILES(N, N)], large[SC_CU_LARGE_TILES(N, N)];
     struct sc_cu_counts counts;
-    sc_cu_tiles(begin, N, small, large, &counts);
+    sc_cu_tiles(begin, NULL, N, small, large, &counts);
     assert_int_equal(counts.small, N);
     assert_int_equal(counts.large, 0);
     assert_memory_equal(&small[N - 1], &((struct sc_cu_tile){N - 1, 1, 0, 1}), sizeof(small[0]));
@@ -135,6 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tiles_cover_each_token_once),
         cmocka_unit_test(few_tokens_are_cut_small),
+        cmocka_unit_test(tiles_of_padding_see_the_keys_before_it),
         cmocka_unit_test(tiles_of_one_token_sequences_fit_their_bound),
         cmocka_unit_test(a_row_decides_by_its_length_who_has_it),
         cmocka_unit_test(attention_is_plain_where_it_must_be),
