@@ -8,6 +8,7 @@
 #include "base/array.h"
 #include "base/clock.h"
 #include "heads/example.h"
+#include "laps.h"
 #include "model/folder.h"
 
 /* Bytes of text for one token, for the frontend's guess: English has about 4.5, Chinese 3. */
@@ -30,6 +31,7 @@ static struct sconce_error *load_error(int code, const char *text)
 
 static void model_unload(struct sconce_model *m)
 {
+    sc_engine_cuda_ops.drop(m->ahead);
     sc_engine_del(m->engine);
     sc_heads_free(&m->heads);
     sc_tokenizer_del(m->tokenizer);
@@ -50,8 +52,6 @@ static const char *setting_key(void *host, unsigned i)
 {
     return sconce_host_setting_key(host, i);
 }
-
-/* As model hubs call it. */
 
 /* task and pooling, over what the folder says. */
 static struct sconce_error *load_choice(struct sconce_host *h, struct sc_encoder_choice *c)
@@ -197,6 +197,11 @@ static void keep(void *host, const char *name, int fd, uint64_t size)
     sconce_host_keep(host, name, fd, size);
 }
 
+static void tell(void *host, const char *parts)
+{
+    sconce_log(host, SCONCE_DEBUG, "encoder: the GPU's parts in ms: %s", parts);
+}
+
 static struct sconce_error *load_engine(struct sconce_host *h, struct sconce_model *m,
                                         const struct sc_encoder_folder *f)
 {
@@ -216,8 +221,11 @@ static struct sconce_error *load_engine(struct sconce_host *h, struct sconce_mod
         .kept = kept,
         .keep = keep,
         .keeper = h,
+        .ahead = m->ahead,
+        .tell = tell,
     };
     int rc = SC_EUNSUPPORTED;
+    m->ahead = NULL;
     if (gpu)
         rc = sc_engine_cuda_ops.new(&m->engine, &f->config, &f->weights, &o, &warning, &msg);
     if (gpu && cpu && rc < 0)
@@ -243,7 +251,8 @@ static const char *dtype_of(const struct sc_engine *e, const char *name)
     return strcmp(name, "bf16") == 0 ? "bfloat16" : strcmp(name, "fp16") == 0 ? "float16" : "float32";
 }
 
-static struct sconce_error *load(struct sconce_host *h, struct sconce_model *m, struct sc_encoder_folder *f)
+static struct sconce_error *load(struct sconce_host *h, struct sconce_model *m, struct sc_encoder_folder *f,
+                                 struct sc_laps *laps)
 {
     struct sc_msg msg;
     char what[128], how[320];
@@ -251,8 +260,10 @@ static struct sconce_error *load(struct sconce_host *h, struct sconce_model *m, 
     struct sconce_error *e = load_labels(h, &f->config);
     if (!e)
         e = load_sizes(h, m, f);
+    sc_lap(laps, "tokenizer");
     if (!e)
         e = load_engine(h, m, f);
+    sc_lap(laps, "engine");
     if (e)
         return e;
     const struct sc_heads_spec spec = {
@@ -291,31 +302,43 @@ static struct sconce_error *model_load(struct sconce_host *h, struct sconce_mode
     struct sc_encoder_choice choice;
     struct sc_encoder_folder f;
     struct sc_msg msg;
+    struct sc_laps laps;
+    bool gpu, cpu;
+    int64_t number;
+    sc_laps_start(&laps);
     if (sconce_host_model_dir(h)[0] == '\0')
         return sconce_error_new(
             SCONCE_INTERNAL,
             "The encoder needs a model folder: name it, as in --models name=/path/to/folder");
     struct sconce_error *e = load_choice(h, &choice);
+    if (!e)
+        e = load_device(h, &gpu, &cpu, &number);
     if (e)
         return e;
-    int rc = sc_encoder_folder_open(&f, sconce_host_model_dir(h), &choice, &msg);
-    if (rc < 0)
-        return load_error(rc, msg.text);
     struct sconce_model *m = calloc(1, sizeof *m);
-    if (!m) {
-        sc_encoder_folder_close(&f);
+    if (!m)
         return sconce_error_new(SCONCE_OUT_OF_MEMORY, "No memory for the model");
-    }
     pthread_mutex_init(&m->lock, NULL);
-    e = load(h, m, &f);
+    if (gpu)
+        m->ahead = sc_engine_cuda_ops.ahead((int)number);
+    int rc = sc_encoder_folder_open(&f, sconce_host_model_dir(h), &choice, &msg);
+    if (rc < 0) {
+        model_unload(m);
+        return load_error(rc, msg.text);
+    }
+    sc_lap(&laps, "folder");
+    e = load(h, m, &f, &laps);
     sc_encoder_folder_close(&f);
     if (!e)
         e = sc_pace_threads(h, m, &info->prepare_threads);
+    sc_lap(&laps, "heads");
     if (e) {
         model_unload(m);
         return e;
     }
     info->batch_overhead = sc_pace_overhead(m);
+    sc_lap(&laps, "what batches cost");
+    sconce_log(h, SCONCE_DEBUG, "encoder: loaded in ms: %s", laps.text);
     info->max_batch_cost = m->batch_tokens;
     info->bytes_per_cost = BYTES_PER_TOKEN;
     info->interfaces = m->heads.interfaces;

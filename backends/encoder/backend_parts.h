@@ -20,6 +20,7 @@ struct sconce_model {
     struct sc_tokenizer *tokenizer;
     struct sconce_host *host;
     struct sc_engine *engine;
+    struct sc_engine_ahead *ahead; /* while it is loaded on a GPU, until the engine is made */
     struct sc_heads heads;
     uint32_t max_texts, batch_tokens;
     /* The tokenizer's buffers, lent to whoever prepares a request. */

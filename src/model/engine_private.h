@@ -201,6 +201,7 @@ struct sc_version {
     unsigned gpu_next;           /* [0] of a model with deviceIds or parallelLevel */
     atomic_int quarantine_owner; /* [atomic] loop that uses the quarantine worker, or -1 */
     int64_t quarantine_idle_ns;
+    int64_t suspects_ns; /* since when there are some and no quarantine worker; 0: there are not */
     struct sc_metrics_model *metrics;
     atomic_uint interfaces;         /* [atomic] bits of model/interfaces.h */
     struct sc_sequences *sequences; /* any thread; NULL: requests are independent of each other */

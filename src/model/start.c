@@ -48,7 +48,8 @@ static void native_strings(const struct sc_worker *w, struct sc_ctl_start *start
     sc_start_add(b, &start->envc, SC_ENV_MAX_RESPONSE "=%llu", (unsigned long long)set->max_response_size);
     if (set->log_dir)
         sc_start_add(b, &start->envc, SC_ENV_LOG_DIR "=%s", set->log_dir);
-    sc_start_add(b, &start->envc, SC_ENV_LOG_FORM "=%s%s", set->log_json ? "json " : "",
+    sc_start_add(b, &start->envc, SC_ENV_LOG_FORM "=%s%s%s", set->log_json ? "json " : "",
+                 sc_log_enabled(SC_LOGGER_SERVER, SC_LOG_DEBUG) ? "debug " : "",
                  set->log_to_stdout ? "stdout" : "");
     for (unsigned i = 0; i < s->nextras; i++)
         sc_start_add(b, &start->envc, SC_ENV_SETTING "%s=%s", s->extras[i].key, s->extras[i].value);

@@ -10,6 +10,10 @@
 /* How long a quarantine worker without suspects is kept. */
 #define QUARANTINE_IDLE_NS (10 * INT64_C(1000000000))
 
+/* So long its start waits for a worker that is loading and has requests to come back to: two that load at
+ * once on one GPU slow each other down. */
+#define QUARANTINE_WAIT_NS (300 * INT64_C(1000000))
+
 struct hung {
     struct sc_attachment *att;
     size_t n;
@@ -63,19 +67,29 @@ static void look_for_hang(struct sc_worker *w, int64_t now)
 static void look_at_quarantine(struct sc_version *v, int64_t now)
 {
     struct sc_worker *q = NULL;
-    size_t suspects = 0;
+    size_t suspects = 0, queued = 0;
+    bool loading = false;
     for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
         struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
         if (w->quarantine)
             q = w;
+        else if (!w->loaded && !w->given_up && !w->stopping)
+            loading = true;
     }
-    for (unsigned i = 0; i < v->engine->nloops; i++)
+    for (unsigned i = 0; i < v->engine->nloops; i++) {
         suspects += atomic_load_explicit(&v->shards[i]->nsuspects, memory_order_relaxed);
+        queued += atomic_load_explicit(&v->shards[i]->queued, memory_order_relaxed);
+    }
     bool busy = suspects || atomic_load(&v->quarantine_owner) >= 0;
     if (busy)
         v->quarantine_idle_ns = now;
+    if (!suspects || q)
+        v->suspects_ns = 0;
+    else if (v->suspects_ns == 0)
+        v->suspects_ns = now;
     if (suspects && !q) {
-        if (sc_worker_start(v, 1, true))
+        if ((!loading || !queued || now - v->suspects_ns >= QUARANTINE_WAIT_NS) &&
+            sc_worker_start(v, 1, true))
             sc_log(SC_LOG_INFO, "model %s: a quarantine worker starts for %zu requests whose worker died",
                    v->spec.name, suspects);
     } else if (q && !busy && now - v->quarantine_idle_ns > QUARANTINE_IDLE_NS) {

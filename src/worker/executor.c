@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "worker/control.h"
 #include "worker/executor_private.h"
@@ -161,7 +162,7 @@ int sc_executor_main(void)
     const char *log_dir = getenv(SC_ENV_LOG_DIR);
     const char *form = env_or(SC_ENV_LOG_FORM, "stdout");
     struct sc_log_config log = {.dir = log_dir,
-                                .level = SC_LOG_INFO,
+                                .level = strstr(form, "debug") ? SC_LOG_DEBUG : SC_LOG_INFO,
                                 .to_stdout = strstr(form, "stdout") != NULL,
                                 .json = strstr(form, "json") != NULL};
     if (sc_log_open(&log, &msg) < 0)
@@ -181,13 +182,19 @@ int sc_executor_main(void)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    int64_t start = sc_clock_ns();
     int rc = load_backend(&ex, &msg);
+    int64_t backend = sc_clock_ns();
     if (rc == 0)
         rc = load_model(&ex, &msg);
+    int64_t model = sc_clock_ns();
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* a load is cut short, lanes are stopped in order */
     int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (rc == 0)
         rc = sc_lanes_start(&ex, &msg);
+    sc_log(SC_LOG_DEBUG, "ms to load the backend %.1f, the model %.1f, to start its lanes %.1f",
+           (double)(backend - start) * 1e-6, (double)(model - backend) * 1e-6,
+           (double)(sc_clock_ns() - model) * 1e-6);
     if (rc == 0) {
         char facts[512];
         const char *interfaces = ex.info.interfaces ? ex.info.interfaces : "";

@@ -33,7 +33,7 @@
 #define SC_ENV_BATCH_POLICY "SCONCE_BATCH_POLICY" /* eager | fill */
 #define SC_ENV_MAX_RESPONSE "SCONCE_MAX_RESPONSE"
 #define SC_ENV_LOG_DIR "SCONCE_LOG_DIR"
-#define SC_ENV_LOG_FORM "SCONCE_LOG_FORM" /* words: json, stdout */
+#define SC_ENV_LOG_FORM "SCONCE_LOG_FORM" /* words: json, stdout, debug */
 #define SC_ENV_SETTING "SCONCE_SET_"
 /* Of a Python worker, besides (docs/internals/python.md). */
 #define SC_ENV_HANDLER "SCONCE_HANDLER"

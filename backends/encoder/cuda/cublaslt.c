@@ -142,6 +142,26 @@ int sc_lt_open(struct sc_lt *lt, struct sc_msg *msg)
     return sc_lt_check(lt, lt->Create(&lt->handle), lt->path, msg);
 }
 
+void sc_lt_warm(const struct sc_lt *lt)
+{
+    enum { N = 64 };
+    cublasLtMatmulDesc_t d = NULL;
+    cublasLtMatrixLayout_t m = NULL;
+    cublasLtMatmulPreference_t p = NULL;
+    cublasLtMatmulHeuristicResult_t result;
+    int n = 0;
+    if (lt->MatmulDescCreate(&d, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
+        lt->MatrixLayoutCreate(&m, CUDA_R_16F, N, N, N) == CUBLAS_STATUS_SUCCESS &&
+        lt->MatmulPreferenceCreate(&p) == CUBLAS_STATUS_SUCCESS)
+        (void)lt->MatmulAlgoGetHeuristic(lt->handle, d, m, m, m, m, p, 1, &result, &n);
+    if (p)
+        lt->MatmulPreferenceDestroy(p);
+    if (m)
+        lt->MatrixLayoutDestroy(m);
+    if (d)
+        lt->MatmulDescDestroy(d);
+}
+
 void sc_lt_close(struct sc_lt *lt)
 {
     if (lt->handle)

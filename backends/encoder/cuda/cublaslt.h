@@ -96,6 +96,8 @@ struct sc_lt {
 int sc_lt_load(struct sc_lt *lt, struct sc_msg *msg) SC_MUST_USE;
 /* Makes the handle; the GPU's context is current. SC_ESYS. */
 int sc_lt_open(struct sc_lt *lt, struct sc_msg *msg) SC_MUST_USE;
+/* Asks for the algorithm of some product: the first question of a process takes a tenth of a second. */
+void sc_lt_warm(const struct sc_lt *lt);
 /* Frees the handle, if there is one; the library stays loaded. */
 void sc_lt_close(struct sc_lt *lt);
 

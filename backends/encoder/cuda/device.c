@@ -69,10 +69,11 @@ static int load_kernels(struct sc_gpu *g, struct sc_msg *msg)
     return rc;
 }
 
-int sc_gpu_open(struct sc_gpu *g, int index, struct sc_msg *msg)
+int sc_gpu_open(struct sc_gpu *g, int index, struct sc_laps *laps, struct sc_msg *msg)
 {
     *g = (struct sc_gpu){0};
     int rc = sc_cuda_open(&g->cuda, CUDA_LEAST, msg);
+    sc_lap(laps, "driver");
     if (rc < 0)
         return rc;
     rc = describe(g, index, msg);
@@ -80,8 +81,10 @@ int sc_gpu_open(struct sc_gpu *g, int index, struct sc_msg *msg)
         rc = sc_cuda_check(&g->cuda, g->cuda.DevicePrimaryCtxRetain(&g->context, g->device), g->name, msg);
     if (rc == 0)
         rc = sc_cuda_check(&g->cuda, g->cuda.CtxSetCurrent(g->context), g->name, msg);
+    sc_lap(laps, "context");
     if (rc == 0)
         rc = load_kernels(g, msg);
+    sc_lap(laps, "kernels");
     if (rc < 0)
         sc_gpu_close(g);
     return rc;

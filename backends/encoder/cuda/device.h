@@ -11,6 +11,7 @@
 
 #include "cuda/driver.h"
 #include "cuda/kernels.h"
+#include "laps.h"
 
 #define SC_ENV_GPU_KERNELS "SCONCE_GPU_KERNELS" /* "generic": not the kernels made for this GPU (tests) */
 
@@ -32,9 +33,9 @@ struct sc_gpu {
 /*
  * Opens GPU number `index` of those this process sees. On failure *msg names what is missing: the driver, a
  * GPU, a newer GPU, kernels that the program was built without (SC_ENOTFOUND, SC_EUNSUPPORTED, SC_ESYS,
- * SC_ENOMEM), and nothing is to be closed. The context is current afterwards.
+ * SC_ENOMEM), and nothing is to be closed. The context is current afterwards. The parts go to laps.
  */
-int sc_gpu_open(struct sc_gpu *g, int index, struct sc_msg *msg) SC_MUST_USE;
+int sc_gpu_open(struct sc_gpu *g, int index, struct sc_laps *laps, struct sc_msg *msg) SC_MUST_USE;
 void sc_gpu_close(struct sc_gpu *g);
 
 /* Makes the context current in this thread. SC_ESYS. */

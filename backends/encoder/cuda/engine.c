@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/mix.h"
+#include "cuda/ahead.h"
 #include "cuda/lane.h"
 
 #define WORKSPACE ((size_t)16 << 20) /* of a lane's products */
@@ -161,17 +162,29 @@ static struct sc_encoder_config numbers_of(const struct sc_encoder_config *c)
 static int load(struct sc_gpu_engine *e, const struct sc_encoder_config *c,
                 const struct sc_encoder_weights *w, const struct sc_engine_options *o, struct sc_msg *msg)
 {
-    int rc = sc_gpu_open(&e->gpu, o->gpu, msg);
-    if (rc == 0)
-        rc = type_of(&e->gpu, o->dtype, &e->type, msg);
-    if (rc == 0)
-        rc = sc_products_open(&e->products, &e->gpu.cuda, o->max_tokens, WORKSPACE, msg);
+    struct sc_engine_ahead *ahead = o->ahead ? o->ahead : sc_gpu_ahead(o->gpu);
+    struct sc_laps laps;
+    struct sc_lt lt;
+    if (!ahead)
+        return sc_fail(msg, SC_ENOMEM, "No memory for the engine");
+    int rc = sc_gpu_ahead_take(ahead, &e->gpu, &lt, &laps, msg);
     if (rc < 0)
         return rc;
+    sc_products_open(&e->products, &e->gpu.cuda, &lt, o->max_tokens, WORKSPACE);
+    rc = type_of(&e->gpu, o->dtype, &e->type, msg);
+    if (rc < 0)
+        return rc;
+    laps.at = sc_clock_ns();
     size_t row = (size_t)e->base.columns * sizeof(float);
     e->out_bytes = SC_MAX(row, SC_MIN(RESULTS, row * o->max_tokens));
     rc = load_weights(e, c, w, o, (uint32_t)(e->out_bytes / row), msg);
-    return rc < 0 ? rc : tune(e, msg);
+    sc_lap(&laps, e->mapped ? "weights mapped" : "weights");
+    if (rc == 0)
+        rc = tune(e, msg);
+    sc_lap(&laps, "algorithms");
+    if (rc == 0 && o->tell)
+        o->tell(o->keeper, laps.text);
+    return rc;
 }
 
 static int engine_new(struct sc_engine **out, const struct sc_encoder_config *c,
@@ -207,6 +220,8 @@ static void describe(const struct sc_engine *base, char *text, size_t size)
 const struct sc_engine_ops sc_engine_cuda_ops = {
     .name = "cuda",
     .device = true,
+    .ahead = sc_gpu_ahead,
+    .drop = sc_gpu_ahead_drop,
     .new = engine_new,
     .del = engine_del,
     .describe = describe,

@@ -16,13 +16,11 @@ static void make_buckets(struct sc_products *g, uint32_t rows_max)
     g->bucket[g->buckets - 1] = rows_max;
 }
 
-int sc_products_open(struct sc_products *g, const struct sc_cuda *cuda, uint32_t rows_max, size_t workspace,
-                     struct sc_msg *msg)
+void sc_products_open(struct sc_products *g, const struct sc_cuda *cuda, const struct sc_lt *lt,
+                      uint32_t rows_max, size_t workspace)
 {
-    *g = (struct sc_products){.cuda = cuda, .workspace = workspace};
+    *g = (struct sc_products){.cuda = cuda, .lt = *lt, .workspace = workspace};
     make_buckets(g, rows_max);
-    int rc = sc_lt_load(&g->lt, msg);
-    return rc < 0 ? rc : sc_lt_open(&g->lt, msg);
 }
 
 void sc_products_close(struct sc_products *g)

@@ -70,11 +70,11 @@ struct sc_product_lane {
 };
 
 /*
- * Loads the library and makes its handle for the current context; products have up to rows_max rows. The
- * caller closes with sc_products_close, whatever happens. SC_ENOTFOUND, SC_EUNSUPPORTED, SC_ESYS with *msg.
+ * Products of up to rows_max rows by `lt`, which is open and becomes g's. The caller closes with
+ * sc_products_close.
  */
-int sc_products_open(struct sc_products *g, const struct sc_cuda *cuda, uint32_t rows_max, size_t workspace,
-                     struct sc_msg *msg) SC_MUST_USE;
+void sc_products_open(struct sc_products *g, const struct sc_cuda *cuda, const struct sc_lt *lt,
+                      uint32_t rows_max, size_t workspace);
 void sc_products_close(struct sc_products *g);
 
 /* The bucket of `rows`: the fewest rows not below it for which algorithms are chosen. 1 <= rows <= rows_max.
