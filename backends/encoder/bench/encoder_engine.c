@@ -10,9 +10,9 @@
  * columns, then as many floats. A batch is words of 32 bits: sequences, picks, keys (0, or as many as
  * sequences), the places where sequences begin (one more than sequences), the ids, the segments, the picks,
  * the keys. A folder that is refused: its message to stderr, status 1. time runs random batches of each SHAPE
- * (LENGTHxTEXTS, or mixxTEXTS: 5 to 40 tokens with some of 150) for SECONDS on LANES threads and prints a
- * line of JSON for each; shell takes lines "SECONDS SHAPE" from standard input, so that other programs can be
- * timed in between.
+ * (LENGTHxTEXTS; mixxTEXTS: 5 to 40 tokens with some of 150; squadxTEXTS: 85 to 384 tokens, 180 in the mean)
+ * for SECONDS on LANES threads and prints a line of JSON for each; shell takes lines "SECONDS SHAPE" from
+ * standard input, so that other programs can be timed in between.
  */
 #include <math.h>
 #include <pthread.h>
@@ -191,14 +191,17 @@ static uint32_t below(uint32_t n)
 
 static int make(const struct model *m, const char *shape, struct sc_batch *b)
 {
-    const char *x = strchr(shape, 'x');
-    const char *count = strncmp(shape, "mix", 3) == 0 ? shape + 3 : x;
+    bool squad = strncmp(shape, "squad", 5) == 0;
+    const char *count = squad ? shape + 5 : strncmp(shape, "mix", 3) == 0 ? shape + 3 : strchr(shape, 'x');
     uint32_t n = count && *count == 'x' ? (uint32_t)atoi(count + 1) : 0, length = (uint32_t)atoi(shape);
     if (n == 0 || n > (1u << 20))
         return 1;
     uint32_t *begin = calloc(n + 1, sizeof *begin);
     for (uint32_t i = 0; begin && i < n; i++)
-        begin[i + 1] = begin[i] + (length ? length : i % 16 == 15 ? 150 : 5 + below(36));
+        begin[i + 1] = begin[i] + (length          ? length
+                                   : squad         ? i % 8 == 7 ? 260 + below(125) : 85 + below(150)
+                                   : i % 16 == 15  ? 150
+                                                   : 5 + below(36));
     uint32_t *ids = begin ? malloc((begin[n] + 1) * sizeof *ids) : NULL;
     if (!ids)
         return 1;
