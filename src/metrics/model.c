@@ -191,7 +191,8 @@ void sc_metrics_render_models(struct sc_metrics *m, struct sc_prom *w)
         {"sconce_queue_depth", "gauge", "Requests that wait for a worker", SC_MM_QUEUED},
         {"sconce_in_flight", "gauge", "Requests that a worker has", SC_MM_RUNNING},
         {"sconce_batches_total", "counter", "Batches computed", SC_MM_BATCHES},
-        {"sconce_batch_requests_total", "counter", "Sum of those batches' sizes: a request in several batches counts in each", SC_MM_BATCHED},
+        {"sconce_batch_requests_total", "counter",
+         "Sum of those batches' sizes: a request in several batches counts in each", SC_MM_BATCHED},
         {"sconce_replays_total", "counter", "Requests run again after their worker died", SC_MM_REPLAYS},
         {"sconce_worker_restarts_total", "counter", "Workers started again", SC_MM_RESTARTS},
     };

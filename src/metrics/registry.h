@@ -56,9 +56,10 @@ enum sc_model_metric {
     SC_MM_QUEUED = 2 * SC_MM_VERSIONED, /* sconce_queue_depth: up by n, down by -n, on any loop */
     SC_MM_RUNNING,                      /* sconce_in_flight: the same */
     SC_MM_BATCHES,                      /* sconce_batches_total */
-    SC_MM_BATCHED,                      /* sconce_batch_requests_total: sum of the batches' sizes; a request in several counts in each */
-    SC_MM_REPLAYS,                      /* sconce_replays_total: requests run again after a worker's death */
-    SC_MM_RESTARTS,                     /* sconce_worker_restarts_total */
+    SC_MM_BATCHED,  /* sconce_batch_requests_total: sum of the batches' sizes; a request in several counts in
+                       each */
+    SC_MM_REPLAYS,  /* sconce_replays_total: requests run again after a worker's death */
+    SC_MM_RESTARTS, /* sconce_worker_restarts_total */
     SC_MM_COUNT
 };
 

@@ -198,10 +198,10 @@ static int make(const struct model *m, const char *shape, struct sc_batch *b)
         return 1;
     uint32_t *begin = calloc(n + 1, sizeof *begin);
     for (uint32_t i = 0; begin && i < n; i++)
-        begin[i + 1] = begin[i] + (length          ? length
-                                   : squad         ? i % 8 == 7 ? 260 + below(125) : 85 + below(150)
-                                   : i % 16 == 15  ? 150
-                                                   : 5 + below(36));
+        begin[i + 1] = begin[i] + (length         ? length
+                                   : squad        ? i % 8 == 7 ? 260 + below(125) : 85 + below(150)
+                                          : i % 16 == 15 ? 150
+                                                  : 5 + below(36));
     uint32_t *ids = begin ? malloc((begin[n] + 1) * sizeof *ids) : NULL;
     if (!ids)
         return 1;
