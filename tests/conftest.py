@@ -21,6 +21,34 @@ def pytest_terminal_summary(terminalreporter):
         Path(path).write_text("".join(f"{name}\n" for name in dict.fromkeys(report.nodeid for report in bad)))
 
 
+# Files whose tests start what they need and share nothing: with pytest-xdist they are dealt out one by one. Those of another
+# file share a server and stay together.
+APART = ("test_batching", "test_customized", "test_data_path", "test_death", "test_gpu", "test_handler_modes",
+         "test_python_workers", "test_ranks", "test_sequences", "test_start", "test_streaming", "test_streams", "test_survival",
+         "test_torchserve_cli", "test_torture")
+
+
+def work_unit(nodeid):
+    """What one process of pytest-xdist is to run as a whole."""
+    path, _, name = nodeid.partition("::")
+    if Path(path).stem in APART:
+        return nodeid
+    if Path(path).stem == "test_recorded":  # a suite is played once and looked at by each of its cases
+        return path + "::" + name.partition("-")[0]
+    return path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return work_unit(nodeid)
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def build():
     """The folder with the program under test (SCONCE_BUILD, default build/release)."""

@@ -45,7 +45,7 @@ tidy() {
     done <build/lint/all
     echo "clang-tidy-$version: $(wc -l <build/lint/todo) of $(wc -l <build/lint/all) files have changed"
     # shellcheck disable=SC2016 # expanded by the inner shell
-    xargs -r -P 2 -L 1 sh -c '"$0" --quiet --extra-arg=-Wno-unknown-warning-option \
+    xargs -r -P "$(nproc)" -L 1 sh -c '"$0" --quiet --extra-arg=-Wno-unknown-warning-option \
             --extra-arg=-Xclang --extra-arg=-analyzer-config --extra-arg=-Xclang --extra-arg=mode="$3" \
             -p build/debug "$1" 2>build/lint/"$2".err && : >build/lint/"$2" ||
         { grep -v "warnings\? .*generated\|^Suppressed\|^Use -header-filter" build/lint/"$2".err; exit 1; }' \

@@ -22,6 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MARK = "SCONCE_TEST_ID"  # in the environment of everything that a server starts: how leftovers are found
 START_SECONDS = 60  # sanitizers are slow
 STOP_SECONDS = 30
+# pytest-xdist runs several of us at once.
+US = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+ALL_OF_US = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
 def build_dir():
@@ -29,12 +32,17 @@ def build_dir():
 
 
 def free_ports(n):
-    """Ports that were free a moment ago, all different."""
-    held = [socket.socket() for _ in range(n)]
+    """Ports that were free a moment ago, all different, and from that part of the numbers that is ours: a server binds them
+    only later, and another of us must not be given them until then. The kernel prefers odd ones, hence the half."""
+    held, ours = [], []
     try:
-        for s in held:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in held]
+        while len(ours) < n:
+            held.append(socket.socket())
+            held[-1].bind(("127.0.0.1", 0))
+            port = held[-1].getsockname()[1]
+            if port // 2 % ALL_OF_US == US:
+                ours.append(port)
+        return ours
     finally:
         for s in held:
             s.close()

@@ -87,7 +87,7 @@ def test_key_file_is_torchserves_and_its_owners_alone(server):
     assert text == json.dumps(content, indent=2), "pretty-printed, no line feed at the end"
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{8}", e["key"]) for e in content.values())
     assert stat.S_IMODE(server.key_file.stat().st_mode) == 0o600
-    wait_for(lambda: str(server.key_file) in server.output.read_text(), 5, "the file's place in the log")
+    wait_for(lambda: str(server.key_file) in server.output.read_text(), 10, "the file's place in the log")
     assert not any(e["key"] in log for e in content.values() for log in server.logs().values()), "and not what they are"
 
 
@@ -259,7 +259,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_keys_good(guarded):
     server.key_file.mkdir()
     assert error(server.renew("inference", keys["API"])) == TOKEN_REFUSAL
     assert server.get("/ping", key=keys["inference"]).status_code == 200
-    wait_for(lambda: "Failed to update key file" in server.output.read_text(), 5, "the reason in the log")
+    wait_for(lambda: "Failed to update key file" in server.output.read_text(), 10, "the reason in the log")
     server.key_file.rmdir()
     assert server.renew("inference", keys["API"]).status_code == 200
     assert error(server.get("/ping", key=keys["inference"])) == REFUSAL

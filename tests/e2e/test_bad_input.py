@@ -21,7 +21,7 @@ def bystander(echo):
         assert w.ask("POST", "/predictions/echo", b"still here").content == b"still here"
     assert [echo.pid("frontend"), echo.pid("executor echo")] == before
     idle = lambda: echo.get("/models/echo", api="management").json()[0]["jobQueueStatus"]["pendingRequests"] == 0
-    wait_for(idle, 5, "an empty queue")
+    wait_for(idle, 10, "an empty queue")
 
 
 def error(r):
@@ -182,7 +182,7 @@ def test_clients_gone_in_mid_batch_harm_no_neighbour(serve, tmp_path):
             assert w.reply().text == "%04d" % i
             w.close()
     assert (wait_ready(server, "f"), server.pid("frontend")) == ([worker], frontend)
-    wait_for(lambda: server.fds("frontend") <= fds, 5, "the descriptors to be closed")
+    wait_for(lambda: server.fds("frontend") <= fds, 10, "the descriptors to be closed")
     metrics = server.get("/metrics", api="metrics").text
     assert 'sconce_in_flight{model_name="f"' in metrics
 

@@ -13,9 +13,10 @@ def metric(server, name, model):
     return float(m[1])
 
 
-def batches(server, model):
-    time.sleep(0.2)  # they are collected twenty times a second
-    return metric(server, "sconce_batches_total", model), metric(server, "sconce_batch_requests_total", model)
+def batches(server, model, requests):
+    """How many there were when that many requests are counted: they are collected twenty times a second."""
+    wait_for(lambda: metric(server, "sconce_batch_requests_total", model) == requests, 10, f"{requests} requests")
+    return metric(server, "sconce_batches_total", model)
 
 
 def at_once(server, model, bodies):
@@ -37,10 +38,10 @@ def at_once(server, model, bodies):
 
 def test_eager_does_not_wait_for_company(serve, tmp_path):
     store = tmp_path / "store"
-    faulty(store, maxBatchDelay=3000, batchSize=8)
+    faulty(store, maxBatchDelay=30000, batchSize=8)
     server = serve(models={"f": "f"}, store=store)
     wait_ready(server, "f")
-    assert max(at_once(server, "f", [b"alone"])) < 2
+    assert max(at_once(server, "f", [b"alone"])) < 15
 
 
 def test_batches_grow_by_themselves_under_load(serve, tmp_path):
@@ -48,27 +49,24 @@ def test_batches_grow_by_themselves_under_load(serve, tmp_path):
     faulty(store, batchSize=8)
     server = serve(models={"f": "f"}, store=store)
     wait_ready(server, "f")
-    blocker = threading.Thread(target=lambda: server.post("/predictions/f", data=b"sleep 700"))
+    blocker = threading.Thread(target=lambda: server.post("/predictions/f", data=b"sleep 1500"))
     blocker.start()
-    wait_for(lambda: metric(server, "sconce_in_flight", "f") == 1, 5)
-    time.sleep(0.1)
+    wait_for(lambda: metric(server, "sconce_in_flight", "f") == 1)
     at_once(server, "f", [b"%d" % i for i in range(16)])
     blocker.join()
-    n, requests = batches(server, "f")
-    assert requests == 17
-    assert n <= 4, "one for the blocker, two of eight; one more if a thread was late"
+    assert batches(server, "f", 17) <= 4, "one for the blocker, two of eight; one more if a thread was late"
 
 
 def test_fill_waits_for_the_rest_of_the_batch_counted_from_arrival(serve, tmp_path):
     store = tmp_path / "store"
-    faulty(store, batchPolicy="fill", batchSize=4, maxBatchDelay=600)
+    faulty(store, batchPolicy="fill", batchSize=4, maxBatchDelay=2500)
     server = serve(models={"f": "f"}, store=store)
     wait_ready(server, "f")
     [alone] = at_once(server, "f", [b"alone"])
-    assert 0.55 < alone < 5
+    assert alone > 2.45
     together = at_once(server, "f", [b"1", b"2", b"3", b"4"])
-    assert max(together) < 0.5, "a full batch does not wait"
-    assert batches(server, "f") == (2, 5)
+    assert max(together) < 2, "a full batch does not wait"
+    assert batches(server, "f", 5) == 2
 
 
 def test_fill_with_several_lanes_answers_everything(serve, tmp_path):

@@ -199,7 +199,7 @@ def test_a_failed_registration_leaves_nothing_and_can_be_tried_again_at_once(man
 def test_an_asynchronous_failure_leaves_the_model(manage, tmp_path):
     f = folder(tmp_path, loadError="not yet")
     assert register(manage, url=f, workers=1, synchronous="false").status_code == 202
-    [d] = wait_for(lambda: manage("GET", "/models/m").json(), 5)
+    [d] = wait_for(lambda: manage("GET", "/models/m").json())
     assert [w["status"] for w in d["workers"]] == ["UNLOADING"]
 
 
@@ -215,7 +215,7 @@ def test_who_waits_for_a_model_that_is_unregistered_is_told(manage, tmp_path):
     answers = []
     t = threading.Thread(target=lambda: answers.append(register(manage, url=f, workers=1)))
     t.start()
-    wait_for(lambda: manage("GET", "/models/m").status_code == 200, 5)
+    wait_for(lambda: manage("GET", "/models/m").status_code == 200)
     assert status(manage("DELETE", "/models/m")) == (200, 'Model "m" unregistered')
     t.join(10)
     assert error(answers[0])[2] == "Failed to start workers for model m version: 1.0: the model was unregistered meanwhile"
@@ -327,7 +327,7 @@ def test_scaled_to_zero_and_back(manage, server):
     register(manage, "m", workers=2)
     [pid] = {w["pid"] for w in manage("GET", "/models/m").json()[0]["workers"]}
     assert status(manage("PUT", "/models/m?min_worker=0&synchronous=true")) == (200, "Workers scaled to 0 for model: m")
-    wait_for(lambda: not alive(pid), 5)
+    wait_for(lambda: not alive(pid))
     assert error(server.post("/predictions/m", data=b"x"))[0] == 503
     assert server.get("/ping").status_code == 200
     assert status(manage("PUT", "/models/m?min_worker=1&synchronous=true"))[0] == 200
@@ -350,7 +350,7 @@ def test_requests_that_wait_when_the_model_is_scaled_to_zero_are_answered(manage
     held = [wire(server) for _ in range(3)]
     for w in held:
         w.send("POST /predictions/m HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nsleep 1000")
-    wait_for(lambda: manage("GET", "/models/m").json()[0]["jobQueueStatus"], 5)
+    wait_for(lambda: manage("GET", "/models/m").json()[0]["jobQueueStatus"])
     manage("PUT", "/models/m?min_worker=0")
     codes = [w.reply().status_code for w in held]
     assert set(codes) <= {200, 503}

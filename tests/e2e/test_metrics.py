@@ -159,7 +159,7 @@ def test_gauges_of_work_return_to_zero(serve):
     server = serve(models={"echo": "identity"})
     for _ in range(50):
         server.post("/predictions/echo", data=b"x")
-    wait_for(lambda: value(server, "sconce_in_flight", model_name="echo") == 0, 5, "no request in flight")
+    wait_for(lambda: value(server, "sconce_in_flight", model_name="echo") == 0, 10, "no request in flight")
 
 
 GATED = """

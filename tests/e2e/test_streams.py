@@ -21,8 +21,6 @@ STEPS = """
             word, _, rest = step.partition(" ")
             if word == "part":
                 send_intermediate_predict_response([rest] * len(data), context.request_ids, "Intermediate Prediction success", 200, context)
-            if word == "now":
-                send_intermediate_predict_response([repr(time.time())] * len(data), context.request_ids, "ok", 200, context)
             if word == "big":
                 send_intermediate_predict_response([b"x" * int(rest)] * len(data), context.request_ids, "ok", 200, context)
             if word == "header":
@@ -34,6 +32,9 @@ STEPS = """
                     context.set_response_status(int(rest), "", i)
             if word == "sleep":
                 time.sleep(float(rest))
+            if word == "wait":
+                while not os.path.exists(rest):
+                    time.sleep(0.005)
             if word == "kill":
                 os.kill(os.getpid(), 9)
             if word == "raise":
@@ -123,15 +124,15 @@ def test_the_first_reply_may_be_the_last(server):
         assert r.headers["ts_stream_next"] == "false"
 
 
-def test_parts_arrive_when_they_are_sent(server):
+def test_parts_arrive_when_they_are_sent(server, tmp_path):
+    """Each is here before the handler may go on to the next."""
+    go_on = [tmp_path / f"go on {i}" for i in range(3)]
     with wire(server) as w:
-        w.send(ask(*["now", "sleep 0.2"] * 3))
+        w.send(ask(*(step for i, file in enumerate(go_on) for step in (f"part {i}", f"wait {file}"))))
         head(w)
-        late = []
-        for _ in range(3):
-            sent = float(chunk(w))
-            late.append(time.time() - sent)
-        assert min(late) < 0.05, late
+        for i, file in enumerate(go_on):
+            assert chunk(w) == b"%d" % i
+            file.touch()
         assert chunk(w) == b"last"
 
 
@@ -202,7 +203,6 @@ def test_a_stream_that_falls_silent_ends_with_responsetimeout(server):
         assert time.monotonic() - start > 3.5, "each part starts the clock anew"
         with pytest.raises(EOFError):
             w.line()
-        assert time.monotonic() - start < 12
     wait_for(lambda: worker(server) and worker(server) != [pid], 30, "another worker")
 
 
@@ -214,21 +214,17 @@ def test_a_client_that_leaves_in_mid_stream(server):
         head(w)
         assert chunk(w) == b"a"
         w.close()
-        start = time.monotonic()
         with wire(server) as other:
             assert other.send(ask("x")).reply().content == b"last"
-        assert time.monotonic() - start < 5
-    wait_for(lambda: server.fds("frontend") <= fds, 5, "its descriptors given back")
-    assert metric(server, "sconce_in_flight") == 0
+    wait_for(lambda: server.fds("frontend") <= fds, 10, "its descriptors given back")
+    wait_for(lambda: metric(server, "sconce_in_flight") == 0, 10, "nothing in flight")
 
 
 def test_a_slow_reader_gets_all_and_delays_nobody(server):
     with wire(server, timeout=60) as slow, wire(server) as other:
         slow.send(ask(*["big 1000000"] * 12))
-        time.sleep(0.5)
-        start = time.monotonic()
+        wait_for(lambda: metric(server, "sconce_in_flight") == 1, 10, "the slow one to begin")
         assert other.send(ask("x")).reply().content == b"last"
-        assert time.monotonic() - start < 5
         r = slow.reply()
         assert [len(c) for c in r.chunks] == [1000000] * 12 + [4]
 
@@ -267,7 +263,7 @@ def test_streams_in_the_logs_and_counters(server):
         text = (server.folder / "logs" / "access_log.log").read_text()
         return [line for line in text.splitlines() if "/predictions/s" in line and " 200 " in line]
 
-    wait_for(lines, 5, "the access line")
+    wait_for(lines, 10, "the access line")
     assert len(lines()) == 1
 
 

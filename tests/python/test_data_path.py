@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from harness import wait_for
 from data_path import ALONE, FAILED, Worker, meta, param, part
 
 # Answers with what it sees. Bytes show their type, since handlers ask for it.
@@ -178,51 +179,65 @@ def test_channels_are_served_in_turn(worker):
 # ---- batches -----------------------------------------------------------------------------------------
 
 
-SLOW_FIRST = MIRROR.replace("    out = []\n", "    import time; time.sleep(0.2) if data[0].get('body') == b'slow' else None\n    out = []\n")
+# Who says `hold` holds the worker until the file `go` is there: what comes meanwhile is there when it is through.
+HELD = MIRROR.replace("    out = []\n", """    import os, time
+    while data[0].get("body") == b"hold" and not os.path.exists("go"):
+        time.sleep(0.005)
+    out = []
+""")
+
+
+def hold(one, **more):
+    number = one.submit(b"hold", **more)
+    wait_for(lambda: one.running() == [number], 10, "its begin")
+    return number
+
+
+def go(one):
+    (one.folder / "go").touch()
 
 
 def test_eager_takes_what_is_there_up_to_the_batch_size(worker):
-    one = worker(SLOW_FIRST, batch_size=4)
-    one.submit(b"slow")
-    time.sleep(0.1)
+    one = worker(HELD, batch_size=4)
+    hold(one)
     numbers = [one.submit(b"x") for _ in range(6)]
+    go(one)
     assert seen(one.answer())["n"] == 1
     assert [seen(one.answer())["n"] for _ in numbers] == [4, 4, 4, 4, 2, 2]
 
 
 def test_fill_waits_for_the_delay_and_not_longer(worker):
-    one = worker(MIRROR, batch_size=4, delay_ms=400, policy="fill")
+    one = worker(MIRROR, batch_size=4, delay_ms=2000, policy="fill")
     start = time.monotonic()
     one.submit(b"a")
     time.sleep(0.1)
     one.submit(b"b")
     assert [seen(one.answer())["n"] for _ in range(2)] == [2, 2]
-    assert 0.3 < time.monotonic() - start < 2
+    assert time.monotonic() - start > 1.9
     start = time.monotonic()
     for _ in range(4):
         one.submit(b"c")
-    assert seen(one.answer())["n"] == 4 and time.monotonic() - start < 0.35
+    assert seen(one.answer())["n"] == 4 and time.monotonic() - start < 1.8
 
 
 @pytest.mark.parametrize("policy", ["eager", "fill"])
 def test_a_suspect_is_alone(worker, policy):
-    one = worker(SLOW_FIRST, batch_size=8, delay_ms=150, policy=policy)
-    one.submit(b"slow", flags=ALONE)
-    time.sleep(0.05)
+    one = worker(HELD, batch_size=8, delay_ms=150, policy=policy)
+    hold(one, flags=ALONE)
     for flags in (0, 0, ALONE, ALONE, 0):
         one.submit(b"x", flags=flags)
+    go(one)
     assert [seen(one.answer())["n"] for _ in range(6)] == [1, 2, 2, 1, 1, 1]
 
 
 def test_the_running_page_names_the_batch(worker):
-    one = worker(SLOW_FIRST, batch_size=4)
-    number = one.submit(b"slow")
-    time.sleep(0.1)
+    one = worker(HELD, batch_size=4)
+    number = hold(one)
     waiting = one.submit(b"x")
     assert one.running() == [number]
+    go(one)
     assert one.answer().id == number and one.answer().id == waiting
-    time.sleep(0.05)
-    assert one.running() == []
+    wait_for(lambda: one.running() == [], 10, "its end")
 
 
 # ---- answers ------------------------------------------------------------------------------------------
@@ -254,11 +269,11 @@ def test_results_as_bytes(worker, result, body):
 
 
 def test_an_error_of_the_whole_batch(worker):
-    one = worker(SLOW_FIRST.replace("    out = []\n", "    if len(data) > 1: raise KeyError('x')\n    out = []\n"), batch_size=4)
-    one.submit(b"slow")
-    time.sleep(0.1)
+    one = worker(HELD.replace("    out = []\n", "    if len(data) > 1: raise KeyError('x')\n    out = []\n"), batch_size=4)
+    hold(one)
     for _ in range(3):
         one.submit()
+    go(one)
     assert one.answer().status == 200
     for _ in range(3):
         answer = one.answer()
@@ -269,17 +284,18 @@ def test_an_error_of_the_whole_batch(worker):
 
 def test_an_answer_beyond_the_limit_is_an_error_that_names_it_and_spares_the_others(worker):
     one = worker("""
-import time
+import os, time
 def handle(data, context):
     if data is None:
         return
-    time.sleep(0.1)
-    return ["x" * int(row["body"]) for row in data]
+    while not os.path.exists("go"):
+        time.sleep(0.005)
+    return ["x" * int(row["body"].replace(b"hold", b"1")) for row in data]
 """, batch_size=4, max_response=1000)
-    one.submit(b"1")
-    time.sleep(0.05)
+    hold(one)
     for size in (b"1000", b"1001", b"5"):
         one.submit(size)
+    go(one)
     answers = [one.answer() for _ in range(4)]
     assert [a.status for a in answers] == [200, 200, 500, 200]
     assert b"1001" in answers[2].body and b"max_response_size" in answers[2].body
@@ -311,9 +327,11 @@ def test_every_batch_has_its_line(worker):
     one = worker("def handle(data, context):\n    return data and ['x'] * len(data)\n")
     rate, _, errors = one.load(0.5, 8)
     assert errors == 0
-    time.sleep(0.2)
-    answered = one.output().count("[METRICS]PredictionTime")
-    assert one.output().count("Backend received inference at: ") == answered > rate * 0.3
+
+    def lines():
+        said = one.output()
+        return said.count("Backend received inference at: ") == said.count("[METRICS]PredictionTime") > rate * 0.3
+    wait_for(lines, 10, "two lines of each")
 
 
 def test_the_environment_is_the_handlers_own(worker):
@@ -339,22 +357,21 @@ def test_a_load_that_fails_says_why_and_ends(worker, source, code):
 
 
 def test_sigterm_finishes_the_batch(worker):
-    one = worker(SLOW_FIRST)
-    number = one.submit(b"slow")
-    time.sleep(0.1)
+    one = worker(HELD)
+    number = hold(one)
     one.process.send_signal(signal.SIGTERM)
+    go(one)
     assert one.answer().id == number
     assert one.wait() == 0
 
 
 def test_sigterm_and_the_supervisors_end_reach_an_idle_worker(worker):
     one = worker(ECHO)
-    time.sleep(0.2)
     one.process.send_signal(signal.SIGTERM)
-    assert one.wait(3) == 0
+    assert one.wait() == 0
     other = worker(ECHO)
     other.ask("hangup")
-    assert other.wait(3) == 0
+    assert other.wait() == 0
 
 
 def test_an_interrupt_at_the_terminal_is_the_servers(worker):
@@ -364,12 +381,12 @@ def test_an_interrupt_at_the_terminal_is_the_servers(worker):
 
 
 def test_a_new_frontend_is_served_and_the_old_ones_requests_are_forgotten(worker):
-    one = worker(SLOW_FIRST, batch_size=2)
-    one.submit(b"slow")
-    time.sleep(0.1)
+    one = worker(HELD, batch_size=2)
+    hold(one)
     for _ in range(5):
         one.submit(b"x")
     one.ask("attach 2")
+    go(one)
     assert seen(one.call(b"new", channel=1))["row"] == {"body": ["bytearray", "new"]}
     assert one.answer(100) is None
     one.ask("detach")
@@ -398,10 +415,10 @@ def test_a_new_frontend_while_a_batch_fills(worker):
 
 
 def test_sigterm_does_not_wait_for_a_load(worker):
-    one = worker("import time\ntime.sleep(30)\n", load=False)
-    time.sleep(0.7)
+    one = worker("import time\nprint('LOADING', flush=True)\ntime.sleep(60)\n", load=False)
+    wait_for(lambda: "LOADING" in one.output(), 20, "the load")
     one.process.send_signal(signal.SIGTERM)
-    assert one.wait(3) == 0
+    assert one.wait(20) == 0
 
 
 def test_attachments_before_loading_has_ended_are_taken_up(worker):
