@@ -108,6 +108,8 @@ class Server:
         self.mark = uuid.uuid4().hex
         self.output = self.folder / "output.txt"
         self.process = None
+        # In the kernel's ticks since boot, one less for rounding: who is older is none of ours and need not be looked at.
+        self.born = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")) - 1
         self.seen = {}  # pid -> start time of processes known to be this server's
         self.shm_before = set(os.listdir("/dev/shm"))
 
@@ -231,7 +233,7 @@ class Server:
     def processes(self):
         """Living processes of this server, orphans included. One belongs to it that carries the mark in its
         environment, is in the server's session, works in its folder, descends from such a one, or did so before."""
-        stats = {p: s for p, s in all_stats().items() if s[0] not in (b"Z", b"X")}
+        stats = {p: s for p, s in all_stats().items() if s[0] not in (b"Z", b"X") and s[3] >= self.born}
         entry = f"{MARK}={self.mark}".encode()
         folder = str(self.folder.resolve())
         self.seen = {p: start for p, start in self.seen.items() if p in stats and stats[p][3] == start}
@@ -305,6 +307,24 @@ class Server:
 
     def delete(self, path, api="management", **more):
         return self.request("DELETE", path, api, **more)
+
+    # ---- counters ----
+
+    def metric(self, name, model=None):
+        """A counter or gauge of the metrics address, summed over its labels, or over those of one model."""
+        text = self.get("/metrics", "metrics").text
+        samples = re.findall(rf"^{name}(?:{{([^}}]*)}})? (\S+)$", text, re.M)
+        return sum(float(value) for labels, value in samples if model is None or f'model_name="{model}"' in labels)
+
+    def wait_busy(self, running=1, waiting=None):
+        """Until workers have so many requests; and so many more wait, if that is said."""
+        def state():
+            return self.metric("sconce_in_flight"), waiting if waiting is None else self.metric("sconce_queue_depth")
+        wait_for(lambda: state() == (running, waiting), 20, f"{running} requests with workers, {waiting} behind them")
+
+    def wait_accepted(self, n):
+        """Until so many requests wait or are with workers, those in a worker's ring among them."""
+        wait_for(lambda: self.metric("sconce_in_flight") + self.metric("sconce_queue_depth") == n, 20, f"{n} open requests")
 
     # ---- logs ----
 

@@ -1,5 +1,4 @@
 """docs/design.md §3.3: the queue acts when a worker is idle; `fill` waits as TorchServe does."""
-import re
 import threading
 import time
 
@@ -7,16 +6,10 @@ from harness import wait_for
 from test_death import faulty, wait_ready
 
 
-def metric(server, name, model):
-    text = server.get("/metrics", api="metrics").text
-    m = re.search(rf'^{name}{{model_name="{model}",[^}}]*}} (\S+)$', text, re.M)
-    return float(m[1])
-
-
 def batches(server, model, requests):
     """How many there were when that many requests are counted: they are collected twenty times a second."""
-    wait_for(lambda: metric(server, "sconce_batch_requests_total", model) == requests, 10, f"{requests} requests")
-    return metric(server, "sconce_batches_total", model)
+    wait_for(lambda: server.metric("sconce_batch_requests_total", model) == requests, 10, f"{requests} requests")
+    return server.metric("sconce_batches_total", model)
 
 
 def at_once(server, model, bodies):
@@ -51,7 +44,7 @@ def test_batches_grow_by_themselves_under_load(serve, tmp_path):
     wait_ready(server, "f")
     blocker = threading.Thread(target=lambda: server.post("/predictions/f", data=b"sleep 1500"))
     blocker.start()
-    wait_for(lambda: metric(server, "sconce_in_flight", "f") == 1)
+    server.wait_busy()
     at_once(server, "f", [b"%d" % i for i in range(16)])
     blocker.join()
     assert batches(server, "f", 17) <= 4, "one for the blocker, two of eight; one more if a thread was late"

@@ -209,7 +209,7 @@ def test_unregister_finishes_what_it_accepted(serve, tmp_path):
     answers = []
     slow = threading.Thread(target=lambda: answers.append(server.post("/predictions/f", data=b"sleep 1000")))
     slow.start()
-    time.sleep(0.3)
+    server.wait_busy()
     assert server.delete("/models/f").json() == {"status": 'Model "f" unregistered'}
     slow.join()
     assert (answers[0].status_code, answers[0].content) == (200, b"sleep 1000")

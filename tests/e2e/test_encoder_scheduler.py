@@ -21,12 +21,6 @@ def put(store, name, **settings):
     return name
 
 
-def in_flight(server, model):
-    text = server.get("/metrics", api="metrics").text
-    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
-               if line.startswith("sconce_in_flight{") and f'model_name="{model}"' in line)
-
-
 def text(i):
     return f"{WORDS[i % len(WORDS)]} {'abcdefgh'[i * i % 8]} {i % 10}"
 
@@ -68,7 +62,7 @@ def test_a_long_list_delays_nobody(serve, tmp_path, lanes, lists):
     want = {i: one(server, "tiny", i) for i in range(12)}
     for n in (2000, 8000, 32000):
         sent = Lists(server, "tiny", lists, n)
-        wait_for(lambda: in_flight(server, "tiny") or not sent.open(), 60, "the lists to arrive")
+        wait_for(lambda: server.metric("sconce_in_flight") or not sent.open(), 60, "the lists to arrive")
         got = {i: one(server, "tiny", i) for i in range(12)}
         left = sent.open()
         answers = sent.join()

@@ -14,6 +14,7 @@ def sanitized():
 
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.skipif(sanitized(), reason="memory under AddressSanitizer grows by itself; it looks for leaks at the end"),
     pytest.mark.skipif(not (build_dir() / "sconce-load").exists(), reason="the load generator is not built"),
 ]

@@ -1,7 +1,6 @@
 """Handlers that stream, that are called turn by turn, and that are coroutines: the whole way from HTTP
 (workers-and-handlers.md §11, §15.5, §15.6 and the checks of §19)."""
 import json
-import re
 import threading
 import time
 
@@ -182,7 +181,7 @@ def test_a_server_that_stops_lets_coroutines_end(server):
     got = []
     thread = threading.Thread(target=lambda: got.append(one.post("/predictions/m", data=json.dumps({"name": "x", "sleep": 1.5}), timeout=20)))
     thread.start()
-    time.sleep(0.5)
+    one.wait_busy()
     one.stop()
     thread.join()
     assert got and got[0].text == "x end"
@@ -259,17 +258,14 @@ def test_a_worker_that_reads_nothing_learns_later_who_has_left(server, tmp_path)
         w.send(f"POST /predictions/m HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n{body}")
         return w
 
-    def count(name):
-        return sum(int(float(v)) for v in re.findall(rf"^{name}\{{[^}}]*\}} (\S+)$", one.get("/metrics", api="metrics").text, re.M))
-
     with begin({"name": "blocks", "block": 1}) as blocks:
         wait_for(lambda: "Backend received inference" in (one.folder / "logs" / "model_log.log").read_text(), 20, "its begin")
         waiting = [begin({"name": "w", "sleep": 3600}) for _ in range(n)]
-        wait_for(lambda: count("sconce_in_flight") == n + 1, 40, "all to be sent to the worker")
+        wait_for(lambda: one.metric("sconce_in_flight") == n + 1, 40, "all to be sent to the worker")
         for w in waiting:
             w.close()
         wait_for(lambda: one.fds("frontend") < n, 40, "the frontend to see that they have left")
         flag.touch()
         assert blocks.reply().content == b"blocks end"
-    wait_for(lambda: count("sconce_in_flight") == 0, 40, "the worker to be told of all")
+    wait_for(lambda: one.metric("sconce_in_flight") == 0, 40, "the worker to be told of all")
     assert one.post("/predictions/m", data=json.dumps({"name": "next"})).text == "next end"

@@ -1,6 +1,5 @@
 """Predictions and /ping over HTTP: methods, paths, bodies, headers, errors (docs/contract.md §2, §4)."""
 import threading
-import time
 
 import harness
 import pytest

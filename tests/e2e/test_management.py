@@ -361,8 +361,9 @@ def test_more_starts_than_the_supervisor_has_slots(manage, server):
     """Numbers of slots are used again: 1024 of them must last for ever."""
     frontend = server.pid("frontend")
     register(manage, "m")
-    for i in range(1100):
-        manage("PUT", f"/models/m?min_worker={i % 2}&max_worker={i % 2}")
+    with wire(server, "management") as w:
+        for i in range(1100):
+            assert w.ask("PUT", f"/models/m?min_worker={i % 2}&max_worker={i % 2}").status_code == 202
     assert status(manage("PUT", "/models/m?min_worker=1&synchronous=true"))[0] == 200
     assert server.post("/predictions/m", data=b"x").content == b"x"
     assert server.pid("frontend") == frontend

@@ -235,13 +235,14 @@ def test_what_a_handler_does_to_its_process_costs_nobody_else(serve, store, orde
 
 def test_batches_are_formed_and_answered_in_order(serve, store):
     folder(store, "b", """
-        import time
+        import os, time
         def handle(data, context):
             if data is None:
                 return None
-            time.sleep(0.05)
+            while not os.path.exists("%s"):
+                time.sleep(0.005)
             return [f"{len(data)} {bytes(r['body']).decode()}" for r in data]
-    """, config={"batchSize": 8, "maxBatchDelay": 20})
+    """ % (store / "go"), config={"batchSize": 8, "maxBatchDelay": 20})
     server = start(serve, store, ["b"])
     ready(server, "b")
     answers = {}
@@ -251,6 +252,8 @@ def test_batches_are_formed_and_answered_in_order(serve, store):
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(40)]
     for t in threads:
         t.start()
+    server.wait_accepted(40)
+    (store / "go").touch()
     for t in threads:
         t.join()
     assert all(answers[i][1] == str(i) for i in range(40))
@@ -464,11 +467,11 @@ def test_scaling_counts_processes(serve, store):
     assert len(set(pids)) == 3
     assert [int(w["id"]) for w in workers(server, "o")] == sorted(int(w["id"]) for w in workers(server, "o"))
     answers = []
-    threads = [threading.Thread(target=lambda: answers.append(server.post("/predictions/o", data=b"sleep 0.5", timeout=60).status_code))
+    threads = [threading.Thread(target=lambda: answers.append(server.post("/predictions/o", data=b"sleep 1", timeout=60).status_code))
                for _ in range(6)]
     for t in threads:
         t.start()
-    time.sleep(0.2)
+    server.wait_accepted(6)
     assert server.put("/models/o?min_worker=1&max_worker=1&synchronous=true", timeout=60).status_code == 200
     for t in threads:
         t.join()
@@ -484,7 +487,7 @@ def test_unregistering_finishes_what_runs(serve, store):
     answers = []
     t = threading.Thread(target=lambda: answers.append(server.post("/predictions/o", data=b"sleep 1", timeout=60).status_code))
     t.start()
-    time.sleep(0.3)
+    server.wait_busy()
     assert server.delete("/models/o", timeout=60).status_code == 200
     t.join()
     assert answers == [200]

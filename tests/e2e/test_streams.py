@@ -1,5 +1,4 @@
 """Answers in parts over HTTP (docs/contract.md §4.6): chunks, ends, and everything that can happen half-way."""
-import re
 import threading
 import time
 
@@ -65,11 +64,6 @@ def server(serve, store):
 def worker(server):
     found = server.get("/models/s", api="management").json()[0]["workers"]
     return [w["pid"] for w in found if w["status"] == "READY"]
-
-
-def metric(server, name):
-    text = server.get("/metrics", api="metrics").text
-    return sum(float(v) for v in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.M))
 
 
 def ask(*steps, version="1.1", path="/predictions/s"):
@@ -190,7 +184,7 @@ def test_a_worker_killed_in_mid_stream(server):
             w.line()
         r = behind.reply()  # had not begun: somebody else's death is none of its business
         assert r.status_code == 200 and int(r.content) != pid
-    assert metric(server, "sconce_replays_total") <= 1
+    assert server.metric("sconce_replays_total") <= 1
 
 
 def test_a_stream_that_falls_silent_ends_with_responsetimeout(server):
@@ -217,13 +211,13 @@ def test_a_client_that_leaves_in_mid_stream(server):
         with wire(server) as other:
             assert other.send(ask("x")).reply().content == b"last"
     wait_for(lambda: server.fds("frontend") <= fds, 10, "its descriptors given back")
-    wait_for(lambda: metric(server, "sconce_in_flight") == 0, 10, "nothing in flight")
+    server.wait_busy(0)
 
 
 def test_a_slow_reader_gets_all_and_delays_nobody(server):
     with wire(server, timeout=60) as slow, wire(server) as other:
         slow.send(ask(*["big 1000000"] * 12))
-        wait_for(lambda: metric(server, "sconce_in_flight") == 1, 10, "the slow one to begin")
+        server.wait_busy()
         assert other.send(ask("x")).reply().content == b"last"
         r = slow.reply()
         assert [len(c) for c in r.chunks] == [1000000] * 12 + [4]
@@ -253,11 +247,11 @@ def test_parts_that_are_too_large(server):
 
 
 def test_streams_in_the_logs_and_counters(server):
-    before = metric(server, "Requests2XX"), metric(server, "ts_inference_latency_microseconds")
+    before = server.metric("Requests2XX"), server.metric("ts_inference_latency_microseconds")
     with wire(server) as w:
         w.send(ask("part a", "sleep 0.3", "part b")).reply()
-    assert metric(server, "Requests2XX") > before[0]
-    assert metric(server, "ts_inference_latency_microseconds") - before[1] > 300000
+    assert server.metric("Requests2XX") > before[0]
+    assert server.metric("ts_inference_latency_microseconds") - before[1] > 300000
 
     def lines():
         text = (server.folder / "logs" / "access_log.log").read_text()

@@ -291,7 +291,7 @@ def test_term_with_requests_in_flight_completes_them(serve, tmp_path):
     threads = [threading.Thread(target=lambda: answers.append(server.post("/predictions/f", data=b"sleep 700", timeout=60).content)) for _ in range(6)]
     for t in threads:
         t.start()
-    time.sleep(0.3)
+    wait_for(lambda: server.metric("sconce_in_flight") + server.metric("sconce_queue_depth") + len(answers) == 6, 20, "all requests")
     assert server.stop(signal.SIGTERM) == 0
     for t in threads:
         t.join(10)
