@@ -34,11 +34,6 @@ static struct sc_span type_of(const struct sc_job_answer *a)
     return a->type.p ? a->type : sc_meta_get(a->meta, SC_SPAN(":type"));
 }
 
-bool sc_answer_failed(const struct sc_job_answer *a)
-{
-    return type_of(a).p != NULL;
-}
-
 void sc_answer_error(struct sc_http_exchange *x, const struct sc_job_answer *a, bool native)
 {
     char name[64];

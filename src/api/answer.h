@@ -16,9 +16,7 @@ struct sc_answer_head {
 /* Status, phrase, content type and headers as a worker's metadata has them. */
 void sc_answer_head(int status, struct sc_span meta, struct sc_answer_head *h);
 
-/* True if it is the server's own words, or the worker's, in place of an answer. */
-bool sc_answer_failed(const struct sc_job_answer *a);
-/* Sends these. */
+/* Sends an error (sc_job_failed). */
 void sc_answer_error(struct sc_http_exchange *x, const struct sc_job_answer *a, bool native);
 
 #endif

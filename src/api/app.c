@@ -37,6 +37,8 @@ static struct sc_call *take_call(struct sc_app *app, struct sc_http_exchange *x)
     c->app = app;
     c->x = x;
     c->job = NULL;
+    c->workflow = NULL;
+    c->flow = NULL;
     c->running = c->versioned = c->explain = c->streaming = c->no_url_path = c->legacy = false;
     c->shard = NULL;
     c->route = NULL;
@@ -104,6 +106,8 @@ static void on_gone(struct sc_http_exchange *x, void *ctx)
         sc_respond_status(x, 500, SC_SPAN("")); /* the body was still coming; nobody reads this */
     else if (c->job)
         sc_job_cancel(c->job); /* which answers, for nobody */
+    else if (c->flow)
+        sc_flow_cancel(c->flow);
 }
 
 static void on_done(struct sc_http_exchange *x, void *ctx)
@@ -116,6 +120,8 @@ static void on_done(struct sc_http_exchange *x, void *ctx)
     sc_buf_free(&c->told);
     sc_v2_wants_del(c->v2);
     sc_path_free(&c->path);
+    if (c->workflow)
+        sc_workflow_put(c->workflow);
     c->next = app->pools[x->loop->index];
     app->pools[x->loop->index] = c;
     x->user = NULL;

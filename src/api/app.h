@@ -11,6 +11,7 @@
 #include "model/engine.h"
 #include "model/interfaces.h"
 #include "model/settings.h"
+#include "model/workflow.h"
 #include "net/http.h"
 #include "proto/url.h"
 
@@ -49,8 +50,10 @@ struct sc_call {
     struct sc_call *next; /* in the pool */
     struct sc_app *app;
     struct sc_http_exchange *x;
-    struct sc_job *job; /* prediction: until done */
-    bool running;       /* the body was complete; somebody will answer */
+    struct sc_job *job;           /* prediction: until done */
+    struct sc_workflow *workflow; /* held: the request is to run on it; NULL: on a model */
+    struct sc_flow *flow;         /* until done */
+    bool running;                 /* the body was complete; somebody will answer */
     struct sc_shard *shard;
     bool versioned;   /* the request named a version */
     bool explain;     /* /explanations */
@@ -95,14 +98,23 @@ void sc_invoke(struct sc_call *c);
 bool sc_openai_claim(struct sc_call *c);
 bool sc_tei_claim(struct sc_call *c);
 bool sc_cohere_claim(struct sc_call *c);
+/* workflow.c */
+void sc_wfpredict(struct sc_call *c);
 
 /* On loop 0, with the body; end with sc_call_finish. */
 void sc_model_scale(struct sc_call *c); /* management.c */
 void sc_model_set_default(struct sc_call *c);
 void sc_model_unregister(struct sc_call *c);
 void sc_metrics_answer(struct sc_call *c); /* metrics.c */
+void sc_workflows_list(struct sc_call *c); /* workflow.c */
+void sc_workflow_post(struct sc_call *c);
+void sc_workflow_describe(struct sc_call *c);
+void sc_workflow_delete(struct sc_call *c);
 
 /* ---- what these use ---- */
+
+/* The job of c->workflow's start node has its body: runs it. */
+void sc_wfpredict_submit(struct sc_call *c);
 
 /* Finds the model: its shard; false: answered. version: a NULL pointer for the default one. */
 bool sc_call_find(struct sc_call *c, struct sc_span model, struct sc_span version);

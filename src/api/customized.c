@@ -143,7 +143,7 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
         sc_respond_status(c->x, 500, SC_SPAN(""));
         return;
     }
-    if (sc_answer_failed(a)) {
+    if (sc_job_failed(a)) {
         sc_answer_error(c->x, a, false);
         return;
     }

@@ -28,58 +28,68 @@ void sc_call_json(struct sc_call *c, struct sc_json_writer *w)
     sc_call_finish(c);
 }
 
-struct listing {
-    struct sc_json_writer *w;
+struct sc_listing {
+    const struct sc_list_kind *kind;
+    struct sc_json_writer *w; /* NULL: they are only counted */
     int from, limit, at;
 };
 
-static void count_model(void *arg, const struct sc_version_view *v)
+void sc_list_add(struct sc_listing *l, const char *name, const char *url)
 {
-    *(int *)arg += v->is_default;
-}
-
-static void list_model(void *arg, const struct sc_version_view *v)
-{
-    struct listing *l = arg;
-    if (!v->is_default)
-        return;
-    if (l->at >= l->from && l->at - l->from < l->limit) {
+    if (l->w && l->at >= l->from && l->at - l->from < l->limit) {
         sc_json_begin_object(l->w);
-        sc_json_put_str(l->w, "modelName", v->spec->name);
-        sc_json_put_str(l->w, "modelUrl", v->spec->url);
+        sc_json_put_str(l->w, l->kind->name, name);
+        sc_json_put_str(l->w, l->kind->url, url);
         sc_json_end_object(l->w);
     }
     l->at++;
 }
 
-void sc_models_list(struct sc_call *c)
+void sc_call_list(struct sc_call *c, const struct sc_list_kind *kind)
 {
     struct sc_params p = {0};
     if (sc_params_from_query(c, &p) == 0) {
-        int limit = sc_param_int(&p, "limit", PAGE_MAX), from = sc_param_int(&p, "next_page_token", 0),
-            total = 0;
+        int limit = sc_param_int(&p, "limit", PAGE_MAX), from = sc_param_int(&p, "next_page_token", 0);
         struct sc_json_writer w;
-        struct sc_span all = {NULL, 0};
+        struct sc_listing l = {.kind = kind};
         char token[16];
         if (limit < 0 || limit > PAGE_MAX)
             limit = PAGE_MAX;
         from = SC_MAX(from, 0);
-        sc_engine_each(c->app->engine, all, count_model, &total);
+        kind->each(c->app->engine, &l);
         sc_json_write_init(&w, &c->out, false);
         sc_json_begin_object(&w);
-        if ((int64_t)from + limit <= total) {
+        if ((int64_t)from + limit <= l.at) {
             snprintf(token, sizeof token, "%d", from + limit);
             sc_json_put_str(&w, "nextPageToken", token);
         }
-        sc_json_key(&w, "models");
+        sc_json_key(&w, kind->plural);
         sc_json_begin_array(&w);
-        struct listing l = {.w = &w, .from = from, .limit = limit};
-        sc_engine_each(c->app->engine, all, list_model, &l);
+        l = (struct sc_listing){.kind = kind, .w = &w, .from = from, .limit = limit};
+        kind->each(c->app->engine, &l);
         sc_json_end_array(&w);
         sc_json_end_object(&w);
         sc_call_json(c, &w);
     }
     sc_params_free(&p);
+}
+
+/* Functions of workflows have no url, and are no models to look at. */
+static void list_model(void *listing, const struct sc_version_view *v)
+{
+    if (v->is_default && v->spec->url)
+        sc_list_add(listing, v->spec->name, v->spec->url);
+}
+
+static void each_model(struct sc_engine *e, struct sc_listing *l)
+{
+    sc_engine_each(e, sc_span(NULL, 0), list_model, l);
+}
+
+void sc_models_list(struct sc_call *c)
+{
+    static const struct sc_list_kind kind = {"models", "modelName", "modelUrl", each_model};
+    sc_call_list(c, &kind);
 }
 
 static void put_worker(struct sc_json_writer *w, const struct sc_worker_view *v)
@@ -110,7 +120,8 @@ static void put_version(struct sc_json_writer *w, const struct sc_version_view *
     sc_json_begin_object(w);
     sc_json_put_str(w, "modelName", s->name);
     sc_json_put_str(w, "modelVersion", s->version);
-    sc_json_put_str(w, "modelUrl", s->url);
+    if (s->url)
+        sc_json_put_str(w, "modelUrl", s->url);
     sc_json_put_str(w, "runtime", sc_spec_is_native(s) ? s->backend : s->runtime);
     sc_json_put_int(w, "minWorkers", s->min_workers);
     sc_json_put_int(w, "maxWorkers", s->max_workers);

@@ -10,6 +10,15 @@ void sc_model_ask(struct sc_call *c);
 /* Answer the call. */
 void sc_models_list(struct sc_call *c);
 void sc_model_describe(struct sc_call *c);
+/* A list in pages: what its array and the fields of its items are called, and who calls sc_list_add for each
+ * of them. */
+struct sc_listing;
+struct sc_list_kind {
+    const char *plural, *name, *url;
+    void (*each)(struct sc_engine *e, struct sc_listing *l);
+};
+void sc_list_add(struct sc_listing *l, const char *name, const char *url);
+void sc_call_list(struct sc_call *c, const struct sc_list_kind *kind);
 /* Answers with the document, which this ends; 200, or what a handler told. */
 void sc_call_json(struct sc_call *c, struct sc_json_writer *w);
 /* 404 for what sc_engine_find and its kin returned. */

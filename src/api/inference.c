@@ -21,8 +21,14 @@ void sc_call_refuse(struct sc_call *c, int status, const char *type, struct sc_s
 
 static void respond_no_worker(struct sc_call *c)
 {
-    const struct sc_model_spec *spec = sc_shard_spec(c->shard);
     char text[1024];
+    if (c->workflow) { /* of its first node's model */
+        int failed = snprintf(text, sizeof text, "Error executing %s",
+                              c->workflow->spec.nodes[c->workflow->spec.start].name);
+        sc_respond_error(c->x, 500, "InternalServerException", sc_span(text, (size_t)failed));
+        return;
+    }
+    const struct sc_model_spec *spec = sc_shard_spec(c->shard);
     /* One sentence of TorchServe, unbalanced quote included: clients match it. */
     const char *tail =
         "has no worker to serve inference request. Please use scale workers API to add workers. If this is a "
@@ -85,7 +91,7 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
             sc_respond_status(x, 500, SC_SPAN(""));
         return;
     }
-    if (sc_answer_failed(a)) {
+    if (sc_job_failed(a)) {
         if (c->streaming) /* its client finds no last chunk */
             sc_http_stream_abort(x);
         else if (c->family)
@@ -126,6 +132,10 @@ static void give_up(struct sc_call *c)
 static void submit(struct sc_call *c)
 {
     struct sc_job *j = c->job;
+    if (c->workflow) {
+        sc_wfpredict_submit(c);
+        return;
+    }
     if (c->sequence.n)
         sc_job_set_sequence(j, c->sequence, c->sequence_begins);
     int rc = sc_job_submit(j, &c->x->body, part, done, c);
@@ -153,7 +163,7 @@ static bool find_sequence(struct sc_call *c)
 {
     const struct sc_settings *set = c->app->settings;
     c->sequence = sc_span(NULL, 0);
-    if (!sc_shard_spec(c->shard)->sequence_batching)
+    if (!sc_shard_spec(c->shard)->sequence_batching || c->workflow)
         return true;
     c->sequence = exact_header(&c->x->req, set->sequence_id_header);
     if (c->sequence.n > SC_SEQUENCE_ID_MAX) {
@@ -177,7 +187,8 @@ static struct sc_row_route route_of(const struct sc_call *c)
 {
     const struct sc_settings *set = c->app->settings;
     struct sc_row_route r = {.url_path = sc_path_rest(&c->path, 3),
-                             .no_url_path = c->no_url_path,
+                             .no_url_path = c->no_url_path || c->workflow,
+                             .no_explain = c->workflow != NULL,
                              .explain = c->explain,
                              .made = c->made_json,
                              .legacy = c->legacy};

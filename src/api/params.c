@@ -1,5 +1,6 @@
 #include "api/params.h"
 
+#include "api/respond.h"
 #include "proto/json_read.h"
 
 void sc_params_free(struct sc_params *p)
@@ -87,4 +88,10 @@ int sc_params_from_json(struct sc_call *c, struct sc_params *p)
         sc_fail(&msg, SC_EINVAL, "the body must be one JSON object");
     sc_call_error(c, 500, "JsonSyntaxException", "%s", msg.text);
     return SC_EINVAL;
+}
+
+int sc_params_read(struct sc_call *c, struct sc_params *p)
+{
+    bool json = sc_media_is(sc_http_header_get(&c->x->req, SC_SPAN("content-type")), "application/json");
+    return json ? sc_params_from_json(c, p) : sc_params_from_query(c, p);
 }

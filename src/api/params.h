@@ -15,6 +15,8 @@ struct sc_params {
 /* Fill p; 0, or a negative code and the call was answered. */
 int sc_params_from_query(struct sc_call *c, struct sc_params *p) SC_MUST_USE;
 int sc_params_from_json(struct sc_call *c, struct sc_params *p) SC_MUST_USE;
+/* The body's if it is JSON by its type, else the query's. */
+int sc_params_read(struct sc_call *c, struct sc_params *p) SC_MUST_USE;
 void sc_params_free(struct sc_params *p);
 
 /* The first value of that name; a NULL pointer if there is none. */

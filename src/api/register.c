@@ -196,9 +196,7 @@ void sc_model_register(struct sc_call *c)
     struct registration *r = sc_alloc(sizeof *r);
     const struct sc_params *p = &r->params;
     r->c = c;
-    bool json = sc_media_is(sc_http_header_get(&c->x->req, SC_SPAN("content-type")), "application/json");
-    int rc = json ? sc_params_from_json(c, &r->params) : sc_params_from_query(c, &r->params);
-    if (rc < 0 || check_params(c, p) < 0) {
+    if (sc_params_read(c, &r->params) < 0 || check_params(c, p) < 0) {
         registration_free(r);
         return;
     }

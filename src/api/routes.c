@@ -106,6 +106,10 @@ static const struct sc_route rows[] = {
      DOC("v1_ready", .says = "A model is ready.", V2)},
     {OIP, ANY, "/v2/*", sc_v2_unknown, NULL, UNTOLD},
 
+    {I, ANY, "/wfpredict/{workflow_name}", .any_case = true, .run = sc_wfpredict,
+     DOC("wfpredict", .says = "Runs a workflow.", PREDICTS, OURS)},
+    {I, ANY, "/wfpredict/*", .any_case = true, .run = sc_wfpredict, UNTOLD},
+
     {M, "GET", "/models", NULL, sc_models_list,
      DOC("listModels", .says = "List registered models in TorchServe.", .query = "limit=100 next_page_token",
          .answer = SC_DOC_OBJECT, .codes = "500")},
@@ -142,6 +146,20 @@ static const struct sc_route rows[] = {
     {M, "GET", "/models/{model_name}/{model_version}/set-default", sc_model_ask, NULL, UNTOLD},
     {M, "DELETE", "/models/{model_name}/{model_version}/set-default", NULL, sc_model_unregister, UNTOLD},
     {M, "OPTIONS", "/models/{model_name}/{model_version}/set-default", sc_describe_management, NULL, UNTOLD},
+    {M, "GET", "/workflows", .zero = sc_workflows_list,
+     DOC("listWorkflows", .says = "List registered workflows.", .query = "limit=100 next_page_token",
+         .answer = SC_DOC_OBJECT, .codes = "500", OURS)},
+    {M, "POST", "/workflows", .zero = sc_workflow_post,
+     DOC("registerWorkflow", .says = "Register a workflow with its models.",
+         .query = "url! workflow_name response_timeout=120 startup_timeout=120 s3_sse_kms=false",
+         .codes = "400 404 409 500", OURS)},
+    {M, "GET", "/workflows/{workflow_name}", .zero = sc_workflow_describe,
+     DOC("describeWorkflow", .says = "A workflow's numbers and graph.", READS, OURS)},
+    {M, "DELETE", "/workflows/{workflow_name}", .zero = sc_workflow_delete,
+     DOC("unregisterWorkflow", .says = "Unregister a workflow and its models.", .codes = "404 408 500",
+         OURS)},
+    {M, "GET", "/workflows/{workflow_name}/{any}", .zero = sc_workflow_describe, UNTOLD},
+    {M, "DELETE", "/workflows/{workflow_name}/{any}", .zero = sc_workflow_delete, UNTOLD},
     {M, "GET", "/v1/models/{model_name}", NULL, sc_kserve_ready,
      DOC("v1_status", .says = "A model is ready.", V2)},
     {M, ANY, "/token", sc_token, NULL,
@@ -166,7 +184,7 @@ void sc_routes_init(void)
 {
     for (size_t i = 0; i < SC_COUNT(rows); i++) {
         const char *at = rows[i].path + 1;
-        first[i] = *at == '{' ? (struct sc_span){NULL, 0} : sc_span(at, strcspn(at, "/"));
+        first[i] = *at == '{' || rows[i].any_case ? (struct sc_span){NULL, 0} : sc_span(at, strcspn(at, "/"));
     }
 }
 
@@ -175,22 +193,22 @@ const struct sc_route *sc_route_at(size_t i)
     return i < SC_COUNT(rows) ? &rows[i] : NULL;
 }
 
-static bool segment_fits(struct sc_span pattern, struct sc_span s)
+static bool segment_fits(struct sc_span pattern, struct sc_span s, bool any_case)
 {
     if (pattern.p[0] != '{')
-        return sc_span_eq(pattern, s);
+        return any_case ? sc_span_eq_nocase(pattern, s) : sc_span_eq(pattern, s);
     size_t end = sc_span_find(pattern, '}') + 1;
     return end == pattern.n || memmem(s.p, s.n, pattern.p + end, pattern.n - end);
 }
 
-static bool path_fits(const char *path, const struct sc_path *p)
+static bool path_fits(const char *path, const struct sc_path *p, bool any_case)
 {
     unsigned i = 0;
     for (const char *at = path + 1; *at; i++) {
         size_t n = strcspn(at, "/");
         if (*at == '*')
             return true;
-        if (i >= p->n || i >= SC_PATH_SEGMENTS || !segment_fits(sc_span(at, n), p->segments[i]))
+        if (i >= p->n || i >= SC_PATH_SEGMENTS || !segment_fits(sc_span(at, n), p->segments[i], any_case))
             return false;
         at += at[n] ? n + 1 : n;
     }
@@ -214,7 +232,7 @@ const struct sc_route *sc_route_find(unsigned serves, const struct sc_path *p, s
         if ((serves & r->serves) != r->serves ||
             (first[i].n && (!p->n || !sc_span_eq(first[i], p->segments[0]))))
             continue;
-        if (path ? strcmp(path, r->path) != 0 : !path_fits(r->path, p))
+        if (path ? strcmp(path, r->path) != 0 : !path_fits(r->path, p, r->any_case))
             continue;
         nearest = r;
         *bad_method = !method_fits(r->method, method);

@@ -40,6 +40,7 @@ struct sc_route {
     void (*run)(struct sc_call *c);
     void (*zero)(struct sc_call *c);
     struct sc_route_doc doc;
+    bool any_case; /* the letters of its words count in either case */
 };
 
 /* Before the first call of find. */

@@ -52,7 +52,7 @@ static void add_headers(const struct sc_http_exchange *x, const struct sc_row_ro
     add_sent(x, route->made, length, w);
     if (!route->no_url_path && !route->legacy)
         sc_meta_add(w, SC_SPAN("url_path"), route->url_path);
-    if (!route->legacy)
+    if (!route->legacy && !route->no_explain)
         sc_meta_add(w, SC_SPAN("explain"), route->explain ? SC_SPAN("True") : SC_SPAN("False"));
     for (unsigned i = 0; i < route->nadded; i++)
         sc_meta_add(w, route->added[i].name, route->added[i].value);
@@ -95,8 +95,9 @@ static void put_uint(char *out, uint64_t v, unsigned n)
         out[i] = (char)(v >> 8 * i);
 }
 
-static int add_part(struct sc_meta_writer *w, const char *body, struct sc_span name, struct sc_span type,
-                    struct sc_span data, struct sc_msg *msg)
+/* A parameter that is the bytes [off, off + n) of the body. */
+static int add_part(struct sc_meta_writer *w, struct sc_span name, struct sc_span type, size_t off, size_t n,
+                    struct sc_msg *msg)
 {
     char head[18];
     struct sc_buf value;
@@ -104,8 +105,8 @@ static int add_part(struct sc_meta_writer *w, const char *body, struct sc_span n
         return sc_fail(msg, SC_ELIMIT, "the name of a form's field has %zu bytes: at most %u are allowed",
                        name.n, UINT16_MAX);
     sc_buf_init(&value, sizeof head + UINT16_MAX + 1024);
-    put_uint(head, data.n ? (uint64_t)(data.p - body) : 0, 8);
-    put_uint(head + 8, data.n, 8);
+    put_uint(head, off, 8);
+    put_uint(head + 8, n, 8);
     put_uint(head + 16, name.n, 2);
     sc_buf_add(&value, head, sizeof head);
     sc_buf_span(&value, name);
@@ -114,6 +115,27 @@ static int add_part(struct sc_meta_writer *w, const char *body, struct sc_span n
     int rc = value.failed;
     sc_buf_free(&value);
     return rc;
+}
+
+void sc_row_node(const struct sc_http_exchange *x, size_t length, const struct sc_flow_part *parts,
+                 unsigned nparts, struct sc_buf *meta)
+{
+    struct sc_meta_writer w;
+    struct sc_msg unused; /* names of models are short */
+    sc_meta_begin(&w, meta);
+    sc_meta_add(&w, SC_SPAN(":id"), sc_span_str(x->id));
+    if (nparts)
+        sc_meta_add(&w, SC_SPAN(":form"), SC_SPAN(""));
+    for (unsigned i = 0; i < nparts; i++)
+        (void)add_part(&w, parts[i].name, sc_span(NULL, 0), parts[i].off, parts[i].n, &unused);
+    add_sent(x, false, length, &w);
+    sc_meta_end(&w);
+}
+
+/* Where in the body the data lies. */
+static size_t offset_of(const char *body, struct sc_span data)
+{
+    return data.n ? (size_t)(data.p - body) : 0;
 }
 
 static int multipart(struct sc_multipart *m, const char *body, struct sc_meta_writer *w, struct sc_msg *msg)
@@ -125,7 +147,7 @@ static int multipart(struct sc_multipart *m, const char *body, struct sc_meta_wr
         if (part.has_filename)
             type =
                 part.content_type.p ? sc_media_type(part.content_type) : SC_SPAN("application/octet-stream");
-        rc = add_part(w, body, part.name, type, part.data, msg);
+        rc = add_part(w, part.name, type, offset_of(body, part.data), part.data.n, msg);
         if (rc < 0)
             return rc;
     }
@@ -146,7 +168,7 @@ static int form(struct sc_http_exchange *x, struct sc_span body, struct sc_meta_
         struct sc_span v = q.params[i].value;
         if (v.n)
             v.p = x->body.p + (v.p - q.text.p);
-        rc = add_part(w, x->body.p, q.params[i].name, none, v, msg);
+        rc = add_part(w, q.params[i].name, none, offset_of(x->body.p, v), v.n, msg);
     }
     sc_query_free(&q);
     return rc;
@@ -164,11 +186,12 @@ static int query(struct sc_http_exchange *x, struct sc_meta_writer *w, struct sc
     if (rc == 0 && x->body.len + more > x->body.cap)
         rc = x->body.ops->grow(&x->body, x->body.len + more) < 0 ? SC_ENOMEM : 0;
     for (unsigned i = 0; rc == 0 && i < q.n; i++) {
-        struct sc_span v = q.params[i].value, there = sc_span(x->body.p + x->body.len, v.n);
+        struct sc_span v = q.params[i].value;
+        size_t at = x->body.len;
         if (v.n)
             memcpy(x->body.p + x->body.len, v.p, v.n);
         x->body.len += v.n;
-        rc = add_part(w, x->body.p, q.params[i].name, none, there, msg);
+        rc = add_part(w, q.params[i].name, none, at, v.n, msg);
     }
     sc_query_free(&q);
     return rc;
@@ -197,7 +220,7 @@ int sc_row_of_body(struct sc_http_exchange *x, const struct sc_row_route *route,
     struct sc_span sent = sc_span(x->body.p, length);
     m.body = sent; /* it may have moved */
     if (rc == 0)
-        rc = plain     ? add_part(&w, x->body.p, SC_SPAN("body"), sc_media_type(type), sent, msg)
+        rc = plain     ? add_part(&w, SC_SPAN("body"), sc_media_type(type), 0, sent.n, msg)
              : urlform ? form(x, sent, &w, msg)
                        : multipart(&m, x->body.p, &w, msg);
     if (rc == 0)

@@ -6,11 +6,13 @@
 #define SC_API_ROWS_H
 
 #include "base/buf.h"
+#include "model/workflow.h"
 #include "net/http.h"
 
 struct sc_row_route {
     struct sc_span url_path; /* what follows model and version in the path */
     bool no_url_path;        /* there is no such header */
+    bool no_explain;         /* nor that one */
     bool explain;
     bool
         made; /* the body was made by the server, as JSON: its length and type are not those that were sent */
@@ -24,6 +26,10 @@ struct sc_row_route {
 bool sc_row_is_plain(const struct sc_http_exchange *x);
 /* Writes the metadata; the body is not there yet. */
 void sc_row_plain(const struct sc_http_exchange *x, const struct sc_row_route *route, struct sc_buf *meta);
+/* A node of a workflow: the request's headers, and what other nodes have answered: in `length` bytes, of no
+ * type, or as parameters. */
+void sc_row_node(const struct sc_http_exchange *x, size_t length, const struct sc_flow_part *parts,
+                 unsigned nparts, struct sc_buf *meta);
 /* The metadata of a question for the handler's own description: an empty row, the request's headers and
  * `describe: True`. */
 void sc_row_describe(const struct sc_http_exchange *x, struct sc_buf *meta);

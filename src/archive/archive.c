@@ -21,16 +21,17 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-static int unpack_into(struct sc_place *place, const struct sc_located *l, struct sc_msg *cause)
+static int unpack_into(struct sc_place *place, const struct sc_located *l, bool workflow,
+                       struct sc_msg *cause)
 {
+    bool zip = ends_with(l->name, workflow ? ".war" : ".mar");
     struct stat st;
     int rc;
     int file = open(l->file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (file < 0 || fstat(file, &st) < 0 || !S_ISREG(st.st_mode))
         rc = sc_fail(cause, SC_ESYS, "%.300s: %s", l->file, file < 0 ? strerror(errno) : "it is no file");
     else
-        rc =
-            sc_extract(file, ends_with(l->name, ".mar") ? SC_EXTRACT_ZIP : SC_EXTRACT_TGZ, place->dir, cause);
+        rc = sc_extract(file, zip ? SC_EXTRACT_ZIP : SC_EXTRACT_TGZ, place->dir, cause);
     if (file >= 0)
         close(file);
     return rc;
@@ -45,7 +46,7 @@ static int settle(struct sc_archive *out, const struct sc_archive_want *want, co
     if (rc < 0)
         goto failed;
     if (l->file)
-        rc = unpack_into(&place, l, &err->cause);
+        rc = unpack_into(&place, l, want->workflow, &err->cause);
     else if (symlinkat(l->folder, place.dir, l->link) < 0)
         rc = sc_fail(&err->cause, SC_ESYS, "cannot make a link to %.300s: %s", l->folder, strerror(errno));
     if (rc == 0)
@@ -59,30 +60,34 @@ static int settle(struct sc_archive *out, const struct sc_archive_want *want, co
     if (rc == 0)
         return 0;
 failed:
-    return sc_archive_refuse(err, rc, 500, "InternalServerException", "Failed to save model: %s", want->url);
+    return sc_archive_refuse(err, rc, 500, "InternalServerException", "Failed to save %s: %s",
+                             want->workflow ? "workflow" : "model", want->url);
 }
 
-static int read_manifest(struct sc_archive *out, struct sc_archive_error *err)
+static int read_manifest(struct sc_archive *out, bool workflow, struct sc_archive_error *err)
 {
-    static const char invalid[] = "InvalidModelException";
+    const char *invalid = workflow ? "InvalidWorkflowException" : "InvalidModelException";
     char *path = NULL;
     struct sc_buf text;
     int rc;
-    if (asprintf(&path, "%s/MAR-INF/MANIFEST.json", out->dir) < 0)
+    if (asprintf(&path, "%s/%s/MANIFEST.json", out->dir, workflow ? "WAR-INF" : "MAR-INF") < 0)
         return sc_archive_refuse(err, SC_ENOMEM, 500, "InternalServerException", "no memory");
     sc_manifest_init(&out->manifest);
-    if (access(path, F_OK) < 0) {
+    if (!workflow && access(path, F_OK) < 0) {
         free(path);
         return 0;
     }
     sc_buf_init(&text, SC_MANIFEST_BYTES);
     rc = sc_file_read(path, &text, &err->cause);
-    if (rc < 0) {
+    if (rc == SC_ENOTFOUND) {
+        rc = sc_archive_refuse(err, SC_EINVAL, 500, invalid, "Workflow name is not defined.");
+    } else if (rc < 0) {
         rc = sc_archive_refuse(err, rc, 400, invalid, "Failed to parse signature.json.");
     } else {
         sc_manifest_free(&out->manifest);
-        rc = sc_manifest_read(&out->manifest, sc_buf_view(&text), &err->msg, &err->cause);
-        err->status = 400;
+        rc = (workflow ? sc_manifest_read_workflow : sc_manifest_read)(&out->manifest, sc_buf_view(&text),
+                                                                       &err->msg, &err->cause);
+        err->status = workflow ? 500 : 400;
         err->type = invalid;
     }
     out->has_manifest = rc == 0;
@@ -104,7 +109,7 @@ int sc_archive_fetch(struct sc_archive *out, const struct sc_archive_want *want,
     rc = settle(out, want, &l, err);
     sc_located_free(&l);
     if (rc == 0)
-        rc = read_manifest(out, err);
+        rc = read_manifest(out, want->workflow, err);
     if (rc < 0) {
         sc_archive_remove(out->remove, out->downloaded);
         sc_archive_free(out);

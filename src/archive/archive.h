@@ -20,6 +20,8 @@ struct sc_archive_want {
     const char *allowed_urls; /* comma-separated regular expressions, full match, any case (allowed.h) */
     pid_t owner; /* whose life keeps the folder: it has called sc_archive_claim; 0: the caller's */
     bool s3_sse_kms;
+    bool workflow; /* a workflow's archive, in the workflow store: .war for .mar, WAR-INF for MAR-INF, no
+                      folders */
 };
 
 /* Strings are the archive's. */

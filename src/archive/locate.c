@@ -13,7 +13,8 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 
-#define NOT_FOUND 404, "ModelNotFoundException"
+#define NOT_FOUND(want) 404, (want)->workflow ? "WorkflowNotFoundException" : "ModelNotFoundException"
+#define KIND(want) ((want)->workflow ? "Workflow" : "Model")
 
 int sc_archive_refuse(struct sc_archive_error *err, int code, int status, const char *type, const char *fmt,
                       ...)
@@ -125,14 +126,16 @@ static bool take_folder(struct sc_located *l, const char *path)
 static int fetch_url(struct sc_located *l, const struct sc_archive_want *want, struct sc_archive_error *err)
 {
     if (!sc_allowed_url(want->allowed_urls ? want->allowed_urls : SC_ALLOWED_URLS_DEFAULT, want->url))
-        return sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND,
+        return sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND(want),
                                  "Given URL %s does not match any allowed URL(s)", want->url);
     if (!is_file_name(l->name))
-        return sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND, "Model not found at: %s", want->url);
+        return sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND(want), "%s not found at: %s", KIND(want),
+                                 want->url);
     int rc = sc_download(want->url, want->store, l->name, want->s3_sse_kms, &err->cause);
     if (rc == SC_EEXIST)
-        return sc_archive_refuse(err, rc, 500, "InternalServerException", "Model file already exists %s",
-                                 l->name);
+        return want->workflow ? sc_archive_refuse(err, rc, 500, "FileAlreadyExistsException", "%s", l->name)
+                              : sc_archive_refuse(err, rc, 500, "InternalServerException",
+                                                  "Model file already exists %s", l->name);
     if (rc < 0)
         return sc_archive_refuse(err, rc, 400, "DownloadArchiveException",
                                  "Failed to download archive from: %s", want->url);
@@ -146,12 +149,14 @@ int sc_locate(struct sc_located *l, const struct sc_archive_want *want, struct s
     int rc = 0;
     *l = (struct sc_located){0};
     if (!want->store)
-        return sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND, "Model store has not been configured.");
+        return sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND(want), "%s store has not been configured.",
+                                 KIND(want));
     if (!want->url || !*want->url)
-        return sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND, "empty url");
+        return sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND(want),
+                                 want->workflow ? "Workflow not found at: " : "empty url");
     if (strlen(want->url) > SC_ARCHIVE_URL_MAX || strstr(want->url, ".."))
-        return sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND, "Relative path is not allowed in url: %s",
-                                 want->url);
+        return sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND(want),
+                                 "Relative path is not allowed in url: %s", want->url);
     l->name = last_component(want->url);
     /* A pattern such as ".*" also matches names in the store: it is for URLs all the same. */
     if (has_scheme(want->url))
@@ -164,8 +169,10 @@ int sc_locate(struct sc_located *l, const struct sc_archive_want *want, struct s
         l->file = in_store;
         return 0;
     }
-    if (!take_folder(l, want->url) && !(in_store && take_folder(l, in_store))) {
-        rc = sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND, "Model not found at: %s", want->url);
+    if (want->workflow || (!take_folder(l, want->url) && !(in_store && take_folder(l, in_store)))) {
+        bool folder = is_type(in_store, S_IFDIR) || is_type(want->url, S_IFDIR);
+        rc = sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND(want), "%s not found %s: %s", KIND(want),
+                               want->workflow && !folder ? "in workflow store" : "at", want->url);
         goto failed;
     }
     free(in_store);

@@ -30,6 +30,12 @@ static const struct field model_fields[] = {
     {"configFile", offsetof(struct sc_manifest, config_file)},
 };
 
+static const struct field workflow_fields[] = {
+    {"workflowName", offsetof(struct sc_manifest, workflow_name)},
+    {"specFile", offsetof(struct sc_manifest, spec_file)},
+    {"handler", offsetof(struct sc_manifest, handler)},
+};
+
 static const char *const runtimes[] = {"python", "python3", "LSP"};
 
 static char **slot(struct sc_manifest *m, const struct field *f)
@@ -48,12 +54,14 @@ void sc_manifest_free(struct sc_manifest *m)
         free(*slot(m, &top_fields[i]));
     for (size_t i = 0; i < SC_COUNT(model_fields); i++)
         free(*slot(m, &model_fields[i]));
+    free(m->workflow_name);
+    free(m->spec_file);
     *m = (struct sc_manifest){0};
 }
 
 static int unreadable(struct sc_msg *msg, struct sc_msg *cause, const char *what)
 {
-    (void)sc_fail(cause, SC_EINVAL, "MAR-INF/MANIFEST.json: %s", what);
+    (void)sc_fail(cause, SC_EINVAL, "MANIFEST.json: %s", what);
     return sc_fail(msg, SC_EINVAL, "Failed to parse signature.json.");
 }
 
@@ -101,36 +109,62 @@ static int check_runtime(const struct sc_manifest *m, struct sc_msg *msg, struct
     return sc_fail(msg, SC_EINVAL, "Runtime is not defined or invalid.");
 }
 
+/* The manifest's document; NULL: it is none. */
+static json_t *load(struct sc_span json, const char *part, bool may_be_null, struct sc_msg *msg,
+                    struct sc_msg *cause)
+{
+    char what[JSON_ERROR_TEXT_LENGTH + 32];
+    json_error_t at;
+    json_t *root = json_loadb(json.n ? json.p : "", json.n, 0, &at);
+    const json_t *object = json_object_get(root, part);
+    bool missing = !object || (json_is_null(object) && may_be_null);
+    if (root && json_is_object(root) && (missing || json_is_object(object)))
+        return root;
+    if (!root)
+        snprintf(what, sizeof what, "line %d: %s", at.line, at.text);
+    else if (json_is_object(root))
+        snprintf(what, sizeof what, "\"%s\" must be an object", part);
+    else
+        snprintf(what, sizeof what, "it must be an object");
+    (void)unreadable(msg, cause, what);
+    json_decref(root);
+    return NULL;
+}
+
 int sc_manifest_read(struct sc_manifest *m, struct sc_span json, struct sc_msg *msg, struct sc_msg *cause)
 {
-    json_error_t at;
-    int rc;
     sc_manifest_init(m);
-    json_t *root = json_loadb(json.n ? json.p : "", json.n, 0, &at);
-    if (!root) {
-        char what[JSON_ERROR_TEXT_LENGTH + 32];
-        snprintf(what, sizeof what, "line %d: %s", at.line, at.text);
-        rc = unreadable(msg, cause, what);
-        goto done;
-    }
-    if (!json_is_object(root)) {
-        rc = unreadable(msg, cause, "it must be an object");
-        goto done;
-    }
-    const json_t *model = json_object_get(root, "model");
-    if (model && !json_is_object(model)) {
-        rc = unreadable(msg, cause, "\"model\" must be an object");
-        goto done;
-    }
-    if (json_object_get(root, "runtime"))
-        rc = read_fields(m, root, top_fields, SC_COUNT(top_fields), msg, cause);
-    else
-        rc = read_fields(m, root, top_fields + 1, SC_COUNT(top_fields) - 1, msg, cause);
+    json_t *root = load(json, "model", false, msg, cause);
+    unsigned skip = json_object_get(root, "runtime") ? 0 : 1;
+    int rc =
+        root ? read_fields(m, root, top_fields + skip, SC_COUNT(top_fields) - skip, msg, cause) : SC_EINVAL;
     if (rc == 0)
-        rc = read_fields(m, model, model_fields, SC_COUNT(model_fields), msg, cause);
+        rc = read_fields(m, json_object_get(root, "model"), model_fields, SC_COUNT(model_fields), msg, cause);
     if (rc == 0)
         rc = check_runtime(m, msg, cause);
-done:
+    json_decref(root);
+    if (rc < 0)
+        sc_manifest_free(m);
+    return rc;
+}
+
+int sc_manifest_read_workflow(struct sc_manifest *m, struct sc_span json, struct sc_msg *msg,
+                              struct sc_msg *cause)
+{
+    sc_manifest_init(m);
+    json_t *root = load(json, "workflow", true, msg, cause);
+    int rc = root ? read_fields(m, root, top_fields + 1, SC_COUNT(top_fields) - 1, msg, cause) : SC_EINVAL;
+    if (rc == 0 && json_is_null(json_object_get(root, "workflow")))
+        rc = sc_fail(msg, SC_EINVAL, "Missing Workflow entry in manifest file.");
+    if (rc == 0)
+        rc = read_fields(m, json_object_get(root, "workflow"), workflow_fields, SC_COUNT(workflow_fields),
+                         msg, cause);
+    if (rc == 0 && !m->workflow_name)
+        rc = sc_fail(msg, SC_EINVAL, "Workflow name is not defined.");
+    if (rc == 0 && !m->created_on)
+        rc = sc_fail(msg, SC_EINVAL, "Workflow archive createdOn is not defined.");
+    if (rc == 0 && !m->archiver_version)
+        rc = sc_fail(msg, SC_EINVAL, "Workflow archive version is not defined.");
     json_decref(root);
     if (rc < 0)
         sc_manifest_free(m);

@@ -144,6 +144,10 @@
 #define SC_SEQUENCE_QUEUE_MAX 1024 /* ceiling of maxSequenceJobQueueSize */
 #define SC_SEQUENCE_ID_MAX 512     /* bytes of a sequence's id */
 #define SC_SEQUENCE_IDLE_MS 600000 /* sequenceMaxIdleMSec of a model that sets none */
+#define SC_WORKFLOWS_MAX 256
+#define SC_WORKFLOW_NODES_MAX 64    /* of one workflow: bits of a word */
+#define SC_WORKFLOW_RETRIES_MAX 100 /* retry-attempts of a node */
+#define SC_WORKFLOW_SPEC_BYTES (64u << 10)
 #define SC_OUTPUT_LINE_BYTES 65536 /* of a worker's output: one line; longer ones come in pieces */
 #define SC_OUTPUT_TURN_BYTES 16384 /* read in one turn of the loop */
 #define SC_OUTPUT_TAIL_BYTES 2048  /* kept of its text */

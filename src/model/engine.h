@@ -87,6 +87,8 @@ struct sc_job_answer {
     int64_t queue_ns;  /* arrival until a worker began to compute it (in its rings, too) */
     int64_t worker_ns; /* from there until its answer was here */
 };
+/* True if it is the server's own words, or the worker's, in place of an answer. */
+bool sc_job_failed(const struct sc_job_answer *a);
 typedef void (*sc_job_done)(struct sc_job *j, void *arg, const struct sc_job_answer *a);
 /*
  * A part of an answer that goes on: the next bytes of its body; what status and meta say counts in the first

@@ -18,6 +18,7 @@
  *   watch.c     time limits of batches, loads and quarantine
  *   registry.c  models and versions: register, scale, default, unregister
  *   record.c    the journal
+ *   workflow*.c workflows: their archives and graphs, which there are, requests that run on them
  *   view.c      what is told of models and workers
  *   line.c      messages to and from the supervisor
  */
@@ -217,7 +218,8 @@ struct sc_model {
 /* What a loop looks names up in; immutable, replaced as a whole. */
 struct sc_catalog {
     atomic_uint refs;
-    unsigned n;
+    unsigned n, nworkflows;
+    struct sc_workflow **workflows; /* each counted */
     struct sc_catalog_entry {
         struct sc_version *version;
         bool is_default;
@@ -231,6 +233,7 @@ struct sc_plane {
     struct sc_catalog *catalog;
     struct sc_link *links;
     struct sc_shard *shards;
+    struct sc_node flows;  /* requests on their way through workflows */
     struct sc_job **table; /* by index; the rest of an id is its generation */
     uint32_t *free_index;
     uint32_t nfree, table_size;
@@ -244,6 +247,7 @@ struct sc_plane {
 struct sc_line_out;
 struct sc_gpus;
 struct sc_kept;
+struct sc_workflow;
 
 struct sc_engine {
     struct sc_engine_spec spec;
@@ -253,6 +257,8 @@ struct sc_engine {
     /* [0] */
     struct sc_model **models; /* sorted by name */
     unsigned nmodels;
+    struct sc_workflow **workflows; /* sorted by name */
+    unsigned nworkflows;
     struct sc_journal *journal;
     int journal_fd;
     uint64_t epoch;
@@ -307,6 +313,8 @@ void sc_job_free(struct sc_job *j);
 void sc_job_answer(struct sc_job *j, const struct sc_job_answer *a);
 void sc_job_fail(struct sc_job *j, int status, const char *type, const char *text);
 void sc_plane_jobs_free(struct sc_plane *p);
+/* Begins a job with another one's metadata and body, on the same shard, as sc_job_begin does. */
+int sc_job_again(const struct sc_job *j, struct sc_body *body, struct sc_job **out) SC_MUST_USE;
 
 /* shard.c */
 void sc_shard_dispatch(struct sc_shard *s);
@@ -370,6 +378,8 @@ void sc_replay_no_quarantine(struct sc_shard *s);
 void sc_plane_init(struct sc_engine *e, unsigned i);
 void sc_plane_close(struct sc_plane *p);
 void sc_plane_catalog_free(struct sc_plane *p);
+/* One loop lets go of it. */
+void sc_catalog_put(struct sc_catalog *c);
 /* Runs fn(a, b) on a loop soon. */
 void sc_engine_call(struct sc_loop *l, void (*fn)(void *a, void *b), void *a, void *b);
 
@@ -383,6 +393,9 @@ void sc_engine_snapshot(struct sc_engine *e, enum sc_snapshot_kind kind);
 
 /* start.c */
 void sc_worker_send_start(const struct sc_worker *w);
+
+/* workflow_run.c: tries of nodes that took too long. */
+void sc_flows_tick(struct sc_plane *p, int64_t now);
 
 /* worker.c */
 /* NULL: SC_SLOTS_MAX workers run already. */

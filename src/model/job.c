@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "model/engine_private.h"
+#include "worker/meta.h"
 
 /* An id: generation, loop and index, so that a stale or invented id finds nothing. */
 #define INDEX_BITS 20
@@ -230,6 +231,30 @@ void sc_job_free(struct sc_job *j)
         sc_shard_drained(s);
 }
 
+int sc_job_again(const struct sc_job *j, struct sc_body *body, struct sc_job **out)
+{
+    bool inside = j->fd < 0;
+    int rc = sc_job_begin(j->shard, sc_span(j->block, j->meta_len), inside ? j->body_len : 1, body, out);
+    if (rc < 0)
+        return rc;
+    body->len = j->body_len;
+    if (inside) {
+        memcpy(body->p, j->block + j->meta_len, j->body_len);
+        return 0;
+    }
+    (*out)->fd = fcntl(j->fd, F_DUPFD_CLOEXEC, 0); /* it is sealed: nobody changes it any more */
+    if ((*out)->fd < 0) {
+        sc_job_drop(*out, body);
+        return SC_ENOMEM;
+    }
+    return 0;
+}
+
+bool sc_job_failed(const struct sc_job_answer *a)
+{
+    return a->type.p || sc_meta_get(a->meta, SC_SPAN(":type")).p;
+}
+
 void sc_plane_jobs_free(struct sc_plane *p)
 {
     for (uint32_t i = 0; i < p->table_size; i++)
@@ -284,7 +309,8 @@ int sc_job_set_meta(struct sc_job *j, struct sc_body *body, struct sc_span meta)
 /* Makes the file what the worker accepts: the body's length, unchangeable. */
 static int seal_body(struct sc_job *j)
 {
-    munmap(j->map, j->map_size);
+    if (j->map)
+        munmap(j->map, j->map_size);
     j->map = NULL;
     if (ftruncate(j->fd, (off_t)j->body_len) < 0 ||
         fcntl(j->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "model/engine_private.h"
+#include "model/workflow.h"
 
 #define TICK_MS 50
 #define BLOCK_ROUNDS 2 /* looks at the workers before the loop looks at its sockets again */
@@ -66,6 +67,7 @@ static void tick(uv_timer_t *t)
 {
     struct sc_plane *p = t->data;
     sc_replay_tick(p);
+    sc_flows_tick(p, sc_clock_ns());
     if (p->loop->index == 0) {
         sc_workers_tick(p->engine);
         sc_registry_tick(p->engine);
@@ -77,6 +79,7 @@ void sc_plane_init(struct sc_engine *e, unsigned i)
     struct sc_plane *p = &e->planes[i];
     p->engine = e;
     p->loop = sc_engine_loop(e, i);
+    sc_list_init(&p->flows);
     p->hook.before_block = before_block;
     sc_loop_add_hook(p->loop, &p->hook);
     uv_timer_init(&p->loop->uv, &p->tick);
@@ -84,10 +87,14 @@ void sc_plane_init(struct sc_engine *e, unsigned i)
     uv_timer_start(&p->tick, tick, TICK_MS, TICK_MS);
 }
 
-static void catalog_put(struct sc_catalog *c)
+void sc_catalog_put(struct sc_catalog *c)
 {
-    if (c && atomic_fetch_sub(&c->refs, 1) == 1)
-        free(c);
+    if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
+        return;
+    for (unsigned i = 0; i < c->nworkflows; i++)
+        sc_workflow_put(c->workflows[i]);
+    free(c->workflows);
+    free(c);
 }
 
 void sc_plane_close(struct sc_plane *p)
@@ -106,7 +113,7 @@ void sc_plane_close(struct sc_plane *p)
 
 void sc_plane_catalog_free(struct sc_plane *p)
 {
-    catalog_put(p->catalog);
+    sc_catalog_put(p->catalog);
     p->catalog = NULL;
 }
 

@@ -9,8 +9,9 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "model/engine_private.h"
+#include "model/workflow.h"
 
-enum { REC_REGISTER = 1, REC_DEFAULT, REC_STARTED, REC_KEPT };
+enum { REC_REGISTER = 1, REC_DEFAULT, REC_STARTED, REC_KEPT, REC_WORKFLOW };
 
 struct sc_kept {
     struct sc_kept *next;
@@ -43,6 +44,14 @@ static void write_kept(struct sc_journal *j, const struct sc_kept *k, struct sc_
         *rc = b->failed ? b->failed : sc_journal_append(j, REC_KEPT, sc_buf_view(b));
 }
 
+static void write_workflow(struct sc_journal *j, const struct sc_workflow *w, struct sc_buf *b, int *rc)
+{
+    sc_buf_clear(b);
+    sc_workflow_write(w, b);
+    if (*rc == 0)
+        *rc = b->failed ? b->failed : sc_journal_append(j, REC_WORKFLOW, sc_buf_view(b));
+}
+
 void sc_record_all(struct sc_engine *e)
 {
     struct sc_buf b;
@@ -52,6 +61,9 @@ void sc_record_all(struct sc_engine *e)
         rc = sc_journal_append(e->journal, REC_STARTED, sc_span(NULL, 0));
     for (const struct sc_kept *k = e->kept; k; k = k->next)
         write_kept(e->journal, k, &b, &rc);
+    for (unsigned i = 0; i < e->nworkflows; i++) /* before their models */
+        if (e->workflows[i]->state == SC_WORKFLOW_READY)
+            write_workflow(e->journal, e->workflows[i], &b, &rc);
     for (unsigned i = 0; i < e->nmodels; i++) {
         struct sc_model *m = e->models[i];
         for (unsigned k = 0; k < m->nversions; k++)
@@ -130,6 +142,16 @@ void sc_record_free(struct sc_engine *e)
     }
 }
 
+/* A model of a workflow that was still coming, or leaving already, is dropped. */
+static void restore_version(struct sc_engine *e, struct sc_model_spec *spec)
+{
+    struct sc_version *v;
+    bool orphan = spec->workflow && !sc_workflow_named(e, sc_span_str(spec->workflow));
+    if (!orphan && sc_registry_add(e, spec, &v) < 0)
+        sc_log(SC_LOG_ERROR, "model %s version %s could not be restored", spec->name, spec->version);
+    sc_engine_release(e, spec, orphan);
+}
+
 void sc_record_restore(struct sc_engine *e)
 {
     uint64_t at = 0;
@@ -145,9 +167,10 @@ void sc_record_restore(struct sc_engine *e)
             size_t n = sc_span_find(record, '\n');
             put_kept(e, sc_span_sub(record, 0, n), sc_span_sub(record, n + 1, record.n));
         } else if (type == REC_REGISTER && sc_spec_read(&spec, record) == 0) {
-            if (sc_registry_add(e, &spec, &v) < 0)
-                sc_log(SC_LOG_ERROR, "model %s version %s could not be restored", spec.name, spec.version);
-            sc_spec_free(&spec);
+            restore_version(e, &spec);
+        } else if (type == REC_WORKFLOW) {
+            if (sc_workflow_restore(e, record) < 0)
+                sc_log(SC_LOG_ERROR, "a workflow could not be restored");
         } else if (type == REC_DEFAULT) {
             size_t n = sc_span_find(record, '\n');
             struct sc_model *m = sc_registry_model(e, sc_span_sub(record, 0, n), NULL);

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "model/engine_private.h"
+#include "model/workflow.h"
 
 struct sc_model *sc_registry_model(struct sc_engine *e, struct sc_span name, unsigned *at)
 {
@@ -71,8 +72,7 @@ static void take_catalog(void *catalog, void *plane)
     struct sc_plane *p = plane;
     struct sc_catalog *old = p->catalog;
     p->catalog = catalog;
-    if (old && atomic_fetch_sub(&old->refs, 1) == 1)
-        free(old);
+    sc_catalog_put(old);
 }
 
 void sc_registry_publish(struct sc_engine *e)
@@ -86,6 +86,12 @@ void sc_registry_publish(struct sc_engine *e)
             struct sc_version *v = e->models[i]->versions[k];
             if (!v->unregistering)
                 c->entries[c->n++] = (struct sc_catalog_entry){v, v == e->models[i]->def};
+        }
+    c->workflows = sc_alloc_array(e->nworkflows + 1, sizeof(struct sc_workflow *));
+    for (unsigned i = 0; i < e->nworkflows; i++)
+        if (e->workflows[i]->state == SC_WORKFLOW_READY) {
+            atomic_fetch_add(&e->workflows[i]->refs, 1);
+            c->workflows[c->nworkflows++] = e->workflows[i];
         }
     atomic_init(&c->refs, e->nloops);
     for (unsigned i = 0; i < e->nloops; i++)
@@ -477,6 +483,7 @@ void sc_registry_worker_gone(struct sc_version *v)
 void sc_registry_tick(struct sc_engine *e)
 {
     int64_t now = sc_clock_ns();
+    sc_workflows_tick(e, now);
     for (unsigned i = 0; i < e->nmodels; i++)
         for (unsigned k = 0; k < e->models[i]->nversions; k++) {
             struct sc_version *v = e->models[i]->versions[k];
@@ -489,6 +496,7 @@ void sc_registry_tick(struct sc_engine *e)
 
 void sc_registry_free(struct sc_engine *e)
 {
+    sc_workflows_free(e);
     for (unsigned i = 0; i < e->nmodels; i++) {
         struct sc_model *m = e->models[i];
         for (unsigned k = 0; k < m->nversions; k++)

@@ -37,7 +37,7 @@ static struct saving *take(struct sc_engine *e, enum sc_snapshot_kind kind)
     for (unsigned i = 0; i < e->nmodels; i++)
         for (unsigned v = 0; v < e->models[i]->nversions; v++) {
             const struct sc_version *version = e->models[i]->versions[v];
-            if (version->unregistering)
+            if (version->unregistering || version->spec.workflow) /* TorchServe leaves these out */
                 continue;
             sc_spec_copy(&k->specs[k->n], &version->spec);
             k->versions[k->n].spec = &k->specs[k->n];

@@ -123,7 +123,7 @@ static const struct sc_setting_key keys[] = {
 
     /* ---- models ---- */
     PATH("model_store", USED, model_store, SAYS("folder in which models are looked up")),
-    PATH("workflow_store", LATER, workflow_store, .feature = "workflows",
+    PATH("workflow_store", USED, workflow_store,
          SAYS("folder of workflow archives; the model store unless given")),
     TEXT("load_models", DIFFERS, load_models, NULL,
          SAYS("models of the start; a blank behind a comma belongs to TorchServe's file name, here it does "

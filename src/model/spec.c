@@ -30,6 +30,7 @@ static const size_t strings[] = {
     offsetof(struct sc_model_spec, archive),
     offsetof(struct sc_model_spec, remove),
     offsetof(struct sc_model_spec, downloaded),
+    offsetof(struct sc_model_spec, workflow),
     offsetof(struct sc_model_spec, requirements),
     offsetof(struct sc_model_spec, config_file),
     offsetof(struct sc_model_spec, config_json),

@@ -23,7 +23,7 @@ enum sc_device { SC_DEVICE_AUTO, SC_DEVICE_CPU, SC_DEVICE_GPU }; /* deviceType *
 struct sc_model_spec {
     char name[SC_MODEL_NAME_MAX + 1];
     char version[64];
-    char *url;        /* as given; the spec's */
+    char *url;        /* as given; NULL: a function of a workflow; the spec's */
     char *dir;        /* absolute folder, "" for a backend without files; the spec's */
     char backend[32]; /* "encoder", "identity", ... */
     int min_workers, max_workers;
@@ -41,6 +41,7 @@ struct sc_model_spec {
     char *archive;      /* marName: last component of the url */
     char *remove;       /* folder to delete with the version (an extracted archive); NULL: none */
     char *downloaded;   /* file in the store to delete with the version; NULL: none */
+    char *workflow;     /* whose node the model is: it comes and goes with it; NULL: nobody's */
     char *requirements; /* requirementsFile of the manifest */
     char runtime[16];   /* python, python3, LSP */
     int job_queue_size; /* jobQueueSize; 0: the server's */

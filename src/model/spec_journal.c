@@ -31,6 +31,7 @@ static const struct field fields[] = {
     A_TEXT("archive", archive),
     A_TEXT("remove", remove),
     A_TEXT("downloaded", downloaded),
+    A_TEXT("workflow", workflow),
     A_TEXT("requirements", requirements),
     A_TEXT("config", config_file),
     A_TEXT("config_json", config_json),
@@ -104,8 +105,7 @@ void sc_spec_write(const struct sc_model_spec *s, struct sc_buf *out)
 
 /* ---- in ---------------------------------------------------------------------------------------------- */
 
-/* One line: key up to the first '=', value unescaped into b. */
-static bool take_line(struct sc_span *text, struct sc_span *key, struct sc_buf *b)
+bool sc_spec_take_setting(struct sc_span *text, struct sc_span *key, struct sc_buf *b)
 {
     size_t n = sc_span_find(*text, '\n');
     struct sc_span line = sc_span_sub(*text, 0, n);
@@ -173,8 +173,9 @@ int sc_spec_ask_settings(struct sc_model_spec *s, struct sc_span lines, struct s
     int rc = 0;
     sc_buf_init(&value, SC_SETTINGS_FILE_BYTES);
     while (rc == 0 && lines.n)
-        rc = take_line(&lines, &key, &value) ? sc_spec_ask_extra(s, key, sc_buf_view(&value), msg)
-                                             : sc_fail(msg, SC_EINVAL, "the settings cannot be read");
+        rc = sc_spec_take_setting(&lines, &key, &value)
+                 ? sc_spec_ask_extra(s, key, sc_buf_view(&value), msg)
+                 : sc_fail(msg, SC_EINVAL, "the settings cannot be read");
     sc_buf_free(&value);
     return rc;
 }
@@ -188,7 +189,7 @@ int sc_spec_read(struct sc_model_spec *s, struct sc_span text)
     sc_buf_init(&value, SC_SETTINGS_FILE_BYTES);
     bool good = true;
     while (good && text.n)
-        good = take_line(&text, &key, &value) && take_value(s, key, sc_buf_view(&value));
+        good = sc_spec_take_setting(&text, &key, &value) && take_value(s, key, sc_buf_view(&value));
     sc_buf_free(&value);
     if (good && s->name[0] && s->device >= SC_DEVICE_AUTO && s->device <= SC_DEVICE_GPU)
         return 0;

@@ -48,6 +48,8 @@ int sc_spec_settle_native(struct sc_model_spec *s, struct sc_span yaml, const st
 
 /* One setting as a line, KEY=VALUE with escapes. */
 void sc_spec_put_setting(struct sc_buf *b, const char *key, const char *value);
+/* The first such line, which is taken off: its key, its value unescaped in place of b's content. */
+bool sc_spec_take_setting(struct sc_span *text, struct sc_span *key, struct sc_buf *b);
 /* sc_spec_ask_extra for every such line. SC_EINVAL or SC_ELIMIT with *msg. */
 int sc_spec_ask_settings(struct sc_model_spec *s, struct sc_span lines, struct sc_msg *msg) SC_MUST_USE;
 

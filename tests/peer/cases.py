@@ -1,6 +1,7 @@
 """What is asked of TorchServe and of Sconce: suites of steps, as data. See play.py for what a step may say."""
 import archives as ar
 import modes
+import workflows
 
 PROBE = "/predictions/probe"
 JSON = "application/json"
@@ -558,4 +559,5 @@ SUITES = {
     "tokens": dict(archives=GOOD, models="good.mar", tokens=True, config={"default_workers_per_model": "1"}, steps=TOKENS),
     "no_model_api": dict(archives=GOOD, models="good.mar", ready=["good"], model_api=False, steps=NO_MODEL_API),
     **modes.SUITES,
+    **workflows.SUITES,
 }

@@ -56,5 +56,27 @@ KNOWN = [
      "why": "a handler finds request headers in the order in which they came"},
     {"suite": "micro_raise", "case": "one raises", "field": "*", "why": "MicroBatching does not hang when a step raises"},
     {"suite": "continuous", "case": "one turn", "field": "*", "why": "a stream of one answer has a head"},
+    # workflows
+    *({"suite": "workflows_bad", "case": f"register {file}.war", "field": "body",
+       "torchserve": r'NullPointerException|ClassCastException|NoSuchFileException|ZipException|IOException|Check error logs',
+       "sconce": sconce, "why": "messages of the Java runtime; a bad specification is told as such"}
+      for sconce, files in (
+          (r"InvalidWorkflowException.*\n.*(no map called|should be|has no url|cannot be read|is not defined)",
+           ("no_dag", "no_models", "no_list", "null_list", "number_node", "list_spec", "empty_spec", "text_number", "text_number2",
+            "no_url", "scalar_model", "absent_spec", "no_spec_named", "no_handler_named")),
+          ("InternalServerException.*\n.*Failed to save workflow", ("cut", "escapes"))) for file in files),
+    {"suite": "workflows_bad", "case": "register other_suffix.zip", "field": "body", "torchserve": "not in the .gz format",
+     "sconce": "Failed to save workflow", "why": "messages of the Java runtime"},
+    {"suite": "workflows_bad", "case": "register broken_yaml.war", "field": "body", "sconce": "Failed to parse yaml. spec.yaml:2",
+     "why": "messages go on with what is wrong"},
+    {"suite": "workflows", "case": "what * gets", "field": "body", "torchserve": "x-mine", "sconce": "x-mine",
+     "why": "a handler finds request headers in the order in which they came"},
+    {"suite": "workflows", "case": "* json", "field": "body", "torchserve": "java.io|registerWFRequest",
+     "why": "messages of the Java runtime"},
+    {"suite": "workflows", "case": "describe a function", "field": "body", "torchserve": WORKER_IDS, "sconce": WORKER_IDS,
+     "why": "nodes start in order, not in that of a hash table"},
+    {"suite": "workflows", "case": "a leaf that is no object", "field": "body", "torchserve": "JsonReader", "sconce": "Not a JSON Object",
+     "why": "messages of the Java runtime"},
+    {"suite": "workflows", "case": "remove what is left", "field": "*", "why": "a model that is gone does not keep its workflow"},
     # not there yet
 ]

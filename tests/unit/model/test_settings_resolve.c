@@ -412,8 +412,7 @@ static void notes_are_one_line_per_matter(void **state)
     assert_string_equal(
         notes("allowed_urls=x\ngrpc_inference_port=1\nenable_grpc_ssl=true\n"),
         "WARN gRPC: not in this version; without effect: grpc_inference_port, enable_grpc_ssl\n");
-    assert_string_equal(notes("allowed_urls=x\nworkflow_store=/tmp\ncpu_launcher_enable=true\n"),
-                        "WARN workflows: not in this version; without effect: workflow_store\n");
+    assert_string_equal(notes("allowed_urls=x\nworkflow_store=/tmp\ncpu_launcher_enable=true\n"), "");
     assert_non_null(strstr(notes("vmargs=-Xmx1g\n"), "INFO vmargs is accepted and ignored"));
     assert_non_null(strstr(notes("token_expiration_min=x\n"), "ERROR Token expiration not a valid integer"));
     assert_true(s.token_expiration_min == 60);
