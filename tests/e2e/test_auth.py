@@ -361,3 +361,16 @@ def test_cors_headers_are_sent_with_refusals(guarded):
     r = server.get("/ping", key=None)
     assert error(r) == REFUSAL and r.headers["access-control-allow-origin"] == "*"
     assert error(server.request("OPTIONS", "/ping", key=None)) == REFUSAL
+
+
+def test_kserves_and_older_routes_need_the_inference_key(server):
+    body = {"inputs": [{"name": "x", "shape": [1], "datatype": "INT32", "data": [1]}]}
+    for method, path in (("GET", "/v2"), ("GET", "/v2/health/live"), ("GET", "/v2/models/echo"), ("POST", "/v2/models/echo/infer"),
+                         ("GET", "/v2/models/echo/ready"), ("POST", "/v2/repository/index"), ("GET", "/v1/models"),
+                         ("POST", "/invocations"), ("POST", "/echo/predict"), ("OPTIONS", "/predictions/echo")):
+        for name, key in server.keys().items():
+            r = server.request(method, path, key=key, json=body)
+            assert r.status_code == (200 if name == "inference" else 400), (path, name, r.text)
+            assert name == "inference" or r.json()["message"] == REFUSED
+    for api in ("inference", "management"):
+        assert server.request("OPTIONS", "/", api, key=None).json()["openapi"] == "3.0.1"

@@ -10,16 +10,9 @@ import struct
 import pytest
 
 import harness
+from encoder_models import TINY, variant
 
 openai = pytest.importorskip("openai")
-TINY = harness.ROOT / "tests" / "data" / "bert-tiny"
-
-
-def variant(folder, **settings):
-    """bert-tiny with settings in model-config.yaml."""
-    shutil.copytree(TINY, folder)
-    (folder / "model-config.yaml").write_text("".join(f"{k}: {v}\n" for k, v in settings.items()))
-    return folder
 
 
 def one_label(folder):
@@ -98,7 +91,7 @@ def test_base64_is_of_the_floats(server):
     ({"model": "nobody", "input": "a"}, 404, "nobody"),
     ({"model": "vectors/7", "input": "a"}, 404, "vectors/7"),
     ({"model": "classes", "input": "a"}, 400, "tei/predict"),
-    ({"model": "echo", "input": "a"}, 400, "none"),
+    ({"model": "echo", "input": "a"}, 400, "kserve/infer"),
     ({"model": 3, "input": "a"}, 400, "model"),
     ({"model": "vectors"}, 400, "input"),
     ({"model": "vectors", "input": []}, 400, "input"),
