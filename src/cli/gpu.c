@@ -81,7 +81,7 @@ static void ask_server(struct sc_gpu_view *v, const struct options *o)
     if (rc == 0)
         rc = sc_status_fetch(&v->status, &msg);
     if (rc != 0 && rc != SC_EXIT_NOT_RUNNING)
-        snprintf(v->no_server, sizeof v->no_server, "%s", msg.text);
+        snprintf(v->no_server, sizeof v->no_server, "%.255s", msg.text);
 }
 
 static int look(const struct options *o, bool terminal)
