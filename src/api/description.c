@@ -16,6 +16,7 @@ static const struct param {
 } params[] = {
     {"model_name", "string", "Name of model."},
     {"model_version", "string", "Version of model."},
+    {"workflow_name", "string", "Name of workflow."},
     {"limit", "integer", "Most models of one answer, 1 to 100."},
     {"next_page_token", "string", "What the answer before had as nextPageToken."},
     {"url", "string", "Archive or folder in the model store, or a URL that allowed_urls has."},
@@ -161,10 +162,11 @@ static void put_param(W, const char *in, struct sc_span token)
 {
     size_t n = SC_MIN(sc_span_find(token, '='), sc_span_find(token, '!'));
     struct sc_span name = sc_span_sub(token, 0, n), fallback = {NULL, 0};
-    const struct param *p = params;
+    const struct param plain = {"", "string", "See the documentation."}, *p = &plain;
     bool required = in[0] == 'p' || (n < token.n && token.p[n] == '!');
-    while (!sc_span_eq(name, sc_span_str(p->name)))
-        p++; /* a name that is not there would be found by the first call of any test */
+    for (size_t i = 0; i < SC_COUNT(params); i++)
+        if (sc_span_eq(name, sc_span_str(params[i].name)))
+            p = &params[i];
     if (n < token.n && token.p[n] == '=')
         fallback = sc_span_sub(token, n + 1, token.n);
     sc_json_begin_object(w);
