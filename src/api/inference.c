@@ -104,6 +104,7 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
     int64_t now = sc_clock_ns();
     sc_metrics_answered(sc_shard_metrics(c->shard), x->loop->index, c->versioned, a->queue_ns,
                         now - x->start_ns);
+    sc_metrics_time(sc_shard_metrics(c->shard), x->loop->index, SC_MT_REQUEST, now - x->start_ns);
     sc_metrics_queue_time(c->app->metrics, x->loop->index, now, a->queue_ns / 1000000);
     if (c->streaming) {
         if (send_chunk(c, a->body))

@@ -13,6 +13,24 @@ struct sc_metrics_loads {
 static const char *const labels[] = {"model_name", "model_version", "hostname"};
 static const enum sc_builtin_name builtins[] = {SC_BUILTIN_REQUESTS, SC_BUILTIN_LATENCY, SC_BUILTIN_QUEUE};
 
+static const double time_bounds[SC_MT_BOUNDS] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
+                                                 0.1,    0.25,  1.0,    2.5,   10.0};
+
+static unsigned time_cell(enum sc_model_time which)
+{
+    return SC_MM_COUNTERS + (unsigned)which * SC_MT_STRIDE;
+}
+
+void sc_metrics_time(struct sc_metrics_model *h, unsigned loop, enum sc_model_time which, int64_t ns)
+{
+    unsigned i = 0;
+    ns = SC_MAX(ns, 0);
+    while (i < SC_MT_BOUNDS && (double)ns > time_bounds[i] * 1e9)
+        i++;
+    sc_metrics_add(h, loop, time_cell(which) + i, 1);
+    sc_metrics_add(h, loop, time_cell(which) + SC_MT_BOUNDS + 1, ns);
+}
+
 static void free_lines(struct sc_metrics_lines *l)
 {
     for (unsigned i = 0; l && i < SC_COUNT(builtins); i++) {
@@ -182,6 +200,29 @@ static void render_inference(struct sc_metrics *m, struct sc_prom *w, unsigned m
     }
 }
 
+/* A version's histogram appears with its first request. */
+static void render_times(struct sc_metrics *m, struct sc_prom *w)
+{
+    static const char *const families[SC_MT_COUNT][2] = {
+        [SC_MT_QUEUE] = {"sconce_queue_seconds", "From a request's acceptance until a worker began with it"},
+        [SC_MT_WORKER] = {"sconce_worker_seconds", "From there until the worker's answer"},
+        [SC_MT_REQUEST] = {"sconce_request_seconds", "From the arrival of an HTTP request until its answer"},
+    };
+    for (unsigned t = 0; t < SC_MT_COUNT; t++) {
+        sc_prom_family(w, families[t][0], "histogram", families[t][1]);
+        for (const struct sc_metrics_name *n = m->names; n; n = n->next)
+            for (const struct sc_metrics_model *h = n->versions; h; h = h->next) {
+                const char *const values[] = {n->name, h->version, m->host};
+                uint64_t counts[SC_MT_BOUNDS + 1], all = 0;
+                for (unsigned i = 0; i <= SC_MT_BOUNDS; i++)
+                    all += counts[i] = sum(m, h, time_cell(t) + i);
+                if (all)
+                    sc_prom_histogram(w, labels, values, SC_COUNT(labels), time_bounds, counts, SC_MT_BOUNDS,
+                                      (double)sum(m, h, time_cell(t) + SC_MT_BOUNDS + 1) / 1e9);
+            }
+    }
+}
+
 void sc_metrics_render_models(struct sc_metrics *m, struct sc_prom *w)
 {
     static const struct {
@@ -207,4 +248,5 @@ void sc_metrics_render_models(struct sc_metrics *m, struct sc_prom *w)
             for (const struct sc_metrics_model *h = n->versions; h; h = h->next)
                 sample_as(m, w, labels, n->name, h->version, (double)(int64_t)sum(m, h, own[i].metric));
     }
+    render_times(m, w);
 }

@@ -63,8 +63,20 @@ enum sc_model_metric {
     SC_MM_COUNT
 };
 
-#define SC_MM_STRIDE 16 /* words of one loop: two cache lines */
-_Static_assert(SC_MM_COUNT <= SC_MM_STRIDE, "a loop's counters fit its lines");
+/* Histograms of every model version, in seconds. */
+enum sc_model_time {
+    SC_MT_QUEUE,   /* sconce_queue_seconds: accepted until a worker began with it */
+    SC_MT_WORKER,  /* sconce_worker_seconds: from there until its answer was here */
+    SC_MT_REQUEST, /* sconce_request_seconds: its head arrived until it is answered; HTTP */
+    SC_MT_COUNT
+};
+
+#define SC_MM_COUNTERS 16 /* words of one loop's counters: two cache lines */
+#define SC_MT_BOUNDS 11   /* upper ends of buckets; one more is for what exceeds them all */
+#define SC_MT_STRIDE 16   /* words of one loop's histogram: buckets, then the sum in ns */
+#define SC_MM_STRIDE (SC_MM_COUNTERS + SC_MT_COUNT * SC_MT_STRIDE)
+_Static_assert(SC_MM_COUNT <= SC_MM_COUNTERS && SC_MT_BOUNDS + 2 <= SC_MT_STRIDE,
+               "a loop's counters fit its lines");
 
 /* The counters of one model version; only `cells` is for the inline below. */
 struct sc_metrics_model {
@@ -91,6 +103,9 @@ static inline void sc_metrics_add(struct sc_metrics_model *h, unsigned loop, uns
     atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + (uint64_t)v,
                           memory_order_relaxed);
 }
+
+/* Observes a time. From that loop's thread. */
+void sc_metrics_time(struct sc_metrics_model *h, unsigned loop, enum sc_model_time which, int64_t ns);
 
 void sc_metrics_log_model(const struct sc_metrics_model *h, bool versioned, enum sc_model_metric metric,
                           int64_t v);

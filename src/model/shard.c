@@ -320,6 +320,8 @@ static void complete(struct sc_link *k, const struct sc_completion *c)
     }
     if (j->in_sequence)
         sc_turn_answered(j, c->meta);
+    sc_metrics_time(j->shard->version->metrics, p->loop->index, SC_MT_QUEUE, a.queue_ns);
+    sc_metrics_time(j->shard->version->metrics, p->loop->index, SC_MT_WORKER, a.worker_ns);
     sc_job_answer(j, &a);
     sc_chan_release(k->chan, c->token);
     if (!k->att->quarantine)

@@ -188,3 +188,26 @@ def test_what_waits_in_a_workers_ring_counts_as_queued(serve, tmp_path, data_pat
     queued = value(server, "ts_queue_latency_microseconds", model_name="m", model_version="default") / 1e6
     total = value(server, "ts_inference_latency_microseconds", model_name="m", model_version="default") / 1e6
     assert waiting < queued < total - waiting
+
+
+def test_where_a_requests_time_went(serve):
+    """Histograms of every model, read by Prometheus' own client."""
+    parser = pytest.importorskip("prometheus_client.parser")
+    server = serve(models={"echo": "identity"})
+
+    def histogram(name, suffix, **labels):
+        text = server.get("/metrics", api="metrics").text
+        found = [s.value for family in parser.text_string_to_metric_families(text) if family.name == name
+                 for s in family.samples if s.name == name + suffix and labels.items() <= s.labels.items()]
+        return found[0] if found else None
+
+    assert histogram("sconce_queue_seconds", "_count") is None, "no series before the first request"
+    for _ in range(5):
+        assert server.post("/predictions/echo", data=b"x").status_code == 200
+    for name in ("sconce_queue_seconds", "sconce_worker_seconds", "sconce_request_seconds"):
+        assert histogram(name, "_count", model_name="echo", model_version="1.0") == 5
+        assert histogram(name, "_bucket", model_name="echo", le="+Inf") == 5
+    parts = [histogram(f"sconce_{part}_seconds", "_sum") for part in ("queue", "worker", "request")]
+    assert 0 < parts[0] + parts[1] <= parts[2] < 60
+    server.delete("/models/echo")
+    assert histogram("sconce_queue_seconds", "_count") is None
