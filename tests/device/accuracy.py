@@ -2,7 +2,8 @@
 
 BERT-base, RoBERTa-base and ModernBERT-base with random weights of the size that trained ones have and a head whose logits
 differ by about 1; random ids in lengths as texts have them (5 to 510 tokens, 85 in the mean), some alone, some in small batches,
-the rest in batches of 16,384 tokens. Logits may differ by 2e-2, labels only where two are as near as that, and the cosine
+the rest in batches of 16,384 tokens. Logits may differ by 2e-2,
+or by a tenth more than PyTorch's own in fp16 where those do, labels only where two are as near as that, and the cosine
 of the mean vectors is above 0.9999. Needs torch with CUDA and transformers; under a minute. Ends with 1 if anything is
 wrong. ACCURACY_DEVICE=cpu compares the CPU's engine on small networks instead, to try this program.
 """
@@ -158,7 +159,7 @@ def compare(name: str, root: pathlib.Path, pool: concurrent.futures.Executor) ->
     cosine = (made * vectors).sum(1) / (np.linalg.norm(made, axis=1) * np.linalg.norm(vectors, axis=1))
     verdicts = [
         (
-            bool(off.max() <= LOGITS),
+            bool(off.max() <= max(LOGITS, 1.1 * torch_off.max())),
             f"logits of deviation {want.std():.2f} differ by {off.max():.1e}, {off.mean():.1e} in the mean; "
             f"PyTorch's own in fp16: {torch_off.max():.1e}, {torch_off.mean():.1e}",
         ),
