@@ -1,4 +1,5 @@
 """Answers in parts over HTTP (docs/contract.md §4.6): chunks, ends, and everything that can happen half-way."""
+import socket
 import threading
 import time
 
@@ -217,7 +218,7 @@ def test_a_client_that_leaves_in_mid_stream(server):
 def test_a_slow_reader_gets_all_and_delays_nobody(server):
     with wire(server, timeout=60) as slow, wire(server) as other:
         slow.send(ask(*["big 1000000"] * 12))
-        server.wait_busy()
+        assert slow.socket.recv(1, socket.MSG_PEEK), "it has begun"
         assert other.send(ask("x")).reply().content == b"last"
         r = slow.reply()
         assert [len(c) for c in r.chunks] == [1000000] * 12 + [4]
