@@ -39,6 +39,8 @@ sc_dependency(zlib zlib libz.a)
 sc_dependency(nghttp2 libnghttp2 libnghttp2.a)
 # Only its readers of zip, tar and gzip are used: the static program gets neither its XML nor its ACLs.
 sc_dependency(libarchive libarchive libarchive.a libnettle.a liblzma.a libbz2.a libzstd.a libz.a)
+# Always the system's: it gets its fixes.
+find_package(OpenSSL 3.0 REQUIRED)
 if(SCONCE_STATIC)
     add_link_options(-static-libgcc)
 endif()

@@ -3,7 +3,8 @@
 # Nothing is asked of apt while dpkg has everything.
 
 BUILD_PACKAGES='gcc libc6-dev cmake ninja-build pkgconf libuv1-dev libjansson-dev libyaml-dev libarchive-dev
-    libnghttp2-dev zlib1g-dev'
+    libnghttp2-dev
+    libssl-dev zlib1g-dev'
 # What libarchive calls: shared libraries come with it, static ones do not.
 PORTABLE_PACKAGES='nettle-dev liblzma-dev libbz2-dev libzstd-dev'
 # libdnnl-dev is not in Ubuntu 24.04: the encoder then has its plain kernels only. Without python3-dev, Python workers get

@@ -51,6 +51,7 @@
 #define SC_CONN_STREAM_BYTES (16u << 20) /* waiting bytes of a streamed answer; more chunks are refused */
 #define SC_CONN_SPARE_BLOCKS 64          /* read buffers kept per loop */
 #define SC_HTTP_RESPONSE_HEAD_MAX 65536  /* status line and headers of an answer */
+#define SC_TLS_RETRY_MS 5000             /* between two tries to read a certificate that cannot be read */
 #define SC_ACCEPT_BURST 64               /* connections accepted before others get their turn */
 #define SC_ACCEPT_PAUSE_MS 100           /* after accept failed for want of resources */
 #define SC_REQUEST_BYTES 6553500         /* max_request_size */

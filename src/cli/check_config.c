@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "cli/roles.h"
+#include "cli/serve_tls.h"
 #include "model/settings.h"
 
 enum { GOOD, WARNED, REFUSED };
@@ -247,6 +248,9 @@ static void check_whole(struct checking *c, const char *file, struct sc_span tex
             say("refused", "%s", why.text);
             c->refused++;
         }
+    } else if (sc_serve_tls_check(&s, &why) < 0) {
+        say("refused", "%s", why.text);
+        c->refused++;
     } else {
         check_folders(c, &s);
         tell_environment(c, &s);

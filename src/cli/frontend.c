@@ -18,6 +18,7 @@
 #include "cli/places.h"
 #include "cli/roles.h"
 #include "cli/serve_options.h"
+#include "cli/serve_tls.h"
 #include "cli/startup.h"
 #include "metrics/collector.h"
 #include "metrics/registry.h"
@@ -33,7 +34,9 @@ struct frontend {
     unsigned nlisteners;
     uv_timer_t system_timer;
     struct sc_collector *collector; /* NULL: none */
-    bool sampling, ending;
+    struct sc_serve_tls tls;
+    uv_timer_t tls_timer; /* until the files of TLS could be read */
+    bool sampling, ending, retrying;
 };
 
 static unsigned cpu_count(void)
@@ -58,6 +61,8 @@ static void end(void *arg)
     f->ending = true;
     if (f->app.server)
         sc_http_server_close(f->app.server);
+    if (f->retrying)
+        uv_close((uv_handle_t *)&f->tls_timer, NULL);
     if (f->sampling)
         uv_close((uv_handle_t *)&f->system_timer, NULL);
     if (f->collector)
@@ -65,6 +70,47 @@ static void end(void *arg)
     sc_engine_close(f->app.engine);
     sc_loops_stop(f->loops);
 }
+
+/* ---- TLS ------------------------------------------------------------------------------------------- */
+
+static void tell_tls(void *ctx, enum sc_log_level level, const char *text)
+{
+    (void)ctx;
+    sc_log(level, "TLS: %s", text);
+}
+
+static void retry_tls(uv_timer_t *t)
+{
+    struct frontend *f = t->data;
+    if (!sc_serve_tls_load(&f->tls, tell_tls, NULL))
+        return;
+    sc_log(SC_LOG_INFO, "TLS: the certificate could be read now");
+    uv_timer_stop(t);
+}
+
+/* The server's start has read them already: they are gone, or changed, since. */
+static void start_tls(struct frontend *f)
+{
+    if (sc_serve_tls_load(&f->tls, tell_tls, NULL))
+        return;
+    uv_timer_init(&sc_loops_at(f->loops, 0)->uv, &f->tls_timer);
+    f->tls_timer.data = f;
+    f->retrying = true;
+    uv_timer_start(&f->tls_timer, retry_tls, SC_TLS_RETRY_MS, SC_TLS_RETRY_MS);
+}
+
+static void on_hup(void *ctx)
+{
+    struct frontend *f = ctx;
+    if (!f->tls.kind[SC_TLS_REST] && !f->tls.kind[SC_TLS_GRPC])
+        return;
+    if (sc_serve_tls_load(&f->tls, tell_tls, NULL))
+        sc_log(SC_LOG_INFO, "TLS: new connections get the certificate as it is now");
+    else
+        sc_log(SC_LOG_WARN, "TLS: the certificate that was in use stays");
+}
+
+/* ---- life, again ------------------------------------------------------------------------------------ */
 
 static void on_drain(void *ctx)
 {
@@ -160,9 +206,13 @@ static void serve(void *ctx)
     struct sc_listen_plan plan;
     struct sc_http_listen listen[SC_LISTENERS_MAX] = {0};
     sc_listen_plan(&f->settings, &plan);
+    sc_serve_tls_make(&f->tls, &f->settings);
+    start_tls(f);
     for (unsigned i = 0; i < plan.n; i++) {
         f->app.serves[i] = plan.serves[i];
         listen[i].fd = f->listeners[i];
+        if (sc_is_https(plan.address[i]))
+            listen[i].tls = f->tls.kind[SC_TLS_REST];
         listen[i].pinned = !(plan.serves[i] & SC_SERVES_INFERENCE);
     }
     struct sc_http_config c = {
@@ -302,6 +352,7 @@ int sc_cli_frontend(void)
         .on_listeners = on_listeners,
         .on_ready = on_ready,
         .on_drain = on_drain,
+        .on_hup = on_hup,
         .on_lost = on_lost,
         .ctx = &f,
     };
@@ -309,6 +360,7 @@ int sc_cli_frontend(void)
     sc_loops_run(f.loops);
     sc_loops_del(
         f.loops); /* runs what loops posted to each other at the end: the engine must still be there */
+    sc_serve_tls_free(&f.tls);
     sc_engine_del(f.app.engine);
     sc_app_free(&f.app);
     sc_metrics_del(f.app.metrics);

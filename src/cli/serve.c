@@ -34,7 +34,7 @@ static void usage(FILE *to)
         "  --foreground             accepted; the server always runs in the foreground\n"
         "\n"
         "Signals: TERM or INT finishes what is in flight and stops, a second one stops at once, HUP "
-        "reopens the logs.\n",
+        "reopens the logs and reads the certificates of TLS again.\n",
         to);
 }
 

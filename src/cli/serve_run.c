@@ -19,6 +19,7 @@
 #include "cli/places.h"
 #include "cli/roles.h"
 #include "cli/serve_options.h"
+#include "cli/serve_tls.h"
 #include "gpu/agent.h"
 #include "model/cpu_launcher.h"
 #include "worker/supervisor.h"
@@ -29,12 +30,12 @@ void sc_listen_plan(const struct sc_settings *s, struct sc_listen_plan *plan)
 {
     const struct {
         const char *address;
-        unsigned short port;
+        unsigned short port, tls_port;
         unsigned serves;
     } wanted[] = {
-        {s->inference_address, 8080, SC_SERVES_INFERENCE},
-        {s->management_address, 8081, SC_SERVES_MANAGEMENT},
-        {s->enable_metrics_api ? s->metrics_address : NULL, 8082, SC_SERVES_METRICS},
+        {s->inference_address, 8080, 443, SC_SERVES_INFERENCE},
+        {s->management_address, 8081, 8444, SC_SERVES_MANAGEMENT},
+        {s->enable_metrics_api ? s->metrics_address : NULL, 8082, 8445, SC_SERVES_METRICS},
     };
     *plan = (struct sc_listen_plan){0};
     for (size_t i = 0; i < SC_COUNT(wanted); i++) {
@@ -45,7 +46,7 @@ void sc_listen_plan(const struct sc_settings *s, struct sc_listen_plan *plan)
             k++;
         if (k == plan->n) {
             plan->address[k] = wanted[i].address;
-            plan->default_port[k] = wanted[i].port;
+            plan->default_port[k] = sc_is_https(wanted[i].address) ? wanted[i].tls_port : wanted[i].port;
             plan->n++;
         }
         plan->serves[k] |= wanted[i].serves;
@@ -56,14 +57,17 @@ void sc_listen_plan(const struct sc_settings *s, struct sc_listen_plan *plan)
 
 static bool is_loopback(const char *address)
 {
-    struct sc_span a = sc_span_str(address), http = SC_SPAN("http://");
+    struct sc_span a = sc_span_str(address), http = SC_SPAN("http://"), https = SC_SPAN("https://");
     char host[64];
     struct in_addr ip;
     if (sc_span_starts(a, SC_SPAN("unix:")))
         return true;
-    if (a.n < http.n || !sc_span_eq_nocase(sc_span_sub(a, 0, http.n), http))
+    if (sc_span_eq_nocase(sc_span_sub(a, 0, http.n), http))
+        a = sc_span_sub(a, http.n, a.n);
+    else if (sc_span_eq_nocase(sc_span_sub(a, 0, https.n), https))
+        a = sc_span_sub(a, https.n, a.n);
+    else
         return false;
-    a = sc_span_sub(a, http.n, a.n);
     a = sc_span_sub(a, 0, sc_span_find(a, ':'));
     if (sc_span_eq_nocase(a, SC_SPAN("localhost")))
         return true;
@@ -75,10 +79,13 @@ static bool is_loopback(const char *address)
 static int check(const struct sc_serve_options *o, const struct sc_settings *s, struct sc_msg *msg)
 {
     struct stat st;
-    if (!o->pidfile && !o->insecure && s->disable_token_authorization && !is_loopback(s->management_address))
+    bool certified = s->tls_client_ca && sc_is_https(s->management_address);
+    if (!o->pidfile && !o->insecure && s->disable_token_authorization && !certified &&
+        !is_loopback(s->management_address))
         return sc_fail(msg, SC_EINVAL,
                        "the management API would listen on %s, which others can reach: whoever does can load "
-                       "code. Use a loopback address or a unix socket, or say --insecure",
+                       "code. Use a loopback address or a unix socket, https with tls_client_ca, or say "
+                       "--insecure",
                        s->management_address);
     if (s->model_store && stat(s->model_store, &st) < 0)
         return sc_fail(msg, SC_ENOTFOUND,
@@ -92,7 +99,7 @@ static int check(const struct sc_serve_options *o, const struct sc_settings *s, 
     if (s->model_store && access(s->model_store, R_OK | X_OK) < 0)
         return sc_fail(msg, SC_ESYS, "the model store %s cannot be read: %s", s->model_store,
                        strerror(errno));
-    return 0;
+    return sc_serve_tls_check(s, msg);
 }
 
 static int settings_file(struct sc_span text)

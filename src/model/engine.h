@@ -34,6 +34,7 @@ struct sc_engine_spec {
      */
     void (*on_ready)(void *ctx);
     void (*on_drain)(void *ctx); /* supervisor asks to drain */
+    void (*on_hup)(void *ctx);   /* HUP came, and the logs are open again; may be NULL */
     void (*on_lost)(void *ctx);  /* supervisor is gone: end at once */
     void *ctx;
 };

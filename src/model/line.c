@@ -159,7 +159,11 @@ static void read_line(uv_poll_t *h, int status, int events)
         case SC_CTL_WELCOME: welcome(e, &m); break;
         case SC_CTL_SLOT_STATE: slot_state(e, &m); break;
         case SC_CTL_DRAIN: e->spec.on_drain(e->spec.ctx); break;
-        case SC_CTL_REOPEN_LOGS: sc_log_reopen(); break;
+        case SC_CTL_REOPEN_LOGS:
+            sc_log_reopen();
+            if (e->spec.on_hup)
+                e->spec.on_hup(e->spec.ctx);
+            break;
         default: sc_log(SC_LOG_WARN, "unknown message %u from the supervisor", m.type);
         }
         sc_ctl_close_fds(&m);

@@ -34,7 +34,7 @@ struct sc_settings {
 
     /* listeners */
     char *inference_address, *management_address,
-        *metrics_address; /* checked: http://HOST[:PORT], unix:/PATH */
+        *metrics_address; /* checked: http[s]://HOST[:PORT], unix:/PATH */
     bool enable_metrics_api;
     bool open_inference_protocol;
     char *cors_origin, *cors_methods, *cors_headers;
@@ -42,12 +42,13 @@ struct sc_settings {
     int loops;    /* number_of_netty_threads; 0: chosen from the CPUs */
     int drain_ms; /* shutdown_timeout_ms */
 
+    char *private_key_file, *certificate_file, *keystore, *keystore_pass, *keystore_type, *tls_client_ca;
+
     /* for later: parsed and checked, without effect yet */
     char *grpc_inference_address, *grpc_management_address;
     int grpc_inference_port, grpc_management_port;
     int64_t grpc_inference_age_ms, grpc_inference_grace_ms, grpc_management_age_ms, grpc_management_grace_ms;
     bool enable_grpc_ssl;
-    char *private_key_file, *certificate_file, *keystore, *keystore_pass, *keystore_type;
 
     /* who may do what */
     bool disable_token_authorization;
@@ -120,7 +121,7 @@ struct sc_settings_sources {
 /*
  * TS_* variables (with enable_envvars_config=true) over the command line over the file over the defaults of
  * the face; $$NAME$$ replaced; paths made absolute; everything checked. SC_EINVAL with *msg; SC_ENOTFOUND: a
- * folder is missing; SC_EUNSUPPORTED: an https address. Blocks (stat). After a failure *s is to be freed,
+ * folder is missing. Blocks (stat). After a failure *s is to be freed,
  * too.
  */
 int sc_settings_resolve(struct sc_settings *s, const struct sc_settings_sources *from,

@@ -179,22 +179,6 @@ static int environment(const struct resolving *r)
 
 /* ---- together --------------------------------------------------------------------------------------- */
 
-static int refuse_https(const struct resolving *r)
-{
-    const struct {
-        const char *key, *address;
-    } all[] = {{"inference_address", r->s->inference_address},
-               {"management_address", r->s->management_address},
-               {"metrics_address", r->s->enable_metrics_api ? r->s->metrics_address : ""}};
-    for (size_t i = 0; i < SC_COUNT(all); i++)
-        if (strncasecmp(all[i].address, "https:", 6) == 0)
-            return sc_fail(r->msg, SC_EUNSUPPORTED,
-                           "%s is %s: this version does not speak TLS and will not serve in plain text what "
-                           "was to be encrypted; use http:// behind a proxy that speaks TLS",
-                           all[i].key, all[i].address);
-    return 0;
-}
-
 static int check_temp(const struct resolving *r)
 {
     const char *temp = variable(r, "TEMP");
@@ -231,8 +215,6 @@ int sc_settings_resolve(struct sc_settings *s, const struct sc_settings_sources 
         rc = environment(&r);
     if (rc == 0)
         rc = sc_settings_apply(s, msg);
-    if (rc == 0)
-        rc = refuse_https(&r);
     if (rc == 0)
         rc = check_temp(&r);
     if (rc == 0)

@@ -75,12 +75,12 @@ static const struct sc_setting_key keys[] = {
     BYTES("max_response_size", max_response_size, "6553500", SAYS("bytes of a worker's answer")),
 
     /* ---- TLS ---- */
-    PATH("private_key_file", LATER, private_key_file, .feature = "TLS", SAYS("key of https listeners")),
-    PATH("certificate_file", LATER, certificate_file, .feature = "TLS",
-         SAYS("certificate of https listeners")),
-    PATH("keystore", LATER, keystore, .feature = "TLS", SAYS("key and certificate of https listeners")),
-    TEXT("keystore_pass", LATER, keystore_pass, "changeit", .feature = "TLS", SAYS("opens the keystore")),
-    TEXT("keystore_type", LATER, keystore_type, "PKCS12", .feature = "TLS", SAYS("form of the keystore")),
+    PATH("private_key_file", USED, private_key_file, SAYS("key of https listeners, in PEM")),
+    PATH("certificate_file", USED, certificate_file,
+         SAYS("certificate of https listeners, with its chain, in PEM")),
+    PATH("keystore", USED, keystore, SAYS("key and certificate of https listeners, before the two files")),
+    TEXT("keystore_pass", USED, keystore_pass, "changeit", SAYS("opens the keystore")),
+    TEXT("keystore_type", DIFFERS, keystore_type, "PKCS12", SAYS("form of the keystore: PKCS12, not JKS")),
 
     /* ---- gRPC ---- */
     TEXT("grpc_inference_address", LATER, grpc_inference_address, "127.0.0.1", .feature = "gRPC",
@@ -244,6 +244,8 @@ static const struct sc_setting_key keys[] = {
     BOOL("access_log", OURS, access_log, "true", NO_ENV, SAYS("false: no line per request")),
     TEXT("interface_models", OURS, interface_models, NULL, NO_ENV,
          SAYS("models asked by calls of other servers' interfaces that name none, first of these")),
+    PATH("tls_client_ca", OURS, tls_client_ca, NO_ENV,
+         SAYS("certificates in PEM; clients of https listeners must have one that these signed")),
     TEXT("backend_dir", OURS, backend_dir, NULL, NO_ENV, SAYS("folder of the native backends")),
 };
 

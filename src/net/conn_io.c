@@ -107,10 +107,12 @@ static void received(struct sc_conn *c, const char *to, size_t n)
 bool sc_conn_read(struct sc_conn *c)
 {
     char *to = NULL;
+    if (SC_UNLIKELY(c->tls && !c->tls_ready) && !sc_tls_handshake(c))
+        return false;
     size_t room = destination(c, &to);
     if (room == 0)
         return false;
-    ssize_t n = recv(c->fd, to, room, 0);
+    ssize_t n = SC_UNLIKELY(c->tls) ? sc_tls_recv(c, to, room) : recv(c->fd, to, room, 0);
     if (n > 0) {
         c->read_ns = c->part->loop->now_ns = sc_clock_ns();
         c->got = true;
@@ -153,6 +155,20 @@ static bool keep_rest(struct sc_conn *c, const struct iovec *iov, int n, size_t 
     return true;
 }
 
+/* What the descriptor takes now: a count, or -1 with errno. */
+static ssize_t send_now(struct sc_conn *c, const struct iovec *iov, int n)
+{
+    struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
+    ssize_t sent;
+    if (SC_UNLIKELY(c->tls))
+        return sc_tls_send(c, iov, n);
+    do {
+        sent = n == 1 ? send(c->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL)
+                      : sendmsg(c->fd, &m, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
 bool sc_conn_send(struct sc_conn *c, const struct iovec *iov, int n)
 {
     if (c->fd < 0)
@@ -164,11 +180,7 @@ bool sc_conn_send(struct sc_conn *c, const struct iovec *iov, int n)
         return true;
     ssize_t sent = 0;
     if (!c->out) {
-        struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
-        do {
-            sent = n == 1 ? send(c->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL)
-                          : sendmsg(c->fd, &m, MSG_NOSIGNAL);
-        } while (sent < 0 && errno == EINTR);
+        sent = send_now(c, iov, n);
         if (SC_LIKELY((size_t)sent == total))
             return true;
         if (sent < 0) {
@@ -186,10 +198,9 @@ bool sc_conn_flush(struct sc_conn *c)
 {
     while (c->out) {
         struct sc_conn_out *o = c->out;
-        ssize_t n = send(c->fd, o->data + o->at, o->n - o->at, MSG_NOSIGNAL);
+        struct iovec iov = {o->data + o->at, o->n - o->at};
+        ssize_t n = send_now(c, &iov, 1);
         if (n < 0) {
-            if (errno == EINTR)
-                continue;
             if (errno == EAGAIN)
                 return true;
             sc_conn_close(c);

@@ -21,8 +21,10 @@ void sc_conn_start(struct sc_conn *c)
     c->state = SC_CONN_HEAD;
     c->x.loop = p->loop;
     c->deadline = (struct sc_deadline){0};
+    const struct sc_http_listen *listen = &p->server->listeners[c->x.listener].config;
     if (p->nconns >= cfg->max_connections || p->draining || p->closing ||
-        uv_poll_init(&p->loop->uv, &c->poll, c->fd) != 0) {
+        (listen->tls && !sc_tls_begin(c, listen->tls)) || uv_poll_init(&p->loop->uv, &c->poll, c->fd) != 0) {
+        sc_tls_end(c);
         close(c->fd);
         free(c->peer6);
         free(c);
@@ -35,7 +37,7 @@ void sc_conn_start(struct sc_conn *c)
     atomic_store_explicit(&p->counts.connections, p->counts.connections + 1, memory_order_relaxed);
     /* What was sent together with the connect is often here already: a wake-up saved. */
     c->running = true;
-    if (!p->server->listeners[c->x.listener].config.h2_only || sc_h2_conn_begin(c))
+    if (!listen->h2_only || c->tls || sc_h2_conn_begin(c))
         sc_conn_read(c);
     c->running = false;
     sc_conn_run(c);
@@ -53,6 +55,11 @@ void sc_conn_close(struct sc_conn *c)
     if (c->fd < 0)
         return;
     uv_close((uv_handle_t *)&c->poll, on_handle_closed);
+    if (c->tls) {
+        if (!c->broken)
+            sc_tls_finish(c);
+        sc_tls_end(c);
+    }
     if (c->broken) {
         struct linger now = {.l_onoff = 1, .l_linger = 0};
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
@@ -396,6 +403,7 @@ static bool step_closing(struct sc_conn *c)
         sc_conn_close(c);
         return false;
     }
+    sc_tls_finish(c);
     shutdown(c->fd, SHUT_WR);
     c->state = SC_CONN_LINGER;
     c->pos = c->end;
@@ -433,7 +441,7 @@ static bool step(struct sc_conn *c)
 
 static unsigned wanted_events(struct sc_conn *c)
 {
-    unsigned want = c->out ? UV_WRITABLE : 0;
+    unsigned want = c->out || c->tls_blocked ? UV_WRITABLE : 0;
     if (c->eof)
         return want;
     switch ((enum sc_conn_state)c->state) {
@@ -473,6 +481,8 @@ static void time_out_later(struct sc_conn *c)
     if (c->out) {
         kind = SC_CONN_TIME_WRITE;
         again = c->sent;
+    } else if (c->tls && !c->tls_ready) {
+        kind = SC_CONN_TIME_HEADER;
     } else if (c->state == SC_CONN_HEAD) {
         again = c->pos == c->end;
         kind = again ? SC_CONN_TIME_IDLE : SC_CONN_TIME_HEADER;
@@ -505,8 +515,10 @@ void sc_conn_run(struct sc_conn *c)
     if (c->running)
         return;
     c->running = true;
-    while (step(c))
-        ;
+    do {
+        while (step(c))
+            ;
+    } while (SC_UNLIKELY(c->tls_more) && c->fd >= 0 && (wanted_events(c) & UV_READABLE) && sc_conn_read(c));
     c->running = false;
     if (c->fd < 0) {
         /* The handle's end comes later in the loop: thousands that close at once must not hold blocks till
@@ -541,7 +553,7 @@ static void on_event(uv_poll_t *h, int status, int events)
             if (stalled && c->on_writable && !c->answered)
                 c->on_writable(&c->x);
         }
-        if (events & UV_READABLE)
+        if ((events & UV_READABLE) || (c->tls_blocked && c->fd >= 0))
             sc_conn_read(c);
         if (events & UV_DISCONNECT)
             c->hup = true;
@@ -562,7 +574,9 @@ void sc_conn_expired(struct sc_deadline *d, unsigned kind)
     c->running = true;
     switch ((enum sc_conn_deadline)kind) {
     case SC_CONN_TIME_HEADER:
-        if (c->state == SC_CONN_H2)
+        if (c->tls && !c->tls_ready)
+            sc_conn_close(c);
+        else if (c->state == SC_CONN_H2)
             sc_h2_conn_expired(c);
         else
             fail(c, 408, "RequestTimeoutException", TOO_SLOW);

@@ -18,6 +18,7 @@
 #include "base/dlist.h"
 #include "net/deadlines.h"
 #include "net/http.h"
+#include "net/tls_conn.h"
 #include "proto/http1.h"
 
 enum { SC_HTTP_CORS_FIELDS = 3, SC_HTTP_COMMON_FIELDS = 6 };
@@ -68,6 +69,7 @@ struct sc_conn {
     struct sc_deadline deadline;
     struct sc_conn_block *block;
     struct sc_h2_conn *h2; /* NULL: HTTP/1 */
+    SSL *tls;              /* NULL: in clear */
     struct sc_conn_out *out, *out_last;
     size_t out_bytes;
     void (*on_writable)(struct sc_http_exchange *x);
@@ -98,7 +100,10 @@ struct sc_conn {
     bool linger : 1;        /* the client may send more before it sees the answer */
     bool got : 1, sent : 1; /* bytes moved: the deadline starts anew */
     bool handle_closed : 1;
-    bool fresh : 1; /* no request yet: it may turn out to be HTTP/2 */
+    bool tls_begun : 1, tls_ready : 1; /* handshake */
+    bool tls_more : 1;                 /* the session may have bytes that the descriptor does not show */
+    bool tls_blocked : 1;              /* the session must write before it can read */
+    bool fresh : 1;                    /* no request yet: it may turn out to be HTTP/2 */
 };
 
 struct sc_conn_counts {

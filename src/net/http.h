@@ -17,6 +17,7 @@
 #include "base/limits.h"
 #include "net/body.h"
 #include "net/loop.h"
+#include "net/tls.h"
 #include "proto/http1.h"
 
 /* The spans are valid while the exchange lives. */
@@ -146,9 +147,10 @@ struct sc_http_counters {
 struct sc_http_server;
 
 struct sc_http_listen {
-    int fd;       /* bound and listening, TCP or unix; taken over */
-    bool pinned;  /* connections stay on loop 0; those of others are spread round robin */
-    bool h2_only; /* gRPC ports: HTTP/1 is refused */
+    int fd;             /* bound and listening, TCP or unix; taken over */
+    bool pinned;        /* connections stay on loop 0; those of others are spread round robin */
+    bool h2_only;       /* gRPC ports: HTTP/1 is refused */
+    struct sc_tls *tls; /* NULL: in clear. Outlives the server */
     /* A connection this old gets a GOAWAY, and so much later its end; ms, 0: no limit. Only with h2_only. */
     uint64_t max_age_ms, max_age_grace_ms;
 };
@@ -165,9 +167,9 @@ void sc_http_server_drain(struct sc_http_server *s, void (*done)(void *arg), voi
 void sc_http_server_close(struct sc_http_server *s);
 void sc_http_server_counters(const struct sc_http_server *s, struct sc_http_counters *sum);
 
-/* Opens a listening socket for "http://host:port" or "unix:/path" (docs/contract.md §1: grammar, stale
- * socket files are removed). backlog 1024, close-on-exec. Returns the descriptor, or an error whose *msg
- * names address and remedy (port in use...). */
+/* Opens a listening socket for "http://host:port", "https://host:port" or "unix:/path" (docs/contract.md §1:
+ * grammar, stale socket files are removed). backlog 1024, close-on-exec. Returns the descriptor, or an error
+ * whose *msg names address and remedy (port in use...). */
 int sc_listen(struct sc_span address, uint16_t default_port, struct sc_msg *msg) SC_MUST_USE;
 
 #endif

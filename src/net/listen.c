@@ -15,9 +15,10 @@
 
 static int refuse_address(struct sc_span address, struct sc_msg *msg)
 {
-    return sc_fail(msg, SC_EINVAL,
-                   "Invalid binding address: %.*s (want http://HOST[:PORT] or unix:/ABSOLUTE/PATH)",
-                   SC_FMT(address));
+    return sc_fail(
+        msg, SC_EINVAL,
+        "Invalid binding address: %.*s (want http://HOST[:PORT], https://HOST[:PORT] or unix:/ABSOLUTE/PATH)",
+        SC_FMT(address));
 }
 
 static int bind_failed(int fd, int err, const char *what, struct sc_msg *msg)
@@ -61,7 +62,8 @@ static int open_tcp(const struct addrinfo *a, const char *what, struct sc_msg *m
     return fd;
 }
 
-static int listen_tcp(struct sc_span address, struct sc_span rest, uint16_t default_port, struct sc_msg *msg)
+static int listen_tcp(struct sc_span address, const char *scheme, struct sc_span rest, uint16_t default_port,
+                      struct sc_msg *msg)
 {
     size_t colon = sc_span_find(rest, ':');
     struct sc_span host = sc_span(rest.p, colon);
@@ -83,7 +85,7 @@ static int listen_tcp(struct sc_span address, struct sc_span rest, uint16_t defa
     memcpy(name, host.p, host.n);
     name[host.n] = '\0';
     snprintf(service, sizeof service, "%u", (unsigned)port);
-    snprintf(what, sizeof what, "http://%s:%s", name, service);
+    snprintf(what, sizeof what, "%s://%s:%s", scheme, name, service);
 
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *list = NULL;
@@ -190,11 +192,10 @@ int sc_listen(struct sc_span address, uint16_t default_port, struct sc_msg *msg)
 {
     struct sc_span rest;
     if (take_scheme(address, SC_SPAN("http://"), &rest))
-        return listen_tcp(address, rest, default_port, msg);
+        return listen_tcp(address, "http", rest, default_port, msg);
+    if (take_scheme(address, SC_SPAN("https://"), &rest))
+        return listen_tcp(address, "https", rest, default_port, msg);
     if (take_scheme(address, SC_SPAN("unix:"), &rest))
         return listen_unix(address, rest, msg);
-    if (take_scheme(address, SC_SPAN("https://"), &rest))
-        return sc_fail(msg, SC_EUNSUPPORTED, "%.*s: TLS is not available in this build; use http://",
-                       SC_FMT(address));
     return refuse_address(address, msg);
 }

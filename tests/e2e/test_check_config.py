@@ -41,7 +41,7 @@ def test_everything_that_is_worth_a_word(check, tmp_path):
 
 @pytest.mark.parametrize("text,says", [
     ("job_queue_size=abc\n", 'line 1: For input string: "abc"'),
-    ("a=1\ninference_address=https://h\n", "inference_address is https://h"),
+    ("a=1\ninference_address=https://h\n", "set private_key_file and certificate_file"),
     ("management_address=127.0.0.1:80\n", "Invalid binding address: 127.0.0.1:80"),
     ("models={\n", "models"),
     ("blacklist_env_vars=(\n", "blacklist_env_vars"),

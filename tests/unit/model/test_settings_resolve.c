@@ -191,19 +191,6 @@ static void stores_are_absolute_and_one_follows_the_other(void **state)
     assert_int_equal(chdir(here), 0);
 }
 
-static void https_is_refused_by_name(void **state)
-{
-    (void)state;
-    const char *const texts[] = {"inference_address=https://h:1\n", "management_address=HTTPS://h:1\n",
-                                 "metrics_address=https://h:1\n"};
-    for (size_t i = 0; i < SC_COUNT(texts); i++) {
-        assert_int_equal(resolve(texts[i]), SC_EUNSUPPORTED);
-        assert_non_null(strstr(msg.text, "://h:1"));
-        assert_int_equal(strncmp(msg.text, texts[i], strcspn(texts[i], "=")), 0);
-    }
-    assert_int_equal(resolve("metrics_address=https://h:1\nenable_metrics_api=false\n"), 0);
-}
-
 static void addresses(void **state)
 {
     static const struct {
@@ -523,7 +510,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(folders_and_logs, setup, teardown),
         cmocka_unit_test_setup_teardown(the_servers_home_must_exist, setup, teardown),
         cmocka_unit_test_setup_teardown(stores_are_absolute_and_one_follows_the_other, setup, teardown),
-        cmocka_unit_test_setup_teardown(https_is_refused_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(addresses, setup, teardown),
         cmocka_unit_test_setup_teardown(a_files_own_marks_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_snapshot_restores_must_be_there, setup, teardown),

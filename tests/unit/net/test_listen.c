@@ -63,7 +63,9 @@ static void odd_addresses_are_refused(void **state)
     assert_says("Invalid port number: http://127.0.0.1:65535");
     assert_int_equal(open_at("http://127.0.0.1:99999999999999999999"), SC_EINVAL);
     assert_says("Invalid port number");
-    assert_int_equal(open_at("https://127.0.0.1:0"), SC_EUNSUPPORTED);
+    int secure = open_at("https://127.0.0.1:0");
+    assert_true(secure >= 0);
+    close(secure);
     assert_says("use http://");
     assert_int_equal(open_at("http://no.such.host.invalid:1"), SC_EINVAL);
     assert_says("host name is unknown");
