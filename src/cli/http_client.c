@@ -3,12 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <openssl/ssl.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -17,6 +21,9 @@
 struct client {
     const char *address;
     int fd;
+    char host[256];   /* as the address names it */
+    SSL_CTX *context; /* https */
+    SSL *tls;
     int64_t end; /* ms */
     struct sc_msg *msg;
 };
@@ -70,15 +77,15 @@ static int open_unix(struct client *c, struct sc_span path)
 
 static int open_tcp(struct client *c, struct sc_span rest, uint16_t default_port)
 {
-    char host[256], service[8];
+    char *host = c->host, service[8];
     uint64_t port = default_port;
     rest = sc_span_sub(rest, 0, sc_span_find(rest, '/'));
     struct sc_span name = sc_span_sub(rest, 0, sc_span_find(rest, ':'));
-    if (name.n == 0 || name.n >= sizeof host ||
+    if (name.n == 0 || name.n >= sizeof c->host ||
         (name.n < rest.n && !sc_span_u64(sc_span_sub(rest, name.n + 1, rest.n), 65535, &port)))
-        return failed(c, SC_EINVAL, "want http://HOST[:PORT] or unix:/PATH");
+        return failed(c, SC_EINVAL, "want http[s]://HOST[:PORT] or unix:/PATH");
     /* A server that listens on all addresses is asked where it is nearest. */
-    snprintf(host, sizeof host, "%.*s",
+    snprintf(host, sizeof c->host, "%.*s",
              SC_FMT(sc_span_eq(name, SC_SPAN("0.0.0.0")) ? SC_SPAN("127.0.0.1") : name));
     snprintf(service, sizeof service, "%u", (unsigned)port);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
@@ -95,18 +102,81 @@ static int open_tcp(struct client *c, struct sc_span rest, uint16_t default_port
     return rc;
 }
 
+/* Waits for what a TLS operation that returned rc lacks: 0, or it has failed. */
+static int await_tls(struct client *c, int rc)
+{
+    switch (SSL_get_error(c->tls, rc)) {
+    case SSL_ERROR_WANT_READ: return await(c, POLLIN);
+    case SSL_ERROR_WANT_WRITE: return await(c, POLLOUT);
+    default:
+        if (SSL_get_verify_mode(c->tls) != SSL_VERIFY_NONE && SSL_get_verify_result(c->tls) != X509_V_OK)
+            return failed(c, SC_ECLOSED,
+                          "its certificate cannot be verified; SSL_CERT_FILE names those that are believed");
+        return failed(
+            c, SC_ECLOSED,
+            "TLS failed; a server with tls_client_ca can only be asked by clients with a certificate");
+    }
+}
+
+static bool is_loopback(int fd)
+{
+    struct sockaddr_storage a = {0};
+    socklen_t n = sizeof a;
+    if (getpeername(fd, (struct sockaddr *)&a, &n) < 0)
+        return false;
+    if (a.ss_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)&a)->sin6_addr);
+    return a.ss_family == AF_INET &&
+           ntohl(((const struct sockaddr_in *)(const void *)&a)->sin_addr.s_addr) >> 24 == 127;
+}
+
+/* Elsewhere a certificate must be good for the name; what this machine listens on is believed. */
+static int start_tls(struct client *c)
+{
+    int rc, waited = 0;
+    (void)signal(SIGPIPE, SIG_IGN);
+    c->context = SSL_CTX_new(TLS_client_method());
+    c->tls = c->context ? SSL_new(c->context) : NULL;
+    if (!c->tls || SSL_set_fd(c->tls, c->fd) != 1)
+        return failed(c, SC_ENOMEM, "no memory for TLS");
+    SSL_set_options(c->tls, SSL_OP_IGNORE_UNEXPECTED_EOF);
+    if (!is_loopback(c->fd)) {
+        SSL_CTX_set_default_verify_paths(c->context);
+        SSL_set_verify(c->tls, SSL_VERIFY_PEER, NULL);
+        SSL_set1_host(c->tls, c->host);
+    }
+    while (waited == 0 && (rc = SSL_connect(c->tls)) != 1)
+        waited = await_tls(c, rc);
+    return waited;
+}
+
 static int open_address(struct client *c, uint16_t default_port)
 {
-    struct sc_span a = sc_span_str(c->address), http = SC_SPAN("http://"), socket = SC_SPAN("unix:");
+    struct sc_span a = sc_span_str(c->address), http = SC_SPAN("http://"), socket = SC_SPAN("unix:"),
+                   https = SC_SPAN("https://");
+    if (sc_span_eq_nocase(sc_span_sub(a, 0, https.n), https)) {
+        int rc = open_tcp(c, sc_span_sub(a, https.n, a.n), default_port == 8081 ? 8444 : default_port);
+        return rc < 0 ? rc : start_tls(c);
+    }
     if (sc_span_eq_nocase(sc_span_sub(a, 0, http.n), http))
         return open_tcp(c, sc_span_sub(a, http.n, a.n), default_port);
     if (sc_span_eq_nocase(sc_span_sub(a, 0, socket.n), socket))
         return open_unix(c, sc_span_sub(a, socket.n, a.n));
-    return failed(c, SC_EINVAL, "want http://HOST[:PORT] or unix:/PATH");
+    return failed(c, SC_EINVAL, "want http[s]://HOST[:PORT] or unix:/PATH");
 }
 
 static int send_all(struct client *c, struct sc_span s)
 {
+    while (s.n && c->tls) {
+        size_t n;
+        if (SSL_write_ex(c->tls, s.p, s.n, &n) == 1) {
+            s = sc_span_sub(s, n, s.n);
+            continue;
+        }
+        int rc = await_tls(c, 0);
+        if (rc < 0)
+            return rc;
+    }
     while (s.n) {
         ssize_t n = send(c->fd, s.p, s.n, MSG_NOSIGNAL);
         if (n > 0) {
@@ -128,7 +198,16 @@ static int receive_all(struct client *c, struct sc_buf *in)
     for (;;) {
         if (sc_buf_reserve(in, 16384) < 0)
             return failed(c, SC_ELIMIT, "the answer is too large");
-        ssize_t n = recv(c->fd, in->p + in->n, in->cap - in->n, 0);
+        size_t got = 0;
+        if (c->tls && SSL_read_ex(c->tls, in->p + in->n, in->cap - in->n, &got) != 1) {
+            if (SSL_get_error(c->tls, 0) == SSL_ERROR_ZERO_RETURN)
+                return 0;
+            int rc = await_tls(c, 0);
+            if (rc < 0)
+                return rc;
+            continue;
+        }
+        ssize_t n = c->tls ? (ssize_t)got : recv(c->fd, in->p + in->n, in->cap - in->n, 0);
         if (n == 0)
             return 0;
         if (n > 0) {
@@ -208,6 +287,8 @@ int sc_http_get(struct sc_fetched *a, const char *address, uint16_t default_port
     if (rc == 0 && read_answer(a, sc_buf_view(&in)) < 0)
         rc = failed(&c, SC_EPROTO,
                     in.n ? "what answers there speaks another language" : "closed without an answer");
+    SSL_free(c.tls);
+    SSL_CTX_free(c.context);
     if (c.fd >= 0)
         close(c.fd);
     sc_buf_free(&out);

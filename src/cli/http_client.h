@@ -12,7 +12,8 @@ struct sc_fetched {
 };
 
 /*
- * GET `path` from `address` (http://HOST[:PORT] or unix:/PATH) with a bearer token (NULL: none), on a
+ * GET `path` from `address` (http[s]://HOST[:PORT] or unix:/PATH; a certificate must
+ * be good for HOST, unless it is this machine's loopback) with a bearer token (NULL: none), on a
  * connection of its own. ms: for all of it. 0, or an error with a *msg that names the address: SC_ECLOSED,
  * SC_EPROTO, SC_ELIMIT, SC_ETIMEOUT, SC_ESYS, SC_EINVAL. Free the answer in every case.
  */

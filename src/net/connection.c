@@ -225,6 +225,8 @@ static void request(struct sc_conn *c)
     struct sc_http_part *p = c->part;
     const struct sc_http_server *s = p->server;
     const struct sc_http1_head *h = &c->block->head;
+    if (SC_UNLIKELY(h->upgrades_h2c) && sc_h2_conn_upgrade(c))
+        return;
     atomic_store_explicit(&p->counts.requests, p->counts.requests + 1, memory_order_relaxed);
     c->close = !h->keep_alive || p->draining;
     c->body_done = h->content_length == 0;
@@ -256,19 +258,6 @@ static void request(struct sc_conn *c)
         client_gone(c);
 }
 
-/* Prior knowledge: the client begins with what would be a strange request. False: not enough to tell. */
-static bool knows_protocol(struct sc_conn *c)
-{
-    size_t n = SC_MIN((size_t)(c->end - c->pos), (size_t)SC_H2_PREFACE_BYTES);
-    bool same = memcmp(c->block->data + c->pos, SC_H2_PREFACE, n) == 0;
-    if (same && n < SC_H2_PREFACE_BYTES)
-        return false;
-    c->fresh = false;
-    if (same)
-        sc_h2_conn_begin(c);
-    return true;
-}
-
 static bool step_head(struct sc_conn *c)
 {
     /* Nothing new is begun for a client that does not take what it was sent. */
@@ -280,7 +269,7 @@ static bool step_head(struct sc_conn *c)
         return false;
     }
     if (SC_UNLIKELY(c->fresh)) {
-        if (knows_protocol(c))
+        if (sc_h2_conn_sniff(c))
             return true;
         if (c->eof)
             sc_conn_close(c);

@@ -220,10 +220,18 @@ void sc_conn_account(struct sc_conn *c, const struct sc_http_exchange *x, int st
 
 void sc_conn_log(struct sc_conn *c, const struct sc_http_exchange *x, int status, bool parsed);
 
-/* ---- h2_conn.c ------------------------------------------------------------------------- */
-
 /* From here on c speaks HTTP/2; what it has received is the session's. False: c was closed. */
 bool sc_h2_conn_begin(struct sc_conn *c);
+/* ---- h2_begin.c ------------------------------------------------------------------------ */
+
+/* Prior knowledge: the client begins with what would be a strange request. False: not enough to tell. */
+bool sc_h2_conn_sniff(struct sc_conn *c);
+/* Goes on in HTTP/2 with the request whose head was read, which has no body, as its first stream. False: it
+ * stays as it is. */
+bool sc_h2_conn_upgrade(struct sc_conn *c);
+
+/* ---- h2_conn.c ------------------------------------------------------------------------- */
+
 bool sc_h2_conn_step(struct sc_conn *c);
 /* The streams' clients are gone. False: they were told already. */
 bool sc_h2_conn_lose(struct sc_conn *c);

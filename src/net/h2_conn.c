@@ -145,6 +145,8 @@ static void begin(struct sc_stream *st, bool ended)
     uint64_t announced = h->content_length > 0 ? (uint64_t)h->content_length : 0;
     bool grpc = s->listeners[st->x.listener].config.h2_only;
     if (h->oversized) {
+        st->x.req.method = SC_SPAN("GET"); /* as an HTTP/1 message that cannot be read is logged */
+        st->x.req.target = SC_SPAN("/bad-request");
         sc_stream_fail(st, 400, "BadRequestException", "Invalid HTTP message.");
         return;
     }
@@ -276,6 +278,19 @@ static void on_age(uv_timer_t *t)
     sc_h2_conn_touch(h->conn);
     if (h->grace_ms)
         uv_timer_start(t, on_age, h->grace_ms, 0);
+}
+
+bool sc_h2_conn_first(struct sc_conn *c, struct sc_h2_head *head, struct sc_span settings)
+{
+    struct sc_stream *st = stream_new(c, 1, head);
+    if (!st)
+        sc_h2_head_free(head);
+    if (!st || sc_h2_upgrade(c->h2->session, settings, st->x.req.head, st) < 0)
+        return false;
+    st->x.start_ns = c->x.start_ns;
+    begin(st, true);
+    on_end(st, NULL);
+    return true;
 }
 
 bool sc_h2_conn_begin(struct sc_conn *c)

@@ -55,6 +55,8 @@ static inline struct sc_stream *sc_stream_of(struct sc_http_exchange *x)
 
 /* ---- h2_conn.c ------------------------------------------------------------------------- */
 
+/* The first stream of an upgraded connection; takes the head's memory over. False: c is to be closed. */
+bool sc_h2_conn_first(struct sc_conn *c, struct sc_h2_head *head, struct sc_span settings);
 /* The application has answered, or we have in its place. st may be gone afterwards, and its connection. */
 void sc_stream_answered(struct sc_stream *st);
 /* All of the answer is the session's; what the client still sends of its request is not wanted. */

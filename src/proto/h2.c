@@ -199,6 +199,7 @@ static bool finish_block(const struct block *b, bool ended, struct sc_h2_head *h
     char *memory = malloc(table + 2 * b->used + 2 * b->n + 1);
     bool has_host = false;
     unsigned cookies = 0;
+    size_t bytes = 0;
     if (!memory)
         return false;
     char *text = memory + table;
@@ -220,6 +221,7 @@ static bool finish_block(const struct block *b, bool ended, struct sc_h2_head *h
         head->headers[head->nheaders++] = (struct sc_http_header){name, value};
         note_field(head, name, value, &has_host);
         cookies += sc_span_eq(name, SC_SPAN("cookie"));
+        bytes += name.n + value.n + sizeof ": " - 1;
     }
     if (ended)
         head->content_length = 0;
@@ -227,7 +229,7 @@ static bool finish_block(const struct block *b, bool ended, struct sc_h2_head *h
         join_cookies(head, text);
     if (!has_host && head->authority.n)
         head->headers[head->nheaders++] = (struct sc_http_header){SC_SPAN("host"), head->authority};
-    head->oversized |= head->nheaders > SC_HTTP_HEADERS_MAX ||
+    head->oversized |= bytes > SC_HTTP_HEADERS_BYTES || head->nheaders > SC_HTTP_HEADERS_MAX ||
                        head->method.n + head->target.n + sizeof "  HTTP/2.0" > SC_HTTP_LINE_MAX;
     return true;
 }
@@ -578,7 +580,8 @@ int sc_h2_upgrade(struct sc_h2 *h, struct sc_span settings, bool head_request, v
 {
     uint8_t payload[SC_H2_SETTINGS_BYTES];
     int n = decode_settings(settings, payload);
-    if (n < 0 || nghttp2_session_upgrade2(h->session, payload, (size_t)n, head_request, stream) != 0)
+    if (n < 0 || nghttp2_session_upgrade2(h->session, payload, (size_t)n, head_request, NULL) != 0)
         return SC_EINVAL;
-    return 0;
+    /* A server's session does not keep what it is given for the stream. */
+    return nghttp2_session_set_stream_user_data(h->session, 1, stream) == 0 ? 0 : SC_EINVAL;
 }

@@ -79,7 +79,7 @@ static int parse_request_line(struct sc_http1_head *h, const char *p, size_t n)
     return 0;
 }
 
-/* A Connection header is a list; only two of its words mean something here. */
+/* A Connection header is a list; only three of its words mean something here. */
 static void note_connection(struct sc_http1_head *h, struct sc_span value)
 {
     while (value.n) {
@@ -89,6 +89,8 @@ static void note_connection(struct sc_http1_head *h, struct sc_span value)
             h->says_close = true;
         else if (sc_span_eq_nocase(word, SC_SPAN("keep-alive")))
             h->says_keep_alive = true;
+        else if (sc_span_eq_nocase(word, SC_SPAN("upgrade")))
+            h->says_upgrade = true;
         value = sc_span_sub(value, comma + 1, value.n);
     }
 }
@@ -115,6 +117,10 @@ static int note_header(struct sc_http1_head *h, const struct sc_http_header *f)
             h->expect = sc_span_eq_nocase(f->value, SC_SPAN("100-continue")) ? SC_HTTP1_EXPECT_CONTINUE
                                                                              : SC_HTTP1_EXPECT_OTHER;
         return 0;
+    case 7:
+        if (same_name(f->name.p, "upgrade", 7))
+            h->upgrades_h2c = sc_span_eq_nocase(f->value, SC_SPAN("h2c"));
+        return 0;
     case 10:
         if (same_name(f->name.p, "connection", 10))
             note_connection(h, f->value);
@@ -122,6 +128,8 @@ static int note_header(struct sc_http1_head *h, const struct sc_http_header *f)
     case 14:
         if (same_name(f->name.p, "content-length", 14))
             return note_length(h, f->value);
+        if (same_name(f->name.p, "http2-settings", 14))
+            h->h2_settings = f->value;
         return 0;
     case 17:
         if (same_name(f->name.p, "transfer-encoding", 17)) {

@@ -37,13 +37,15 @@ struct sc_http1_head {
     bool http10;            /* HTTP/1.0 or older; later versions count as 1.1 */
     bool keep_alive;        /* what version and Connection headers ask for */
     enum sc_http1_expect expect;
+    bool upgrades_h2c;          /* it offers to go on in HTTP/2 (RFC 7540 §3.2), */
+    struct sc_span h2_settings; /* with these settings */
 
     /* The parser's own. */
     unsigned max_headers;
     uint32_t line;   /* where the line that is not complete yet begins */
     uint32_t scan;   /* no LF between line and here */
     uint32_t fields; /* bytes of header lines so far, without their ends */
-    bool in_fields, has_length, has_chunked, says_close, says_keep_alive;
+    bool in_fields, has_length, has_chunked, says_close, says_keep_alive, says_upgrade;
 };
 
 /* Ready for the first byte of a request. headers[max] is the caller's and outlives the head. */
