@@ -65,6 +65,7 @@ struct sc_call {
     enum sc_interface interface;    /* with a family: what the request is by */
     struct sc_span sequence;        /* id of the request's sequence, in its headers or in made_id */
     bool sequence_begins;
+    uint8_t priority; /* enum sc_priority */
     char made_id[48];
     struct sc_path path;                /* until the exchange is over */
     void (*route)(struct sc_call *c);   /* runs when the body is there */

@@ -137,6 +137,7 @@ static void submit(struct sc_call *c)
         sc_wfpredict_submit(c);
         return;
     }
+    sc_job_set_priority(j, (enum sc_priority)c->priority);
     if (c->sequence.n)
         sc_job_set_sequence(j, c->sequence, c->sequence_begins);
     int rc = sc_job_submit(j, &c->x->body, part, done, c);
@@ -228,6 +229,24 @@ static void submit_row(struct sc_call *c)
         respond_no_worker(c);
 }
 
+/* False, and answered: the header's value is none. */
+static bool find_priority(struct sc_call *c)
+{
+    static const struct sc_span names[SC_PRIORITIES] = {[SC_PRIORITY_HIGH] = SC_SPAN("high"),
+                                                        [SC_PRIORITY_NORMAL] = SC_SPAN("normal"),
+                                                        [SC_PRIORITY_LOW] = SC_SPAN("low")};
+    struct sc_span v = sc_http_header_get(&c->x->req, SC_SPAN("x-sconce-priority"));
+    c->priority = SC_PRIORITY_NORMAL;
+    if (!v.p)
+        return true;
+    for (c->priority = 0; c->priority < SC_PRIORITIES; c->priority++)
+        if (sc_span_eq_nocase(v, names[c->priority]))
+            return true;
+    sc_call_refuse(c, 400, "BadRequestException",
+                   SC_SPAN("The header x-sconce-priority must be high, normal or low"));
+    return false;
+}
+
 /* Metadata for an executor: it wants the body's type and the interface alone. */
 static void native_meta(struct sc_call *c, struct sc_buf *meta)
 {
@@ -251,7 +270,7 @@ static bool begin_job(struct sc_call *c, size_t announced, bool *plain)
         respond_no_worker(c);
         return false;
     }
-    if (!find_sequence(c))
+    if (!find_sequence(c) || !find_priority(c))
         return false;
     /* All headers of a request fit, and what is written around them. */
     char room[2 * SC_HTTP_HEADERS_BYTES + SC_HTTP_LINE_MAX + SC_SEQUENCE_ID_MAX];

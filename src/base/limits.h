@@ -78,23 +78,24 @@
 #define SC_ARENA_BLOCK_MAX (2u << 20)    /* larger bodies travel in a memfd of their own */
 #define SC_ARENA_BYTES (64u << 20)       /* address space of one arena; pages come when touched */
 #define SC_ANSWER_META_BYTES (16u << 10) /* metadata of one answer */
-#define SC_CHAN_HELD_MAX 4096    /* answers of one channel sent and not yet released; a power of two */
-#define SC_CHAN_LARGE_MAX 256    /* of them, those in a memfd of their own */
-#define SC_LANES_MAX 64          /* lanes of one executor */
-#define SC_LANE_RUNNING_MAX 1024 /* requests on one lane's running page */
-#define SC_SLOTS_MAX 1024        /* worker slots of the supervisor */
-#define SC_CTL_BYTES 16384       /* one control message */
-#define SC_CTL_FDS (4 + 5 * SC_LOOPS_MAX) /* of one control message: a board, a channel per loop */
-#define SC_CTL_TAG_MAX 1024               /* a slot's tag */
-#define SC_CTL_QUEUE_BYTES (4u << 20)     /* messages waiting for a peer that does not read; more ends it */
-#define SC_CTL_QUEUE_FDS 320              /* descriptors in them */
-#define SC_KEPT_MAX 256                   /* descriptors that the supervisor keeps for workers */
-#define SC_KEPT_NAME_MAX 64               /* their names, with the end */
-#define SC_KEPT_ANSWER_MS 5000            /* a worker that asks for one waits so long */
-#define SC_CTL_STRANGERS_MAX 32 /* connections that have not said hello; one more closes the oldest */
-#define SC_CTL_HELLO_MS 5000    /* connection to hello */
-#define SC_STATUS_TEXT 2048     /* text of a worker's status */
-#define SC_STATUS_MAX 64        /* statuses of one life; they are passed on, and the frontend must keep up */
+#define SC_CHAN_HELD_MAX 4096 /* answers of one channel sent and not yet released; a power of two */
+#define SC_CHAN_LARGE_MAX 256 /* of them, those in a memfd of their own */
+#define SC_LANES_MAX 64       /* lanes of one executor */
+#define SC_PRIORITY_NS (INT64_C(1000000000)) /* that a request of high priority is treated as older */
+#define SC_LANE_RUNNING_MAX 1024             /* requests on one lane's running page */
+#define SC_SLOTS_MAX 1024                    /* worker slots of the supervisor */
+#define SC_CTL_BYTES 16384                   /* one control message */
+#define SC_CTL_FDS (4 + 5 * SC_LOOPS_MAX)    /* of one control message: a board, a channel per loop */
+#define SC_CTL_TAG_MAX 1024                  /* a slot's tag */
+#define SC_CTL_QUEUE_BYTES (4u << 20) /* messages waiting for a peer that does not read; more ends it */
+#define SC_CTL_QUEUE_FDS 320          /* descriptors in them */
+#define SC_KEPT_MAX 256               /* descriptors that the supervisor keeps for workers */
+#define SC_KEPT_NAME_MAX 64           /* their names, with the end */
+#define SC_KEPT_ANSWER_MS 5000        /* a worker that asks for one waits so long */
+#define SC_CTL_STRANGERS_MAX 32       /* connections that have not said hello; one more closes the oldest */
+#define SC_CTL_HELLO_MS 5000          /* connection to hello */
+#define SC_STATUS_TEXT 2048           /* text of a worker's status */
+#define SC_STATUS_MAX 64 /* statuses of one life; they are passed on, and the frontend must keep up */
 #define SC_OUTPUT_PIPE_BYTES (256 << 10) /* of a worker's output, while the frontend is busy or dead */
 #define SC_JOURNAL_BYTES (16u << 20)
 #define SC_CONNECT_BACK_MS 30000 /* spawn to connect-back */

@@ -114,6 +114,10 @@ void sc_job_set_sequence(struct sc_job *j, struct sc_span id, bool begins);
 /* Before sc_job_submit: it is computed in a batch, or a turn of a continuous batch, of its own. A worker of
  * coroutines sees by itself that it asks for a description. */
 void sc_job_set_alone(struct sc_job *j);
+/* Before sc_job_submit: high is treated as if it had come SC_PRIORITY_NS earlier, low as if that much later.
+ * Turns of a sequence keep their order. */
+enum sc_priority { SC_PRIORITY_HIGH, SC_PRIORITY_NORMAL, SC_PRIORITY_LOW, SC_PRIORITIES };
+void sc_job_set_priority(struct sc_job *j, enum sc_priority p);
 /* Queues it; done is called once, on this loop, possibly before submit returns; part (NULL: parts are
  * dropped) before it, as often as the worker sends one. The body's memory is the job's from now on. SC_AGAIN:
  * the model's queue is full, or a limit of sequences is reached; SC_ECLOSED: the worker that had the

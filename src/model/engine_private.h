@@ -48,6 +48,7 @@ struct sc_job {
     bool gone;            /* nobody waits (done was called): its answer is dropped */
     bool streamed;        /* a part of its answer was passed on: never run again */
     bool alone;           /* must be in a batch of its own */
+    uint8_t priority;     /* enum sc_priority */
     bool untold;          /* gone, and the worker that has it could not be told yet */
     uint8_t deaths_alone; /* workers that died while they computed nothing but this */
     uint8_t hangs;
@@ -128,9 +129,9 @@ struct sc_shard {
     struct sc_version *version;
     struct sc_arena arena;
     int arena_fd;
-    struct sc_node queue; /* jobs waiting, head first */
-    struct sc_node longs; /* long ones that wait for credit of theirs, head first */
-    struct sc_node turns; /* jobs of sequences that wait for their turn, by arrival */
+    struct sc_node queue[SC_PRIORITIES]; /* jobs waiting, head first */
+    struct sc_node longs;                /* long ones that wait for credit of theirs, head first */
+    struct sc_node turns;                /* jobs of sequences that wait for their turn, by arrival */
     struct sc_node suspects;
     struct sc_link **links; /* normal workers; more than one while one replaces another */
     unsigned nlinks, links_cap;
@@ -317,6 +318,8 @@ void sc_plane_jobs_free(struct sc_plane *p);
 int sc_job_again(const struct sc_job *j, struct sc_body *body, struct sc_job **out) SC_MUST_USE;
 
 /* shard.c */
+/* The job whose turn it is in the queue; NULL: none waits. */
+struct sc_job *sc_shard_first(struct sc_shard *s);
 void sc_shard_dispatch(struct sc_shard *s);
 void sc_shard_requeue(struct sc_job *j); /* at the place of its arrival */
 void sc_link_up(struct sc_plane *p, struct sc_attachment *att);

@@ -176,8 +176,13 @@ int sc_job_begin(struct sc_shard *s, struct sc_span meta, size_t announced, stru
         p->pool = (struct sc_job *)j->node.next;
     else
         j = sc_alloc(sizeof *j);
-    *j = (struct sc_job){
-        .shard = s, .off = off, .block = block, .block_size = got, .meta_len = (uint32_t)meta.n, .fd = -1};
+    *j = (struct sc_job){.shard = s,
+                         .off = off,
+                         .block = block,
+                         .block_size = got,
+                         .meta_len = (uint32_t)meta.n,
+                         .fd = -1,
+                         .priority = SC_PRIORITY_NORMAL};
     sc_list_init(&j->node);
     if (!give_number(p, j)) {
         (void)sc_arena_release(&s->arena, off);
@@ -355,6 +360,11 @@ void sc_job_set_alone(struct sc_job *j)
     j->alone = !j->shard->version->spec.async_communication;
 }
 
+void sc_job_set_priority(struct sc_job *j, enum sc_priority p)
+{
+    j->priority = (uint8_t)p;
+}
+
 int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_part part, sc_job_done done, void *arg)
 {
     struct sc_shard *s = j->shard;
@@ -380,7 +390,7 @@ int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_part part, sc_j
         return 0;
     }
     sc_job_enter(j, SC_JOB_QUEUED);
-    sc_list_push_back(j->in_sequence ? &s->turns : &s->queue, &j->node);
+    sc_list_push_back(j->in_sequence ? &s->turns : &s->queue[j->priority], &j->node);
     sc_shard_dispatch(s);
     return 0;
 }

@@ -134,7 +134,8 @@ static int make_shards(struct sc_version *v)
         v->shards[i] = s;
         s->version = v;
         s->plane = &e->planes[i];
-        sc_list_init(&s->queue);
+        for (unsigned p = 0; p < SC_PRIORITIES; p++)
+            sc_list_init(&s->queue[p]);
         sc_list_init(&s->longs);
         sc_list_init(&s->turns);
         sc_list_init(&s->suspects);

@@ -197,7 +197,7 @@ void sc_replay_tick(struct sc_plane *p)
             sc_turns_expire(s, now);
         sc_shard_dispatch(s);
         if (s->nlinks == 0 && !sc_shard_has_worker(s) &&
-            !(sc_list_empty(&s->queue) && sc_list_empty(&s->longs) && sc_list_empty(&s->turns)))
+            !(!sc_shard_first(s) && sc_list_empty(&s->longs) && sc_list_empty(&s->turns)))
             sc_shard_no_worker(s); /* scaled to 0, or given up, while they waited */
     }
 }

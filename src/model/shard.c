@@ -157,12 +157,20 @@ static long long credit_taken(const struct sc_job *j)
     return j->is_long ? 1 : (long long)j->cost;
 }
 
+/* What the worker is told of it. */
+static unsigned flags_of(const struct sc_job *j)
+{
+    static const unsigned of[SC_PRIORITIES] = {
+        [SC_PRIORITY_HIGH] = SC_SUBMIT_HIGH, [SC_PRIORITY_LOW] = SC_SUBMIT_LOW};
+    return of[j->priority] | (j->alone ? SC_SUBMIT_ALONE : 0);
+}
+
 bool sc_link_offer(struct sc_link *k, struct sc_job *j)
 {
     j->cost = cost_of(j, k->att);
     j->is_long = k->att->long_cost && j->cost >= k->att->long_cost;
     atomic_fetch_sub(credit_of(j, k->att), credit_taken(j));
-    int rc = sc_link_send(k, j, j->alone ? SC_SUBMIT_ALONE : 0);
+    int rc = sc_link_send(k, j, flags_of(j));
     if (rc == 0)
         return true;
     atomic_fetch_add(credit_of(j, k->att), credit_taken(j));
@@ -171,13 +179,30 @@ bool sc_link_offer(struct sc_link *k, struct sc_job *j)
     return false;
 }
 
+/* As old as its priority makes it. */
+static int64_t came(const struct sc_job *j)
+{
+    return j->arrival_ns + ((int64_t)j->priority - SC_PRIORITY_NORMAL) * SC_PRIORITY_NS;
+}
+
+struct sc_job *sc_shard_first(struct sc_shard *s)
+{
+    struct sc_job *first = NULL;
+    for (unsigned p = 0; p < SC_PRIORITIES; p++) {
+        struct sc_job *j = SC_CONTAINER(s->queue[p].next, struct sc_job, node);
+        if (!sc_list_empty(&s->queue[p]) && (!first || came(j) < came(first)))
+            first = j;
+    }
+    return first;
+}
+
 void sc_shard_dispatch(struct sc_shard *s)
 {
+    struct sc_job *j;
     bool late = s->version->spec.client_timeout > 0;
     if (s->version->sequences)
         sc_turns_dispatch(s);
-    while (!sc_list_empty(&s->queue)) {
-        struct sc_job *j = SC_CONTAINER(s->queue.next, struct sc_job, node);
+    while ((j = sc_shard_first(s))) {
         if (late && sc_job_expire(j, sc_clock_ns()))
             continue;
         if (is_long(s, j)) { /* it waits aside */
@@ -199,7 +224,7 @@ void sc_shard_dispatch(struct sc_shard *s)
 void sc_shard_requeue(struct sc_job *j)
 {
     struct sc_shard *s = j->shard;
-    struct sc_node *list = j->in_sequence ? &s->turns : &s->queue;
+    struct sc_node *list = j->in_sequence ? &s->turns : &s->queue[j->priority];
     if (j->in_sequence && !sc_turn_back(j, false))
         return;
     /* The queue is in order of arrival, and what comes back is older than most of it. */
@@ -222,12 +247,14 @@ void sc_shard_no_worker(struct sc_shard *s)
 {
     char text[SC_MODEL_NAME_MAX + 256];
     struct sc_node *n;
+    struct sc_job *j;
     snprintf(text, sizeof text, "Model \"%s\" has no worker to serve inference request. %s",
              s->version->spec.name,
              s->closing ? "It was unregistered while this request waited."
                         : "Please use scale workers API to add workers.");
-    while ((n = s->queue.next) != &s->queue || (n = s->longs.next) != &s->longs ||
-           (n = s->turns.next) != &s->turns)
+    while ((j = sc_shard_first(s)))
+        sc_job_fail(j, 503, "ServiceUnavailableException", text);
+    while ((n = s->longs.next) != &s->longs || (n = s->turns.next) != &s->turns)
         sc_job_fail(SC_CONTAINER(n, struct sc_job, node), 503, "ServiceUnavailableException", text);
 }
 

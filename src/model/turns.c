@@ -163,7 +163,8 @@ static void expire(struct sc_node *list, int64_t now)
 
 void sc_turns_expire(struct sc_shard *s, int64_t now)
 {
-    expire(&s->queue, now);
+    for (unsigned p = 0; p < SC_PRIORITIES; p++)
+        expire(&s->queue[p], now);
     expire(&s->turns, now);
     for (unsigned i = 0; i < s->nlinks; i++)
         expire(&s->links[i]->ready, now);

@@ -322,7 +322,8 @@ int sc_chan_submit(struct sc_chan *c, const struct sc_submission *s)
                             .off = s->off,
                             .body_len = s->body_len,
                             .meta_len = s->meta_len,
-                            .flags = (s->flags & SC_SUBMIT_ALONE) | (s->body_fd >= 0 ? SC_DESC_LARGE : 0),
+                            .flags = (s->flags & (SC_SUBMIT_ALONE | SC_SUBMIT_HIGH | SC_SUBMIT_LOW)) |
+                                     (s->body_fd >= 0 ? SC_DESC_LARGE : 0),
                             .arrival_ns = s->arrival_ns,
                             .cost = s->cost};
     push(c, &d);

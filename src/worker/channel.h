@@ -81,6 +81,8 @@ struct sc_submission {
 };
 enum {
     SC_SUBMIT_ALONE = 1,  /* must be computed in a batch of its own: a suspect, a description */
+    SC_SUBMIT_HIGH = 4,   /* before others that came up to SC_PRIORITY_NS earlier */
+    SC_SUBMIT_LOW = 8,    /* behind those that come up to SC_PRIORITY_NS later */
     SC_SUBMIT_CANCEL = 2, /* no request: nobody waits for the answer to `id` any more (sc_chan_cancel) */
 };
 

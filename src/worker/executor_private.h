@@ -19,6 +19,7 @@ struct sc_port_ref {
 
 struct sconce_request {
     struct sconce_request *next;
+    int64_t turn; /* when it came, as its priority has it; later once it has had one */
     struct sc_port_ref *ref;
     struct sc_work work;
     struct sc_answer answer;
@@ -43,11 +44,6 @@ struct sconce_host {
     struct sc_ctl_message *waiting; /* an ATTACH that came while the model was loading, or NULL */
 };
 
-struct sc_request_list {
-    struct sconce_request *head, **tail;
-    size_t n;
-};
-
 struct sc_spread; /* spread.c */
 
 struct sc_executor {
@@ -66,7 +62,7 @@ struct sc_executor {
     pthread_cond_t help;         /* helpers wait here while a lane is free */
     pthread_cond_t spread_done;  /* who spread work waits here for the last of it */
     struct sc_port_ref *port;    /* the present attachment; NULL before the first */
-    struct sc_request_list raw;  /* taken from the rings, in order of arrival */
+    struct sc_request_list raw;  /* taken from the rings */
     struct sc_request_list bulk; /* of them, the long bodies: helpers prepare them */
     struct sc_ready ready;       /* prepared, and not all of it given to a lane */
     struct sc_spread *spreads;

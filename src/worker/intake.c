@@ -16,35 +16,10 @@ void sc_port_ref_put(struct sc_port_ref *ref)
     }
 }
 
-static void list_init(struct sc_request_list *l)
-{
-    *l = (struct sc_request_list){.tail = &l->head};
-}
-
-static void list_push(struct sc_request_list *l, struct sconce_request *r)
-{
-    r->next = NULL;
-    *l->tail = r;
-    l->tail = &r->next;
-    l->n++;
-}
-
-static struct sconce_request *list_pop(struct sc_request_list *l)
-{
-    struct sconce_request *r = l->head;
-    if (r) {
-        l->head = r->next;
-        if (!l->head)
-            l->tail = &l->head;
-        l->n--;
-    }
-    return r;
-}
-
 void sc_intake_init(struct sc_executor *ex)
 {
-    list_init(&ex->raw);
-    list_init(&ex->bulk);
+    sc_requests_init(&ex->raw);
+    sc_requests_init(&ex->bulk);
     sc_ready_init(&ex->ready);
 }
 
@@ -99,6 +74,7 @@ void sc_intake(struct sc_executor *ex)
         r->nitems = r->given = 0;
         atomic_store(&r->taken_ns, 0);
         r->cost = 0;
+        r->turn = 0;
         r->work.body_map = NULL;
         int rc;
         do /* an answer of the executor's is never far: nothing is given up half-way */
@@ -115,7 +91,7 @@ void sc_intake(struct sc_executor *ex)
         copy_content_type(r);
         copy_interface(r);
         bool bulk = ex->helpers && r->work.body.n >= BULK_BYTES;
-        list_push(bulk ? &ex->bulk : &ex->raw, r);
+        sc_requests_push(bulk ? &ex->bulk : &ex->raw, r);
         if (bulk && ex->resting)
             pthread_cond_signal(&ex->help);
     }
@@ -152,7 +128,7 @@ static bool prepare(struct sc_executor *ex, struct sconce_request *r)
 
 void sc_intake_prepare(struct sc_executor *ex, struct sc_request_list *from)
 {
-    struct sconce_request *r = list_pop(from);
+    struct sconce_request *r = sc_requests_pop(from);
     if (!r)
         return;
     pthread_mutex_unlock(&ex->lock);
@@ -167,7 +143,7 @@ void sc_intake_prepare(struct sc_executor *ex, struct sc_request_list *from)
 void sc_intake_drop(struct sc_executor *ex)
 {
     struct sconce_request *r;
-    while ((r = list_pop(&ex->raw)) || (r = list_pop(&ex->bulk)))
+    while ((r = sc_requests_pop(&ex->raw)) || (r = sc_requests_pop(&ex->bulk)))
         sc_intake_recycle(ex, r);
     while ((r = sc_ready_pop(&ex->ready))) {
         uint32_t rest = r->nitems - r->given;

@@ -90,7 +90,7 @@ static void poll_port(struct sc_executor *ex, bool helper, int64_t deadline_ns)
 
 static bool has_work(const struct sc_executor *ex)
 {
-    return ex->raw.n || ex->ready.n;
+    return ex->raw.n || ex->ready.waiting.n;
 }
 
 /* Under load the other side answers within microseconds: look for a moment before sleeping. Lock held. */
@@ -147,7 +147,7 @@ static uint64_t batch_limit(const struct sc_executor *ex)
 /* Prepares what has come, until a batch is full of requests that take turns. */
 static void prepare_some(struct sc_executor *ex)
 {
-    while (ex->raw.n && ex->ready.n < ex->batch_size && ex->ready.next < batch_limit(ex)) {
+    while (ex->raw.n && ex->ready.waiting.n < ex->batch_size && ex->ready.next < batch_limit(ex)) {
         if (ex->raw.n > 1)
             sc_lanes_wake(ex);
         sc_intake_prepare(ex, &ex->raw);
@@ -157,8 +157,8 @@ static void prepare_some(struct sc_executor *ex)
 /* With `fill`: the batch is not full, and its oldest request may wait on. */
 static bool may_wait(const struct sc_executor *ex, int64_t *deadline)
 {
-    const struct sconce_request *r = ex->ready.head;
-    if (!ex->fill || ex->stopping || !r || ex->ready.n >= ex->batch_size ||
+    const struct sconce_request *r = sc_requests_first(&ex->ready.waiting);
+    if (!ex->fill || ex->stopping || !r || ex->ready.waiting.n >= ex->batch_size ||
         ex->ready.cost >= batch_limit(ex) || r->work.flags & SC_SUBMIT_ALONE)
         return false;
     *deadline = r->work.arrival_ns + ex->batch_delay_ns;

@@ -7,34 +7,86 @@
 /* Of the requests whose next item does not fit into what is left of a batch, so many are passed over. */
 #define MISFITS_MAX 32
 
+/* ---- lists ---------------------------------------------------------------------------------- */
+
+void sc_requests_init(struct sc_request_list *l)
+{
+    *l = (struct sc_request_list){0};
+    for (size_t i = 0; i < SC_COUNT(l->of); i++)
+        l->of[i].tail = &l->of[i].head;
+}
+
+static size_t class_of(const struct sconce_request *r)
+{
+    return r->work.flags & SC_SUBMIT_HIGH ? 0 : r->work.flags & SC_SUBMIT_LOW ? 2 : 1;
+}
+
+void sc_requests_push(struct sc_request_list *l, struct sconce_request *r)
+{
+    struct sc_request_class *c = &l->of[class_of(r)];
+    if (r->turn == 0)
+        r->turn = r->work.arrival_ns + ((int64_t)class_of(r) - 1) * SC_PRIORITY_NS;
+    if (c->head) /* in order, whatever thread was first */
+        r->turn = SC_MAX(r->turn, SC_CONTAINER(c->tail, struct sconce_request, next)->turn);
+    r->next = NULL;
+    *c->tail = r;
+    c->tail = &r->next;
+    l->n++;
+}
+
+static const struct sc_request_class *first_class(const struct sc_request_list *l)
+{
+    const struct sc_request_class *best = NULL;
+    for (size_t i = 0; i < SC_COUNT(l->of); i++)
+        if (l->of[i].head && (!best || l->of[i].head->turn < best->head->turn))
+            best = &l->of[i];
+    return best;
+}
+
+struct sconce_request *sc_requests_first(const struct sc_request_list *l)
+{
+    const struct sc_request_class *c = first_class(l);
+    return c ? c->head : NULL;
+}
+
+struct sconce_request *sc_requests_pop(struct sc_request_list *l)
+{
+    struct sconce_request *r = sc_requests_first(l);
+    if (!r)
+        return NULL;
+    struct sc_request_class *c = &l->of[class_of(r)];
+    c->head = r->next;
+    if (!c->head)
+        c->tail = &c->head;
+    l->n--;
+    return r;
+}
+
+/* Those of `l` go before all others of `to`. */
+static void prepend(struct sc_request_list *to, struct sc_request_list *l)
+{
+    for (size_t i = 0; i < SC_COUNT(l->of); i++) {
+        if (!l->of[i].head)
+            continue;
+        *l->of[i].tail = to->of[i].head;
+        if (!to->of[i].head)
+            to->of[i].tail = l->of[i].tail;
+        to->of[i].head = l->of[i].head;
+    }
+    to->n += l->n;
+}
+
+/* ---- batches ---------------------------------------------------------------------------------- */
+
 void sc_ready_init(struct sc_ready *q)
 {
-    *q = (struct sc_ready){.tail = &q->head};
+    *q = (struct sc_ready){0};
+    sc_requests_init(&q->waiting);
 }
 
 static uint64_t next_cost(const struct sconce_request *r)
 {
     return r->given < r->nitems ? r->items[r->given].cost : 0;
-}
-
-static void append(struct sc_ready *q, struct sconce_request *r)
-{
-    r->next = NULL;
-    *q->tail = r;
-    q->tail = &r->next;
-    q->n++;
-}
-
-static struct sconce_request *first(struct sc_ready *q)
-{
-    struct sconce_request *r = q->head;
-    if (r) {
-        q->head = r->next;
-        if (!q->head)
-            q->tail = &q->head;
-        q->n--;
-    }
-    return r;
 }
 
 static uint64_t open_cost(const struct sconce_request *r)
@@ -47,14 +99,14 @@ static uint64_t open_cost(const struct sconce_request *r)
 
 void sc_ready_push(struct sc_ready *q, struct sconce_request *r)
 {
-    append(q, r);
+    sc_requests_push(&q->waiting, r);
     q->cost += open_cost(r);
     q->next += next_cost(r);
 }
 
 struct sconce_request *sc_ready_pop(struct sc_ready *q)
 {
-    struct sconce_request *r = first(q);
+    struct sconce_request *r = sc_requests_pop(&q->waiting);
     if (r) {
         q->cost -= open_cost(r);
         q->next -= next_cost(r);
@@ -84,23 +136,23 @@ static uint64_t begin(struct sconce_slice *s, struct sconce_request *r, uint64_t
 
 size_t sc_ready_take(struct sc_ready *q, uint64_t limit, size_t most, struct sconce_slice *out)
 {
-    struct sc_ready passed;
+    struct sc_request_list passed;
     uint64_t room = limit, before = q->next, taken = 0;
-    uint64_t share = SC_MAX(limit / SC_MAX(SC_MIN(q->n, most), 1u), 1u);
+    uint64_t share = SC_MAX(limit / SC_MAX(SC_MIN(q->waiting.n, most), 1u), 1u);
     size_t n = 0, misfits = 0;
     struct sconce_request *r;
-    sc_ready_init(&passed);
-    while (n < most && room && misfits < MISFITS_MAX && (r = q->head)) {
+    sc_requests_init(&passed);
+    while (n < most && room && misfits < MISFITS_MAX && (r = sc_requests_first(&q->waiting))) {
         bool alone = r->work.flags & SC_SUBMIT_ALONE;
         if (alone && n)
             break;
-        (void)first(q);
+        (void)sc_requests_pop(&q->waiting);
         uint64_t next = next_cost(r);
         if (n == 0) /* whatever its cost: it would never fit */
             room = SC_MAX(room, next);
         uint64_t cost = begin(&out[n], r, alone ? room : share, room);
         if (out[n].n == 0 && r->nitems) {
-            append(&passed, r);
+            sc_requests_push(&passed, r);
             misfits++;
             continue;
         }
@@ -117,18 +169,12 @@ size_t sc_ready_take(struct sc_ready *q, uint64_t limit, size_t most, struct sco
         room -= cost;
     }
     /* Who was passed over is next; who has more comes last. */
-    if (passed.head) {
-        *passed.tail = q->head;
-        if (!q->head)
-            q->tail = passed.tail;
-        q->head = passed.head;
-        q->n += passed.n;
-    }
+    prepend(&q->waiting, &passed);
     for (size_t i = 0; i < n; i++) {
         r = out[i].request;
         if (r->given == r->nitems)
             continue;
-        append(q, r);
+        sc_requests_push(&q->waiting, r);
         before += next_cost(r);
     }
     q->cost -= taken;

@@ -4,7 +4,9 @@
  *
  * Requests take turns. A batch gives each of them the same share, and what a share leaves over goes to those
  * that have more, the first first; who has got something and has more left goes behind all others. So a
- * request waits for one batch of those before it, not for the end of the longest.
+ * request waits for one batch of those before it, not for the end of the longest. One of high priority has
+ * its turn as if it had come SC_PRIORITY_NS earlier, one of low priority as if that much later: nobody waits
+ * for ever.
  */
 #ifndef SC_WORKER_READY_H
 #define SC_WORKER_READY_H
@@ -16,9 +18,23 @@
 struct sconce_request;
 struct sconce_slice;
 
-struct sc_ready {
-    struct sconce_request *head, **tail; /* whose turn it is, first */
+/* Requests that wait for something, a list for each priority in order of their turns. */
+struct sc_request_list {
+    struct sc_request_class {
+        struct sconce_request *head, **tail;
+    } of[3];
     size_t n;
+};
+
+void sc_requests_init(struct sc_request_list *l);
+/* Behind all of its priority. A new request has r->turn 0, and gets it here. */
+void sc_requests_push(struct sc_request_list *l, struct sconce_request *r);
+/* Whose turn it is; NULL if there is none. */
+struct sconce_request *sc_requests_first(const struct sc_request_list *l);
+struct sconce_request *sc_requests_pop(struct sc_request_list *l);
+
+struct sc_ready {
+    struct sc_request_list waiting;
     uint64_t cost; /* of all items that nobody has got */
     uint64_t next; /* of the next item of each: what a batch must have room for to serve them all */
 };

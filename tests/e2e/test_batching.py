@@ -69,3 +69,41 @@ def test_fill_with_several_lanes_answers_everything(serve, tmp_path):
     wait_ready(server, "f")
     for round_ in range(20):
         at_once(server, "f", [b"%d/%d" % (round_, i) for i in range(7)])
+
+
+def test_high_priority_overtakes_low(serve, tmp_path):
+    """A header's word is two seconds of age between them; what is no word of it is refused."""
+    store = tmp_path / "store"
+    faulty(store, batchSize=1)
+    server = serve(models={"f": "f"}, store=store)
+    wait_ready(server, "f")
+    order = []
+
+    def send(priority, body=b"sleep 50"):
+        headers = {"X-Sconce-Priority": priority} if priority else {}
+        assert server.post("/predictions/f", data=body, headers=headers).status_code == 200
+        order.append(priority)
+
+    def start(*priorities, **more):
+        threads = [threading.Thread(target=send, args=(p,), kwargs=more) for p in priorities]
+        for t in threads:
+            t.start()
+        return threads
+
+    for _ in range(5):
+        order.clear()
+        threads = start("", body=b"sleep 2500")
+        wait_for(lambda: server.metric("sconce_in_flight", "f") == 1, 20)
+        began = time.monotonic()
+        threads += start("low", "low", "low", "Normal")
+        wait_for(lambda: server.metric("sconce_in_flight", "f") == 5, 20)
+        threads += start("high")
+        wait_for(lambda: server.metric("sconce_in_flight", "f") == 6, 20)
+        took = time.monotonic() - began
+        for t in threads:
+            t.join()
+        if took < 0.9:  # on a busy machine some may have been sent too late
+            assert order == ["", "high", "Normal", "low", "low", "low"]
+            break
+    r = server.post("/predictions/f", data=b"x", headers={"x-sconce-priority": "urgent"})
+    assert r.status_code == 400 and "high, normal or low" in r.json()["message"]

@@ -392,7 +392,7 @@ static void helpers_prepare_while_lanes_compute(void **state)
         nanosleep(&moment, NULL);
         assert_true(sc_clock_ms() < end);
         pthread_mutex_lock(&b.ex.lock);
-        ready = b.ex.ready.n;
+        ready = b.ex.ready.waiting.n;
         pthread_mutex_unlock(&b.ex.lock);
     }
     permit(1);

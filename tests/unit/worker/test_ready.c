@@ -46,7 +46,7 @@ static void long_request_shares_with_those_behind_it(void **state)
     assert_int_equal(out[0].n, 8);
     assert_ptr_equal(out[1].request, a);
     assert_ptr_equal(out[2].request, b);
-    assert_int_equal(q.n, 1);
+    assert_int_equal(q.waiting.n, 1);
     assert_int_equal(q.cost, 9920);
     assert_int_equal(q.next, 10);
     /* Alone it has the whole batch. */
@@ -108,7 +108,7 @@ static void what_does_not_fit_keeps_its_turn(void **state)
     assert_int_equal(sc_ready_take(&q, 100, 8, out), 2);
     assert_ptr_equal(out[0].request, a);
     assert_ptr_equal(out[1].request, c);
-    assert_ptr_equal(q.head, b);
+    assert_ptr_equal(sc_requests_first(&q.waiting), b);
     struct sconce_request *d = request(&q, 1, 30);
     assert_int_equal(sc_ready_take(&q, 100, 8, out), 1);
     assert_ptr_equal(out[0].request, b);
@@ -135,7 +135,7 @@ static void item_over_the_limit_is_alone(void **state)
     assert_ptr_equal(out[0].request, a);
     assert_int_equal(sc_ready_take(&q, 100, 8, out), 1);
     assert_ptr_equal(out[0].request, big);
-    assert_int_equal(q.n, 0);
+    assert_int_equal(q.waiting.n, 0);
     drop(big);
     drop(a);
 }
@@ -151,9 +151,52 @@ static void number_of_requests_is_bounded(void **state)
         all[i] = request(&q, 4, 5);
     assert_int_equal(sc_ready_take(&q, 40, 2, out), 2);
     assert_int_equal(out[0].n + out[1].n, 8); /* the share is of two, not of five */
-    assert_ptr_equal(q.head, all[2]);
+    assert_ptr_equal(sc_requests_first(&q.waiting), all[2]);
     for (unsigned i = 0; i < 5; i++)
         drop(all[i]);
+}
+
+static struct sconce_request *of_priority(struct sc_ready *q, unsigned flags, int64_t arrival_ns, uint32_t n)
+{
+    struct sconce_request *r = request(NULL, n, 10);
+    r->work.flags = flags;
+    r->work.arrival_ns = arrival_ns;
+    sc_ready_push(q, r);
+    return r;
+}
+
+/* High is as if a second older, low as if a second younger: each is overtaken for so long only. */
+static void priorities_are_a_second_of_age(void **state)
+{
+    (void)state;
+    const int64_t s = SC_PRIORITY_NS, now = 100 * s;
+    struct sc_ready q;
+    struct sconce_slice out[8];
+    sc_ready_init(&q);
+    struct sconce_request *low = of_priority(&q, SC_SUBMIT_LOW, now, 1),
+                          *old = of_priority(&q, 0, now - 2 * s, 1),
+                          *normal = of_priority(&q, 0, now + s / 4, 1),
+                          *high = of_priority(&q, SC_SUBMIT_HIGH, now + s / 2, 1),
+                          *second = of_priority(&q, SC_SUBMIT_HIGH, now + s / 2, 1),
+                          *later = of_priority(&q, 0, now + s + 1, 1);
+    struct sconce_request *order[] = {old, high, second, normal, low, later};
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(sc_ready_take(&q, 10, 8, out), 1);
+        assert_ptr_equal(out[0].request, order[i]);
+        drop(order[i]);
+    }
+    assert_int_equal(q.waiting.n, 0);
+    /* A list of high priority shares with others and is first again. */
+    struct sconce_request *list = of_priority(&q, SC_SUBMIT_HIGH, now, 4), *one = of_priority(&q, 0, now, 1);
+    assert_int_equal(sc_ready_take(&q, 20, 8, out), 2);
+    assert_ptr_equal(out[0].request, list);
+    assert_ptr_equal(out[1].request, one);
+    drop(one);
+    one = of_priority(&q, 0, now, 1);
+    assert_int_equal(sc_ready_take(&q, 10, 8, out), 1);
+    assert_ptr_equal(out[0].request, list);
+    drop(one);
+    drop(list);
 }
 
 static void suspect_is_alone(void **state)
@@ -203,6 +246,7 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_keeps_its_turn),
         cmocka_unit_test(item_over_the_limit_is_alone),
         cmocka_unit_test(number_of_requests_is_bounded),
+        cmocka_unit_test(priorities_are_a_second_of_age),
         cmocka_unit_test(suspect_is_alone),
         cmocka_unit_test(empty_request_gets_an_empty_slice),
     };
