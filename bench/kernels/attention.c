@@ -94,7 +94,8 @@ static void check_shape(enum sc_cu_type t, const char *name, const uint32_t *len
                                 .heads = heads,
                                 .head_dim = d,
                                 .window = window,
-                                .scale = 1 / sqrtf(d)};
+                                .scale = 1 / sqrtf(d),
+                                .multiprocessors = lab_multiprocessors()};
     run(t, &b, &a);
 
     double *ref = malloc((outs + 1) * sizeof(double));
@@ -138,8 +139,12 @@ static void check_same(enum sc_cu_type t, uint32_t length)
     lab_to_device((char *)y.device + two.begin[4] * row, raw, length * row);
     struct lab_array got[2] = {lab_output(t, (size_t)one.tokens * HIDDEN),
                                lab_output(t, (size_t)two.tokens * HIDDEN)};
-    struct sc_cu_attention a = {
-        .qkv = x.device, .out = got[0].device, .heads = HEADS, .head_dim = D, .scale = 1 / sqrtf(D)};
+    struct sc_cu_attention a = {.qkv = x.device,
+                                .out = got[0].device,
+                                .heads = HEADS,
+                                .head_dim = D,
+                                .scale = 1 / sqrtf(D),
+                                .multiprocessors = lab_multiprocessors()};
     run(t, &one, &a);
     a.qkv = y.device, a.out = got[1].device;
     run(t, &two, &a);
@@ -157,16 +162,19 @@ static void check(enum sc_cu_type t)
                                      61, 64, 65, 67, 0, 97, 127, 128, 129, 131, 150, 257, 263};
     static const uint32_t d[] = {32, 64, 96, 128, 8, 80, 20, 256};
     static const uint32_t part[] = {17, 61, 150, 251}, one[] = {1}, book[] = {8192}, none[] = {0},
-                          equal[] = {512, 512, 512}, page[] = {1009, 300, 12};
+                          equal[] = {512, 512, 512}, page[] = {1009, 300, 12},
+                          tall[] = {64, 193, 512, 0, 1021, 384};
     for (size_t i = 0; i < sizeof(d) / sizeof(d[0]); i++) {
         check_shape(t, "lengths 0..263", mixed, 27, 3, d[i], 0);
         check_shape(t, "lengths 0..263", mixed, 27, 2, d[i], 5);
+        check_shape(t, "lengths 64..1021", tall, 6, 3, d[i], 0);
         check_shape(t, "few tokens", part, 4, 3, d[i], 0);
         check_shape(t, "few tokens", part, 4, 2, d[i], 20);
     }
     check_shape(t, "one token", one, 1, 12, 64, 0);
     check_shape(t, "no token", none, 1, 12, 64, 0);
     check_shape(t, "3 x 512", equal, 3, 12, 64, 0);
+    check_shape(t, "1009, 300, 12", page, 3, 12, 64, 0);
     check_shape(t, "1009, 300, 12", page, 3, 12, 64, 64);
     check_shape(t, "8192", book, 1, 1, 64, 0);
     check_shape(t, "8192", book, 1, 1, 64, 64);
@@ -209,7 +217,8 @@ static void time_shape(enum sc_cu_type t, const char *name, uint32_t (*length)(u
                                                     .heads = heads,
                                                     .head_dim = d,
                                                     .window = window,
-                                                    .scale = 1 / sqrtf(d)};
+                                                    .scale = 1 / sqrtf(d),
+                                                    .multiprocessors = lab_multiprocessors()};
             c.launch[kind] = sc_cu_launch_attention(t, &c.a[0][kind], kind, c.count[kind]);
         }
     }
@@ -252,6 +261,10 @@ static uint32_t of_512(uint32_t i)
 {
     return (void)i, 512;
 }
+static uint32_t of_1024(uint32_t i)
+{
+    return (void)i, 1024;
+}
 static uint32_t of_8192(uint32_t i)
 {
     return (void)i, 8192;
@@ -265,6 +278,7 @@ static void measure(enum sc_cu_type t)
 {
     time_shape(t, "1 x 16", of_16, 16, 12, 64, 0);
     time_shape(t, "1 x 150", of_150, 150, 12, 64, 0);
+    time_shape(t, "1 x 1024", of_1024, 1024, 12, 64, 0);
     time_shape(t, "512 x 16", of_16, 8192, 12, 64, 0);
     time_shape(t, "2048 x 16", of_16, 32768, 12, 64, 0);
     time_shape(t, "1024 x 32", of_32, 32768, 12, 64, 0);

@@ -11,6 +11,7 @@ static cudaKernel_t kernels[SC_CU_KERNEL_COUNT];
 static cudaStream_t stream;
 static bool sm90;
 static int capability;
+static uint32_t multiprocessors;
 
 static void check(cudaError_t e, const char *call, int line)
 {
@@ -36,14 +37,22 @@ void lab_open(bool generic)
            p.major, p.minor, p.multiProcessorCount, p.l2CacheSize >> 20, sm90 ? "sm_90" : "generic",
            size >> 10);
     CHECK(cudaLibraryLoadData(&library, image, NULL, NULL, 0, NULL, NULL, 0));
-    for (int k = 0; k < SC_CU_KERNEL_COUNT; k++)
+    multiprocessors = sm90 ? (uint32_t)p.multiProcessorCount : 0;
+    for (int k = 0; k < SC_CU_KERNEL_COUNT; k++) {
+        bool much = sc_cu_wants_much((enum sc_cu_kernel)k);
+        if (much && !sm90)
+            continue;
         CHECK(cudaLibraryGetKernel(&kernels[k], library, sc_cu_kernel_name((enum sc_cu_kernel)k)));
+        if (much)
+            CHECK(cudaKernelSetAttributeForDevice(kernels[k], cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                  (int)SC_CU_SHARED_MOST, 0));
+    }
     CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
 }
 
-bool lab_is_sm90_image(void)
+uint32_t lab_multiprocessors(void)
 {
-    return sm90;
+    return multiprocessors;
 }
 
 bool lab_can(enum sc_cu_type t)

@@ -21,7 +21,8 @@
 /* ---- the device (device.c) ---- */
 
 void lab_open(bool generic);
-bool lab_is_sm90_image(void);
+/* For struct sc_cu_attention: 0 with the generic image. */
+uint32_t lab_multiprocessors(void);
 /* A kernel that this GPU cannot run at all (bf16 before 8.0). */
 bool lab_can(enum sc_cu_type t);
 

@@ -8,8 +8,8 @@
  *
  * few: the same with the keys of a tile divided among four warps, where there are not enough tiles to fill the GPU.
  *
- * large: a block of four warps has up to 64 queries of one head; keys and values come through shared memory, the
- * next ones being copied while these are used.
+ * large: a block of four warps has up to 64 queries of one head, a part of a tile; keys and values come through shared
+ * memory, the next ones being copied while these are used.
  *
  * plain: any head size up to 256 and any type, a warp a query; it is what the others are checked against at sizes
  * where the CPU is too slow, and what unusual models run on.
@@ -38,14 +38,12 @@ __device__ __forceinline__ float exp2_fast(float x)
     return y;
 }
 
-/*
- * The running softmax of two rows, those that a thread has a share of (mma: g and g + 8). s: scores of 8 keys each.
- * Scales scores to probabilities in place and the sums so far to the new maximum.
- */
+/* The running softmax of two rows, those that a thread has a share of (mma: g and g + 8). s: scores of 8 keys each. */
 struct running {
     float max[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
 
-    template <int S, int O> __device__ __forceinline__ void update(float (&s)[S][4], float (&o)[O][4], float scale)
+    /* Scores to probabilities, in place. factor: what sums so far are to be multiplied by. */
+    template <int S> __device__ __forceinline__ void weigh(float (&s)[S][4], float (&factor)[2], float scale)
     {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
@@ -57,7 +55,7 @@ struct running {
             top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
             /* Nothing seen yet: any finite number will do. */
             float shift = top == -INFINITY ? 0.0f : top * scale;
-            float factor = exp2_fast(fmaf(max[r], scale, -shift));
+            factor[r] = exp2_fast(fmaf(max[r], scale, -shift));
             max[r] = top;
             float total = 0.0f;
 #pragma unroll
@@ -69,15 +67,29 @@ struct running {
                     total += p;
                 }
             }
-            sum[r] = fmaf(sum[r], factor, total);
-            if (__any_sync(0xffffffffu, factor != 1.0f)) { /* seldom, after the first keys */
+            sum[r] = fmaf(sum[r], factor[r], total);
+        }
+    }
+
+    template <int O> static __device__ __forceinline__ void rescale(float (&o)[O][4], const float (&factor)[2])
+    {
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            if (__any_sync(0xffffffffu, factor[r] != 1.0f)) { /* seldom, after the first keys */
 #pragma unroll
                 for (int j = 0; j < O; j++) {
-                    o[j][2 * r] *= factor;
-                    o[j][2 * r + 1] *= factor;
+                    o[j][2 * r] *= factor[r];
+                    o[j][2 * r + 1] *= factor[r];
                 }
             }
         }
+    }
+
+    template <int S, int O> __device__ __forceinline__ void update(float (&s)[S][4], float (&o)[O][4], float scale)
+    {
+        float factor[2];
+        weigh(s, factor, scale);
+        rescale(o, factor);
     }
 
     /* 1 / the whole sum of each row; all four threads of a row must come here. */
@@ -324,9 +336,13 @@ template <class T, int D> __device__ __forceinline__ void attention_large(const 
     const size_t hidden = (size_t)a.heads * D, stride = 3 * hidden;
     const float scale = a.scale * LOG2E;
 
-    for (uint32_t i = blockIdx.y; i < tiles; i += gridDim.y) {
-        const uint4 w = load16(a.tiles + i);
-        const uint32_t length = w.y, row = w.z, rows = w.w, bottom = row + rows - 1;
+    constexpr uint32_t ROWS = LARGE_THREADS / 2, PARTS = SC_CU_TILE_ROWS / ROWS;
+    for (uint32_t i = blockIdx.y; i / PARTS < tiles; i += gridDim.y) {
+        const uint4 w = load16(a.tiles + i / PARTS);
+        if (i % PARTS * ROWS >= w.w)
+            continue;
+        const uint32_t length = w.y, row = w.z + i % PARTS * ROWS, rows = min(w.w - i % PARTS * ROWS, ROWS);
+        const uint32_t bottom = row + rows - 1;
         const T *head = static_cast<const T *>(a.qkv) + w.x * stride + blockIdx.x * D;
         const uint32_t end = end_key(row + rows - 1, a.window, length);
         const uint32_t begin = first_key(row, a.window) / KEYS * KEYS;

@@ -63,9 +63,22 @@ static int load_kernels(struct sc_gpu *g, struct sc_msg *msg)
                        "The program holds no GPU kernels for %s (compute capability %d.%d); set device: cpu",
                        g->name, g->capability / 10, g->capability % 10);
     int rc = sc_cuda_check(c, r, "Loading the GPU kernels", msg);
-    for (int i = 0; rc == 0 && i < SC_CU_KERNEL_COUNT; i++)
+    for (int i = 0; rc == 0 && i < SC_CU_KERNEL_COUNT; i++) {
         if (c->ModuleGetFunction(&g->function[i], g->module, sc_cu_kernel_name(i)) != CUDA_SUCCESS)
             g->function[i] = NULL;
+        else if (sc_cu_wants_much(i))
+            rc = sc_cuda_check(c,
+                               c->FuncSetAttribute(g->function[i],
+                                                   CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                                   (int)SC_CU_SHARED_MOST),
+                               sc_cu_kernel_name(i), msg);
+    }
+    int multiprocessors = 0;
+    if (rc == 0 && g->dependent_launch)
+        rc = sc_cuda_check(
+            c, c->DeviceGetAttribute(&multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, g->device),
+            g->name, msg);
+    g->multiprocessors = (uint32_t)multiprocessors;
     return rc;
 }
 

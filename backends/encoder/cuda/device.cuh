@@ -234,11 +234,16 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const
 
 /* ---- copies into shared memory that go on while the threads compute ---- */
 
+/* shared: an address there. From 8.0 on. */
+__device__ __forceinline__ void copy16_async_at(uint32_t shared, const void *global)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global) : "memory");
+}
+
 __device__ __forceinline__ void copy16_async(void *shared, const void *global)
 {
 #if __CUDA_ARCH__ >= 800
-    uint32_t at = (uint32_t)__cvta_generic_to_shared(shared);
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(global) : "memory");
+    copy16_async_at((uint32_t)__cvta_generic_to_shared(shared), global);
 #else
     *static_cast<uint4 *>(shared) = load16(global);
 #endif

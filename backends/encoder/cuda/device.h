@@ -24,6 +24,7 @@ struct sc_gpu {
     bool dependent_launch;                   /* kernels may begin before the one before them has ended */
     bool shareable;                          /* memory can be exported as a descriptor */
     bool bf16;
+    uint32_t multiprocessors; /* 0: the image is not the one for this GPU */
     int capability; /* 90 is 9.0 */
     int driver;     /* 13000 is CUDA 13.0 */
     char name[128];

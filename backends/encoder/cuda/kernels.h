@@ -61,9 +61,11 @@ struct sc_cu_counts {
 /* In a batch of so many tokens sequences up to this length are cut into small tiles, of 16 rows, longer ones
  * into large tiles. */
 uint32_t sc_cu_small_length(uint32_t tokens);
+/* Rows of a large tile at most. */
+#define SC_CU_TILE_ROWS 192u
 /* Upper bounds of the tiles of a batch, for allocation. */
 #define SC_CU_SMALL_TILES(tokens, sequences) ((tokens) / 16u + (sequences))
-#define SC_CU_LARGE_TILES(tokens, sequences) ((tokens) / 64u + (sequences))
+#define SC_CU_LARGE_TILES(tokens, sequences) ((tokens) / SC_CU_TILE_ROWS + (sequences))
 
 /*
  * Writes the tiles of a batch (begin: sequences + 1 places, ascending; an empty sequence has none; keys: of
@@ -131,7 +133,8 @@ struct sc_cu_rotary {
 /*
  * out[r] = softmax(q k' * scale) v for each head, over the keys of r's sequence that are at most `window`
  * places away (window 0: all). qkv: rows of 3 * heads * head_dim, first all heads' q, then k, then v; out:
- * rows of heads * head_dim. tiles and count: the small ones or the large ones.
+ * rows of heads * head_dim. tiles and count: the small ones or the large ones. multiprocessors: of the GPU,
+ * if the image is the one for 9.0; 0: only kernels that every image has.
  */
 struct sc_cu_attention {
     const void *qkv;
@@ -141,6 +144,7 @@ struct sc_cu_attention {
     uint32_t heads, head_dim;
     uint32_t window;
     float scale;
+    uint32_t multiprocessors;
 };
 
 /* out[s] from the rows first[s] .. begin[s + 1) of x; first NULL: from begin[s] on. out_f32: out is float,
@@ -221,6 +225,10 @@ struct sc_cu_skinny {
     X(attention_few_64, T)          \
     X(attention_few_96, T)          \
     X(attention_few_128, T)         \
+    X(attention_hopper_32, T)       \
+    X(attention_hopper_64, T)       \
+    X(attention_hopper_96, T)       \
+    X(attention_hopper_128, T)      \
     X(skinny, T)                    \
     X(skinny_deep, T)               \
     X(skinny_wide, T)               \
@@ -242,8 +250,12 @@ const char *sc_cu_kernel_name(enum sc_cu_kernel k);
 struct sc_cu_launch {
     enum sc_cu_kernel kernel;
     uint32_t grid[3], block; /* block: threads, one-dimensional */
-    uint32_t shared;         /* dynamic shared memory, bytes; never above 48 KiB */
+    uint32_t shared;         /* dynamic shared memory, bytes; above 48 KiB only SC_CU_SHARED_MOST */
 };
+
+/* Of kernels of the image for 9.0, which have to be allowed as much (sc_cu_wants_much). */
+#define SC_CU_SHARED_MOST (226u << 10)
+bool sc_cu_wants_much(enum sc_cu_kernel k);
 
 /*
  * The launch of a kernel for at most `rows` rows (tokens, sequences, picks: what its count counts). The shape

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "cuda/kernels.h"
 
 #define NAME(name, T) [SC_CU_K_##name##_##T] = "sc_" #name "_" #T,
@@ -14,13 +16,18 @@ static const char *const names[SC_CU_KERNEL_COUNT] = {SC_CU_KERNELS(NAME)};
 /* Blocks that a GPU of today runs at once. */
 #define FEW_BLOCKS 1024u
 
-/* Of 16 rows, in a large tile: one for each warp of a block. */
-#define LARGE_GROUPS 4u
+/* Rows that a block has of a large tile: what four warps, or one warpgroup, compute at a time. */
+#define LARGE_ROWS 64u
 #define ROW_THREADS 128u
 #define ROW_WARPS (ROW_THREADS / 32)
 /* A warp keeps a row of up to so many numbers in registers, a block so many. */
 #define WARP_ROW 1024u
 #define BLOCK_ROW 4096u
+
+bool sc_cu_wants_much(enum sc_cu_kernel k)
+{
+    return strstr(names[k], "_hopper_") != NULL;
+}
 
 const char *sc_cu_kernel_name(enum sc_cu_kernel k)
 {
@@ -53,12 +60,13 @@ void sc_cu_tiles(const uint32_t *begin, const uint32_t *keys, uint32_t sequences
     counts->small = counts->large = 0;
     const uint32_t small_length = sc_cu_small_length(begin[sequences] - begin[0]);
     for (uint32_t s = 0; s < sequences; s++) {
-        uint32_t length = begin[s + 1] - begin[s], groups = ceil_div(length, 16);
+        uint32_t length = begin[s + 1] - begin[s];
         bool is_small = length <= small_length;
-        uint32_t tiles = is_small ? groups : ceil_div(groups, LARGE_GROUPS);
+        uint32_t unit = is_small ? 16 : LARGE_ROWS, groups = ceil_div(length, unit);
+        uint32_t tiles = is_small ? groups : ceil_div(groups, SC_CU_TILE_ROWS / LARGE_ROWS);
         struct sc_cu_tile *to = is_small ? small + counts->small : large + counts->large;
         for (uint32_t i = 0, row = 0; i < tiles; i++) {
-            uint32_t rows = 16 * (groups / tiles + (i < groups % tiles)); /* as even as can be */
+            uint32_t rows = unit * (groups / tiles + (i < groups % tiles)); /* as even as can be */
             rows = rows < length - row ? rows : length - row;
             to[i] = (struct sc_cu_tile){
                 .begin = begin[s], .length = keys ? keys[s] : length, .row = row, .rows = rows};
@@ -161,7 +169,19 @@ struct sc_cu_launch sc_cu_launch_attention(enum sc_cu_type t, const struct sc_cu
         {OF_HALF(attention_small_96), OF_HALF(attention_large_96), OF_HALF(attention_few_96)},
         {OF_HALF(attention_small_128), OF_HALF(attention_large_128), OF_HALF(attention_few_128)},
     };
+    static const enum sc_cu_kernel hopper[4][2] = {
+        OF_HALF(attention_hopper_32),
+        OF_HALF(attention_hopper_64),
+        OF_HALF(attention_hopper_96),
+        OF_HALF(attention_hopper_128),
+    };
     bool is_fast = t != SC_CU_F32 && a->head_dim % 32 == 0 && a->head_dim >= 32 && a->head_dim <= 128;
+    if (is_fast && large && a->window == 0 && a->multiprocessors > 0)
+        return (struct sc_cu_launch){
+            .kernel = hopper[a->head_dim / 32 - 1][t],
+            .grid = {at_most(at_most(tiles, a->multiprocessors) * a->heads, a->multiprocessors), 1, 1},
+            .block = ROW_THREADS + 2 * SC_CU_TILE_ROWS,
+            .shared = SC_CU_SHARED_MOST};
     bool few = !large && tiles <= FEW_BLOCKS / (a->heads ? a->heads : 1);
     struct sc_cu_launch l = {.kernel = is_fast ? fast[a->head_dim / 32 - 1][few ? 2 : large][t] : plain[t],
                              .grid = {a->heads, at_most(tiles, GRID_Y_MAX), 1},
@@ -169,6 +189,7 @@ struct sc_cu_launch sc_cu_launch_attention(enum sc_cu_type t, const struct sc_cu
     if (is_fast && !large && !few) /* a warp a tile */
         l.grid[1] = at_most(ceil_div(tiles, ROW_WARPS), GRID_Y_MAX);
     if (is_fast && large) {
+        l.grid[1] = at_most(ceil_div(SC_CU_TILE_ROWS, LARGE_ROWS) * at_most(tiles, GRID_Y_MAX), GRID_Y_MAX);
         /* two stages of keys and values, their rows 16 bytes longer than they are */
         uint32_t keys = a->head_dim <= 64 ? 64 : 32;
         l.shared = 2 * 2 * keys * (a->head_dim + 8) * 2;

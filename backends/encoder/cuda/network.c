@@ -136,6 +136,7 @@ static int attention_of(struct forward *f, uint32_t window, bool large)
         .head_dim = c->head_dim,
         .window = window,
         .scale = 1.0f / __builtin_sqrtf((float)c->head_dim),
+        .multiprocessors = f->e->gpu.multiprocessors,
     };
     return sc_gpu_launch(&f->e->gpu, f->l->stream, sc_cu_launch_attention(f->type, &a, large, tiles), &a);
 }

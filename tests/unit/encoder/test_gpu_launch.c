@@ -24,7 +24,7 @@ static void tiles_cover_each_token_once(void **state)
         bool is_small = i < counts.small;
         struct sc_cu_tile t = is_small ? small[i] : large[i - counts.small];
         assert_true(t.rows > 0 && t.row + t.rows <= t.length && t.begin + t.length <= tokens);
-        assert_true(t.row % 16 == 0 && t.rows <= (is_small ? 16 : 64));
+        assert_true(t.row % 16 == 0 && t.rows <= (is_small ? 16 : SC_CU_TILE_ROWS));
         assert_int_equal(is_small, t.length <= sc_cu_small_length(tokens));
         for (uint32_t r = 0; r < t.rows; r++)
             seen[t.begin + t.row + r]++;
@@ -88,7 +88,7 @@ static void assert_launchable(struct sc_cu_launch l, const char *name)
     assert_true(l.grid[0] >= 1 && l.grid[1] >= 1 && l.grid[2] == 1);
     assert_true(l.grid[1] <= 65535);
     assert_true(l.block >= 32 && l.block <= 1024 && l.block % 32 == 0);
-    assert_true(l.shared <= 48 << 10);
+    assert_true(l.shared <= 48 << 10 && !sc_cu_wants_much(l.kernel));
 }
 
 static void a_row_decides_by_its_length_who_has_it(void **state)
@@ -125,6 +125,25 @@ static void attention_is_plain_where_it_must_be(void **state)
     assert_launchable(sc_cu_launch_attention(SC_CU_F16, &a, true, 1), "sc_attention_plain_f16");
 }
 
+/* The kernel for 9.0 has one block a multiprocessor, and no windows. */
+static void hopper_has_what_sees_all_keys(void **state)
+{
+    (void)state;
+    struct sc_cu_attention a = {.heads = 12, .head_dim = 64, .multiprocessors = 132};
+    struct sc_cu_launch l = sc_cu_launch_attention(SC_CU_BF16, &a, true, UINT32_MAX);
+    assert_string_equal(sc_cu_kernel_name(l.kernel), "sc_attention_hopper_64_bf16");
+    assert_true(sc_cu_wants_much(l.kernel));
+    assert_int_equal(l.shared, SC_CU_SHARED_MOST);
+    assert_int_equal(l.grid[0], 132);
+    assert_int_equal(sc_cu_launch_attention(SC_CU_F16, &a, true, 3).grid[0], 36);
+    assert_launchable(sc_cu_launch_attention(SC_CU_F16, &a, false, 2048), "sc_attention_small_64_f16");
+    assert_launchable(sc_cu_launch_attention(SC_CU_F32, &a, true, 3), "sc_attention_plain_f32");
+    a.window = 64;
+    assert_launchable(sc_cu_launch_attention(SC_CU_F16, &a, true, 3), "sc_attention_large_64_f16");
+    a.window = 0, a.head_dim = 80;
+    assert_launchable(sc_cu_launch_attention(SC_CU_F16, &a, true, 3), "sc_attention_plain_f16");
+}
+
 static void the_product_of_few_rows_says_what_fits(void **state)
 {
     (void)state;
@@ -158,6 +177,7 @@ int main(void)
         cmocka_unit_test(tiles_of_one_token_sequences_fit_their_bound),
         cmocka_unit_test(a_row_decides_by_its_length_who_has_it),
         cmocka_unit_test(attention_is_plain_where_it_must_be),
+        cmocka_unit_test(hopper_has_what_sees_all_keys),
         cmocka_unit_test(the_product_of_few_rows_says_what_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
