@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "proto/number.h"
+#include "base/array.h"
 
 void sc_prom_init(struct sc_prom *w, struct sc_buf *out, const struct sc_span *names, unsigned nnames)
 {
@@ -11,14 +11,14 @@ void sc_prom_init(struct sc_prom *w, struct sc_buf *out, const struct sc_span *n
 
 static void escape(struct sc_buf *out, const char *s, bool quotes)
 {
-    for (; *s; s++) {
-        if (*s == '\n') {
-            sc_buf_str(out, "\\n");
-            continue;
-        }
-        if (*s == '\\' || (quotes && *s == '"'))
-            sc_buf_char(out, '\\');
-        sc_buf_char(out, *s);
+    for (;; s++) {
+        size_t n = strcspn(s, quotes ? "\n\\\"" : "\n\\");
+        sc_buf_add(out, s, n);
+        s += n;
+        if (!*s)
+            return;
+        sc_buf_char(out, '\\');
+        sc_buf_char(out, *s == '\n' ? 'n' : *s);
     }
 }
 
@@ -70,7 +70,7 @@ static void number(struct sc_buf *out, double v)
 }
 
 static void sample(struct sc_prom *w, const char *suffix, const char *const *labels,
-                   const char *const *values, unsigned nlabels, const double *le, double value)
+                   const char *const *values, unsigned nlabels, const char *le, double value)
 {
     if (!wanted(w, suffix))
         return;
@@ -87,7 +87,7 @@ static void sample(struct sc_prom *w, const char *suffix, const char *const *lab
         }
         if (le) {
             sc_buf_str(w->out, "le=\"");
-            number(w->out, *le);
+            sc_buf_str(w->out, le);
             sc_buf_str(w->out, "\",");
         }
         sc_buf_char(w->out, '}');
@@ -107,11 +107,14 @@ void sc_prom_histogram(struct sc_prom *w, const char *const *labels, const char 
                        unsigned nlabels, const double *bounds, const uint64_t *counts, unsigned nbounds,
                        double sum)
 {
-    const double infinity = INFINITY;
     uint64_t below = 0;
+    nbounds = SC_MIN(nbounds, SC_PROM_BOUNDS_MAX);
+    for (unsigned i = 0; w->bounds != bounds && i < nbounds; i++)
+        w->le[i][sc_number_java(w->le[i], bounds[i])] = '\0';
+    w->bounds = bounds;
     for (unsigned i = 0; i <= nbounds; i++) {
         below += counts[i];
-        sample(w, "_bucket", labels, values, nlabels, i < nbounds ? &bounds[i] : &infinity, (double)below);
+        sample(w, "_bucket", labels, values, nlabels, i < nbounds ? w->le[i] : "+Inf", (double)below);
     }
     sample(w, "_count", labels, values, nlabels, NULL, (double)below);
     sample(w, "_sum", labels, values, nlabels, NULL, sum);

@@ -9,13 +9,18 @@
 #define SC_PROTO_PROMETHEUS_H
 
 #include "base/buf.h"
+#include "proto/number.h"
+
+#define SC_PROM_BOUNDS_MAX 16
 
 struct sc_prom {
     struct sc_buf *out;
     const struct sc_span *names; /* the filter */
     unsigned nnames;             /* 0: everything */
     const char *family, *help, *type;
-    bool announced; /* HELP and TYPE of the family are written */
+    bool announced;       /* HELP and TYPE of the family are written */
+    const double *bounds; /* whose texts are in le: most histograms of a scrape have the same */
+    char le[SC_PROM_BOUNDS_MAX][SC_NUMBER_MAX + 1];
 };
 
 void sc_prom_init(struct sc_prom *w, struct sc_buf *out, const struct sc_span *names, unsigned nnames);
@@ -25,7 +30,9 @@ void sc_prom_family(struct sc_prom *w, const char *name, const char *type, const
 void sc_prom_sample(struct sc_prom *w, const char *const *labels, const char *const *values, unsigned nlabels,
                     double value);
 /* The samples of one histogram: counts[i] observations are at most bounds[i] and above the bound before (not
- * cumulative); counts[nbounds] are those above all. */
+ * cumulative); counts[nbounds] are those above all. At most SC_PROM_BOUNDS_MAX bounds, which stay as long as
+ * w.
+ */
 void sc_prom_histogram(struct sc_prom *w, const char *const *labels, const char *const *values,
                        unsigned nlabels, const double *bounds, const uint64_t *counts, unsigned nbounds,
                        double sum);
