@@ -21,11 +21,16 @@ void sc_v2_refuse(struct sc_http_exchange *x, int status, struct sc_span text)
     struct sc_buf b;
     struct sc_json_writer w;
     sc_buf_init(&b, 64 << 10);
-    sc_json_write_init(&w, &b, true);
+    sc_json_write_init(&w, &b, false);
     sc_json_begin_object(&w);
     sc_json_put_string(&w, "error", sc_span_sub(text, 0, 8192));
     sc_json_end_object(&w);
     sc_respond_json(x, status, &w, &b);
+}
+
+static bool as_torchserve(const struct sc_call *c)
+{
+    return c->app->settings->face == SC_FACE_TORCHSERVE;
 }
 
 bool sc_v2_find(struct sc_call *c)
@@ -35,6 +40,8 @@ bool sc_v2_find(struct sc_call *c)
     struct sc_span model = p->segments[2], version = {NULL, 0};
     if (p->n >= 5)
         version = p->segments[4];
+    if (as_torchserve(c))
+        return sc_call_find(c, model, version);
     int rc = sc_engine_find(c->app->engine, c->x->loop, model, version, &c->shard), n;
     c->versioned = version.p != NULL;
     if (rc == 0)
@@ -143,7 +150,8 @@ static void infer(struct sc_call *c)
         sc_describe_predictions(c);
         return;
     }
-    c->family = sc_spec_is_native(s) ? &native : &handler;
+    /* Under `torchserve` what goes wrong with a handler is told as TorchServe does. */
+    c->family = sc_spec_is_native(s) ? &native : as_torchserve(c) ? NULL : &handler;
     c->interface = SC_KSERVE_INFER;
     unsigned have = sc_shard_interfaces(c->shard);
     if (c->family == &native && have && !(have & 1u << SC_KSERVE_INFER))

@@ -514,11 +514,57 @@ ENVIRONMENT = {"SECRET_OF_THE_OPERATOR": "hidden", "PUBLIC_OF_THE_OPERATOR": "se
 GOOD = {"good.mar": ar.FILES["good.mar"]}
 PROBES = {"probe.mar": ar.probe()}
 
+# ---- routes (http-and-grpc §2.1, §4.1, §5, §10): whose a path is, older paths, what is nobody's ----
+
+
+def unclaimed(api, *calls):
+    return [{"case": f"{api}: {method} {path}", "method": method, "path": path, "api": api}
+            for method, path in (call.split() for call in calls)]
+
+
+ROUTES = [
+    *(post(f"{name} with {what}", path=path, body=body, kind=kind) for name, path in (
+        ("invocations", "/invocations?model_name=probe&a=1&b=two%20words"), ("invoke", "/models/probe/invoke?a=1&a=2"),
+        ("legacy", "/probe/predict?a=&b=+"), ("legacy version", "/probe/1.0/predict?b=3"), ("no query", "/probe/predict"))
+      for what, body, kind in (("text", b"hello", "text/plain"), ("json", b'{"x": [1]}', JSON), ("form", b"a=9&c=3", FORM),
+                               ("nothing", b"", None), ("octets", b"\xff\x00", "application/octet-stream"))),
+    post("invocations with parts", path="/invocations?model_name=probe&q=1", **dict(zip(("body", "kind"), multipart(
+        ("data", "f.txt", "text/plain", b"part"), ("q", None, None, b"2"))))),
+    *(post(f"{path}: headers", path=path, do="headers", kind="text/plain") for path in (
+        "/invocations?model_name=probe", "/models/probe/invoke", "/probe/predict", "/v1/models/probe:predict", "/v2/models/probe/infer")),
+    post("invocations, the only model", path="/invocations?a=1"),
+    post("invocations, name empty", path="/invocations?model_name="),
+    post("invocations, unknown", path="/invocations?model_name=nope"),
+    post("invocations, bad escape", path="/invocations?model_name=probe&z=%zz"),
+    post("legacy, unknown", path="/nope/predict"),
+    post("legacy, unknown version", path="/probe/9/predict"),
+    *unclaimed("inference", "GET /", "POST /", "OPTIONS /nope", "OPTIONS //", "OPTIONS /predictions/nope", "GET /predictions",
+               "GET /models", "GET /models/probe", "GET /models/probe/1.0", "GET /models/probe/x/predict", "GET /models/predict",
+               "GET /invocations/x", "GET /metrics", "GET /v1/models", "GET /v1/models/probe", "GET /v2", "GET /v2/health/live",
+               "GET /v2/models/probe", "GET /v2/models/probe/ready", "GET /v2/models/probe/versions/1.0/infer", "GET /api-description/x",
+               "TRACE /ping"),
+    *unclaimed("management", "GET /", "OPTIONS /models", "PATCH /models", "PATCH /models/probe", "POST /models/probe",
+               "OPTIONS /models/nope", "OPTIONS /models/probe/9", "OPTIONS /v1/models/probe", "POST /v1/models/probe",
+               "GET /models/a/b/c", "GET /models/a/b/set-default/x", "GET /nope", "GET /predictions/probe", "GET /token"),
+    *unclaimed("metrics", "GET /", "GET /models", "OPTIONS /nope"),
+]
+
+OPEN_INFERENCE = unclaimed(
+    "inference", "GET /v2", "POST /v2", "GET /v2/health/live", "GET /v2/health/ready", "GET /v2/health/nope", "GET /v2/x",
+    "GET /v2/models/probe/versions/1.0/what", "GET /v2/models/probe/versions/1.0/infer", "GET /v2/models/probe",
+    "GET /v2/models/probe/ready", "GET /v2/repository/index", "GET /v1/models") + [
+    post("infer", path="/v2/models/probe/infer", body=b"{}", kind=JSON), post("infer, unknown", path="/v2/models/nope/infer")]
+
+
 SUITES = {
     "rows": dict(archives={**PROBES, "functions.mar": ar.mar("functions", yaml=ar.ONE_WORKER),
                            "named.mar": ar.mar("functions", entry=":infer", yaml=ar.ONE_WORKER)},
                  models="all", ready=["probe", "functions", "named"], env=ENVIRONMENT,
                  config={"blacklist_env_vars": "SECRET_.*", "job_queue_size": "200"}, steps=ROWS),
+    "routes": dict(archives=PROBES, models="probe.mar", ready=["probe"], steps=ROUTES,
+                   config={"cors_allowed_origin": "*", "cors_allowed_methods": "GET, POST", "cors_allowed_headers": "x-a, x-b"}),
+    "open_inference": dict(archives=PROBES, models="probe.mar", ready=["probe"], steps=OPEN_INFERENCE,
+                           config={"ts_open_inference_protocol": "true"}),
     "raw": dict(archives=PROBES, models="probe.mar", ready=["probe"], config={"decode_input_request": "false"},
                 steps=[post("json", body=b'{"a": 1}', kind=JSON), post("text", kind="text/plain"),
                        post("environment", do="environment", what="TS_DECODE_INPUT_REQUEST")]),

@@ -12,6 +12,9 @@ KNOWN = [
      "why": "a manifest without a model is refused as such"},
     {"suite": "archives", "case": "manifest_model_null.mar: register", "field": "*",
      "why": "a manifest without a model is refused as such"},
+    # the open inference protocol, switched on, is more of KServe's than TorchServe has
+    *({"suite": "open_inference", "case": f"inference: GET {path}", "field": "*", "why": "KServe's routes of metadata and versions"}
+      for path in ("/v2/models/probe", "/v2/models/probe/ready", "/v2/models/probe/versions/1.0/infer", "/v2/repository/index", "/v1/models")),
     # a registration that failed leaves nothing
     {"suite": "loads", "case": "init_*: describe", "field": "*", "why": "a model that failed to load is unregistered"},
     # messages that go on where TorchServe's end, or are the Java runtime's
