@@ -109,6 +109,11 @@ static void put_worker(struct sc_json_writer *w, const struct sc_worker_view *v)
     sc_json_put_int(w, "pid", v->pid);
     sc_json_put_bool(w, "gpu", v->gpu >= 0);
     sc_json_put_str(w, "gpuUsage", v->gpu_usage && *v->gpu_usage ? v->gpu_usage : "N/A");
+    if (v->gpu_sharing) { /* ours, as all that follows */
+        sc_json_put_str(w, "gpuSharing", v->gpu_sharing);
+        if (strcmp(v->gpu_sharing, "mps") == 0)
+            sc_json_put_bool(w, "mpsClient", v->mps_client);
+    }
     if (v->last_end && *v->last_end) /* ours: why it was started again, or was not */
         sc_json_put_str(w, "lastEnd", v->last_end);
     sc_json_end_object(w);

@@ -118,7 +118,13 @@
 #define SC_GPU_LINE_BYTES (128u << 10) /* one line of the agent */
 #define SC_GPU_LOOK_MS 10000           /* for the driver to tell a person how the GPUs are */
 #define SC_GPU_INTERVAL_MS 1000        /* between two lines */
-#define SC_GPU_COUNT_MS 20000          /* for the driver to say how many GPUs there are */
+#define SC_MPS_CLIENTS_MAX 48          /* of one MPS server, as the driver has it */
+#define SC_MPS_END_MS 1500     /* for a keeper to take a client off the GPU; then it is signalled anyway */
+#define SC_MPS_LOOK_MS 1000    /* between two looks at a daemon */
+#define SC_MPS_ASK_MS 10000    /* for a daemon to answer a command */
+#define SC_MPS_START_MS 30000  /* for a daemon to come up */
+#define SC_MPS_DECIDE_MS 10000 /* for the gpu agent's first report, which the choice waits for */
+#define SC_GPU_COUNT_MS 20000  /* for the driver to say how many GPUs there are */
 
 /* --- metrics --- */
 #define SC_METRIC_LABELS_MAX 16

@@ -5,6 +5,7 @@
 
 #include "cli/roles.h"
 #include "gpu/agent.h"
+#include "gpu/mps_keeper.h"
 #include "worker/executor.h"
 
 static void usage(FILE *to)
@@ -54,6 +55,10 @@ int main(int argc, char **argv)
     if (strcmp(command, "--role=gpu-agent") == 0) {
         name_process("sconce-gpu");
         return sc_gpu_agent_main(argc, argv);
+    }
+    if (strcmp(command, "--role=mps-keeper") == 0) {
+        name_process("sconce-mps");
+        return sc_mps_keeper_main(argc, argv);
     }
     if (strcmp(command, "--role=gpu-count") == 0)
         return sc_gpu_count_main();

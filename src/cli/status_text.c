@@ -114,6 +114,8 @@ static void put_workers(const json_t *version, bool colour, struct sc_buf *out)
         if (json_is_true(json_object_get(w, "gpu"))) {
             sc_buf_str(out, "  ");
             put_plain(out, text_of(w, "gpuUsage"));
+            sc_buf_str(out, *text_of(w, "gpuSharing") ? "  " : "");
+            put_plain(out, text_of(w, "gpuSharing"));
         }
         sc_buf_char(out, '\n');
     }

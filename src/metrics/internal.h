@@ -91,6 +91,7 @@ struct sc_metrics_name {
 };
 
 struct sc_metrics {
+    uint64_t mps_faults, mps_recoveries;
     unsigned nloops;
     char *host;
     enum sc_metrics_to to;

@@ -333,6 +333,20 @@ void sc_metrics_render(struct sc_metrics *m, const struct sc_span *names, unsign
     sc_metrics_render_models(m, &w);
     if (m->to != SC_METRICS_TO_PROMETHEUS)
         return;
+    sc_prom_family(&w, "sconce_mps_faults_total", "counter", "Times that all MPS clients of a GPU were lost");
+    sc_prom_sample(&w, labels, values, 1, (double)m->mps_faults);
+    sc_prom_family(&w, "sconce_mps_recoveries_total", "counter", "Times that all of them came back");
+    sc_prom_sample(&w, labels, values, 1, (double)m->mps_recoveries);
     sc_prom_family(&w, "sconce_log_lines_dropped_total", "counter", "Log lines that were dropped");
     sc_prom_sample(&w, labels, values, 1, (double)sc_log_dropped());
+}
+
+void sc_metrics_mps_fault(struct sc_metrics *m)
+{
+    m->mps_faults++;
+}
+
+void sc_metrics_mps_recovery(struct sc_metrics *m)
+{
+    m->mps_recoveries++;
 }

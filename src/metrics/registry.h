@@ -45,6 +45,10 @@ void sc_metrics_del(struct sc_metrics *m);
 void sc_metrics_render(struct sc_metrics *m, const struct sc_span *names, unsigned nnames,
                        struct sc_buf *out);
 
+/* All MPS clients of a GPU were lost; all of them are back. */
+void sc_metrics_mps_fault(struct sc_metrics *m);
+void sc_metrics_mps_recovery(struct sc_metrics *m);
+
 /* --- models ------------------------------------------------------------------------------------------ */
 
 /* The first three exist for requests that named no version (label "default") and for those that did. */

@@ -167,9 +167,11 @@ struct sc_worker_view {
     unsigned id;        /* 9000, 9001, ... */
     int64_t started_ms; /* wall clock */
     bool ready;
-    int pid;               /* -1 before it runs */
-    int gpu;               /* index, or -1 */
-    const char *gpu_usage; /* as describe shows it; NULL: none */
+    int pid;                 /* -1 before it runs */
+    int gpu;                 /* index, or -1 */
+    const char *gpu_usage;   /* as describe shows it; NULL: none */
+    const char *gpu_sharing; /* gpuSharing; NULL: no GPU */
+    bool mps_client;         /* seen as one by its daemon */
     int64_t rss;
     const char *last_end; /* how its last life ended; "" if there is nothing to say */
 };

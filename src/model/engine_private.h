@@ -9,6 +9,7 @@
  *   plane.c     per-loop state: catalog, hooks, tick
  *   worker.c    worker slots of a version: start, stop, states
  *   gpus.c      which GPU a worker gets; the gpu agent
+ *   sharing.c   which workers are MPS clients (keepers.c: the daemons)
  *   save.c      when snapshots are written
  *   prepare.c   archives found and removed, off the loops
  *   install.c   what a model's requirements ask for
@@ -165,6 +166,10 @@ struct sc_worker {
     unsigned drained;             /* loops */
     unsigned instance, instances; /* of the CPU launcher's division of the cores; 0: not divided */
     int gpu_id;                   /* -1: none */
+    uint8_t way;                  /* enum sc_mps_way: how it shares its GPU */
+    bool held, looked_at;         /* no process is started yet (sharing.h) */
+    uint64_t verified_life;       /* the life that was seen as an MPS client; 0: none */
+    unsigned missed, strikes;     /* looks at which it was no client; replacements for that */
     int64_t recovering_ms;        /* wall clock of the first death that no load has followed; 0: none */
     int64_t told_rss;             /* by system_metrics_cmd; 0: nothing */
     char failure[256];            /* what it said when it failed to load */
@@ -247,6 +252,7 @@ struct sc_plane {
 
 struct sc_line_out;
 struct sc_gpus;
+struct sc_sharing;
 struct sc_kept;
 struct sc_workflow;
 
@@ -268,6 +274,7 @@ struct sc_engine {
     unsigned next_worker_id, next_block_id; /* of workers with parallelLevel */
     unsigned gpu_next;                      /* of models without deviceIds */
     struct sc_gpus *gpus;                   /* the agent and what it tells; NULL: none */
+    struct sc_sharing *sharing;             /* NULL: no worker has had a GPU */
     uv_poll_t line;
     struct sc_line_out *out, **out_tail;
     size_t out_n;

@@ -1,30 +1,25 @@
 #include "model/gpus.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "gpu/assign.h"
 #include "model/output.h"
+#include "model/report_lines.h"
 
 #define LINE_MAX_BYTES (256 << 10) /* a report: SC_GPUS_MAX GPUs, SC_GPU_PROCESSES_MAX processes */
-#define TURN_BYTES (64 << 10)
 
 #define SILENT_NS (30 * INT64_C(1000000000)) /* without a report the agent hangs */
 
 struct sc_gpus {
     bool running; /* its slot is occupied */
     uint32_t slot;
-    uv_poll_t poll;
-    int fd; /* -1: no reader */
+    struct sc_report_lines *reports; /* NULL: nothing is read */
     struct sc_output *errors;
-    struct sc_buf line;
-    bool skipping; /* the rest of a line that is too long */
     bool known;
     uint64_t life;
     int64_t heard_ns, record_ns; /* the last report; when metrics are due */
@@ -105,8 +100,9 @@ static void record(struct sc_engine *e)
     }
 }
 
-static void take_line(struct sc_engine *e, struct sc_span line)
+static void take_line(void *engine, struct sc_span line)
 {
+    struct sc_engine *e = engine;
     struct sc_gpus *g = e->gpus;
     if (sc_gpu_parse_line(line, &g->report) < 0) {
         g->known = false;
@@ -120,49 +116,11 @@ static void take_line(struct sc_engine *e, struct sc_span line)
         sc_log(SC_LOG_WARN, "the gpu agent: %s", g->report.error);
 }
 
-static bool read_some(struct sc_engine *e)
-{
-    struct sc_gpus *g = e->gpus;
-    char bytes[16384];
-    ssize_t n = read(g->fd, bytes, sizeof bytes);
-    if (n <= 0)
-        return n < 0 && errno == EINTR;
-    struct sc_span rest = sc_span(bytes, (size_t)n);
-    while (rest.n) {
-        size_t end = sc_span_find(rest, '\n');
-        if (!g->skipping)
-            sc_buf_span(&g->line, sc_span_sub(rest, 0, end));
-        if (end < rest.n) {
-            if (!g->skipping && !g->line.failed)
-                take_line(e, sc_buf_view(&g->line));
-            sc_buf_clear(&g->line);
-            g->line.failed = 0;
-            g->skipping = false;
-        } else if (g->line.failed) {
-            g->skipping = true;
-        }
-        rest = sc_span_sub(rest, end + 1, rest.n);
-    }
-    return true;
-}
-
-static void readable(uv_poll_t *h, int status, int events)
-{
-    struct sc_engine *e = h->data;
-    (void)status;
-    (void)events;
-    for (int i = 0; i < TURN_BYTES / 16384 && read_some(e); i++)
-        ;
-}
-
 static void read_from(struct sc_engine *e, int *fds)
 {
     struct sc_gpus *g = e->gpus;
     struct sc_loop *zero = sc_engine_loop(e, 0);
-    g->fd = fds[0];
-    uv_poll_init(&zero->uv, &g->poll, g->fd);
-    g->poll.data = e;
-    uv_poll_start(&g->poll, UV_READABLE, readable);
+    g->reports = sc_report_lines_open(zero, fds[0], LINE_MAX_BYTES, take_line, e);
     struct sc_output_spec errors = {.thread = "gpu-agent", .is_stderr = true, .model = "", .version = ""};
     g->errors = sc_output_open(zero, fds[1], &errors);
     fds[0] = fds[1] = -1;
@@ -170,11 +128,8 @@ static void read_from(struct sc_engine *e, int *fds)
 
 static struct sc_gpus *make(struct sc_engine *e)
 {
-    if (!e->gpus) {
+    if (!e->gpus)
         e->gpus = sc_alloc(sizeof *e->gpus);
-        e->gpus->fd = -1;
-        sc_buf_init(&e->gpus->line, LINE_MAX_BYTES);
-    }
     return e->gpus;
 }
 
@@ -204,7 +159,7 @@ void sc_gpus_state(struct sc_engine *e, const struct sc_ctl_slot *s, int *fds, u
         g->running = true;
         g->slot = s->slot;
     }
-    if (nfds == SC_OUTPUT_FDS && g->fd < 0)
+    if (nfds == SC_OUTPUT_FDS && !g->reports)
         read_from(e, fds);
     g->life = s->life;
     g->heard_ns = sc_clock_ns();
@@ -228,27 +183,16 @@ void sc_gpus_tick(struct sc_engine *e, int64_t now)
     sc_worker_order(e, SC_CTL_SLOT_KILL, g->slot, g->life);
 }
 
-static void closed(uv_handle_t *h)
-{
-    struct sc_engine *e = h->data;
-    close(e->gpus->fd);
-    e->gpus->fd = -1;
-}
-
 void sc_gpus_close(struct sc_engine *e)
 {
     if (!e->gpus)
         return;
-    if (e->gpus->fd >= 0)
-        uv_close((uv_handle_t *)&e->gpus->poll, closed);
+    sc_report_lines_close(e->gpus->reports);
     if (e->gpus->errors)
         sc_output_close(e->gpus->errors);
 }
 
 void sc_gpus_free(struct sc_engine *e)
 {
-    if (!e->gpus)
-        return;
-    sc_buf_free(&e->gpus->line);
     free(e->gpus);
 }

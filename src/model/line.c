@@ -8,6 +8,7 @@
 #include "model/engine_private.h"
 #include "model/gpus.h"
 #include "model/oom.h"
+#include "model/sharing.h"
 
 /* Messages waiting for a supervisor that is slow; it never blocks, so more means that it is broken. */
 #define OUT_MAX 4096
@@ -205,6 +206,7 @@ void sc_engine_close(struct sc_engine *e)
     uv_close((uv_handle_t *)&e->line, NULL);
     sc_workers_close_output(e);
     sc_gpus_close(e);
+    sc_sharing_close(e);
     for (unsigned i = 0; i < e->nloops; i++)
         sc_engine_call(sc_engine_loop(e, i), close_plane, &e->planes[i], NULL);
 }
@@ -218,6 +220,7 @@ void sc_engine_del(struct sc_engine *e)
     sc_registry_free(e);
     sc_record_free(e);
     sc_gpus_free(e);
+    sc_sharing_free(e);
     while (e->out)
         drop_out(e);
     if (e->journal)

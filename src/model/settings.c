@@ -207,7 +207,7 @@ int sc_settings_apply(struct sc_settings *s, struct sc_msg *msg)
     for (size_t i = 0; i < SC_COUNT(addresses); i++)
         if (!s->use_native_io && strncasecmp(addresses[i], "unix:", 5) == 0)
             return sc_fail(msg, SC_EINVAL, "unix domain socket requires use_native_io set to true.");
-    return 0;
+    return sc_settings_check_mps(s, msg);
 }
 
 void sc_settings_folders(struct sc_settings *s, const char *(*lookup)(const char *, void *), void *ctx)

@@ -85,6 +85,9 @@ struct sc_settings {
     char *temp;              /* TEMP, or /tmp */
     char *sequence_id_header, *sequence_start_header, *sequence_end_header;
 
+    /* GPUs */
+    char *mps; /* sc_settings_mps */
+
     /* logs and metrics */
     char *log_dir, *metrics_dir; /* LOG_LOCATION, METRICS_LOCATION; default "logs" */
     bool log_to_stdout, log_json, access_log, async_logging;
@@ -142,6 +145,13 @@ static inline const char *sc_settings_python(const struct sc_settings *s)
 {
     return s->python && *s->python ? s->python : "python3";
 }
+
+/* What is said of the GPU with that index of the driver and that UUID ("": not known): mps.UUID, mps.INDEX,
+ * mps. */
+enum sc_mps_want { SC_MPS_AUTO, SC_MPS_OFF, SC_MPS_MANAGED, SC_MPS_EXTERNAL };
+enum sc_mps_want sc_settings_mps(const struct sc_settings *s, unsigned index, const char *uuid);
+/* Nothing is said that could put a worker under MPS. */
+bool sc_settings_mps_is_off(const struct sc_settings *s);
 
 /* True if there is a setting of that name. */
 bool sc_settings_known(const char *key);

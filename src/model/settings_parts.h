@@ -15,6 +15,7 @@ extern const struct sc_settings_mark sc_settings_marks[];
 extern const size_t sc_settings_nmarks;
 
 /* Fills the fields from s->all over the defaults of s->face; checks them. */
+int sc_settings_check_mps(const struct sc_settings *s, struct sc_msg *msg) SC_MUST_USE;
 int sc_settings_apply(struct sc_settings *s, struct sc_msg *msg) SC_MUST_USE;
 /* Log and temporary folders that no key names. */
 void sc_settings_folders(struct sc_settings *s, const char *(*lookup)(const char *, void *), void *ctx);

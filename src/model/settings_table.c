@@ -242,6 +242,10 @@ static const struct sc_setting_key keys[] = {
     BOOL("log_to_stdout", OURS, log_to_stdout, "true", NO_ENV, SAYS("false: logs go to their files alone")),
     BOOL("log_json", OURS, log_json, "false", NO_ENV, SAYS("true: log lines are JSON objects")),
     BOOL("access_log", OURS, access_log, "true", NO_ENV, SAYS("false: no line per request")),
+    TEXT("mps", OURS, mps, "auto", NO_ENV,
+         SAYS("auto, off, managed or external: whether workers of a GPU are MPS clients; mps.INDEX and "
+              "mps.UUID "
+              "say it of one GPU")),
     TEXT("interface_models", OURS, interface_models, NULL, NO_ENV,
          SAYS("models asked by calls of other servers' interfaces that name none, first of these")),
     PATH("tls_client_ca", OURS, tls_client_ca, NO_ENV,

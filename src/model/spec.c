@@ -73,6 +73,11 @@ bool sc_spec_is_native(const struct sc_model_spec *s)
     return strcmp(s->backend, "python") != 0;
 }
 
+bool sc_spec_has_lanes(const struct sc_model_spec *s)
+{
+    return sc_spec_is_native(s) && !s->mps.process;
+}
+
 static char *dup_span(struct sc_span s)
 {
     char *p = sc_alloc(s.n + 1);

@@ -62,6 +62,12 @@ struct sc_model_spec {
         int nnodes, nproc, omp_threads; /* nproc-per-node; OMP_NUMBER_THREADS */
         char *rdzv_backend, *rdzv_endpoint;
     } torchrun;
+    struct {
+        char percentage[8], memory[12]; /* mpsActiveThreadPercentage, mpsPinnedMemoryLimit; "": not said */
+        int priority;                   /* mpsPriority: 1 normal, 2 low; 0: not said */
+        bool process, kind_said;        /* workerKind: process; it was said */
+        char bad[200];                  /* what is wrong with one of these: sc_spec_mps_check refuses it */
+    } mps;
     unsigned nextras; /* settings for the backend */
     struct {
         char *key, *value;
@@ -77,6 +83,8 @@ void sc_spec_copy(struct sc_model_spec *to, const struct sc_model_spec *from);
 /* True for a model that our own executor serves: its workers are lanes of one process. Python's are processes
  * of one lane each. */
 bool sc_spec_is_native(const struct sc_model_spec *s);
+/* True if its workers are lanes: native, and not workerKind: process. */
+bool sc_spec_has_lanes(const struct sc_model_spec *s);
 /*
  * Adds or replaces a backend setting. SC_EINVAL for a key or value that cannot be one (a key is of printable
  * characters but '='; no NUL anywhere), SC_ELIMIT beyond SC_SPEC_EXTRAS_MAX settings or SC_SPEC_EXTRAS_BYTES;

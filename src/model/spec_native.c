@@ -69,7 +69,10 @@ static int config_scalar(void *arg, struct sc_span key, struct sc_span value, st
         s->backend[value.n] = '\0';
         return 0;
     }
-    int rc = sc_spec_set_extra(s, key, value, &why);
+    int rc = sc_spec_mps_key(s, key, value, msg);
+    if (rc)
+        return rc < 0 ? rc : 0;
+    rc = sc_spec_set_extra(s, key, value, &why);
     return rc < 0 ? sc_fail(msg, rc, "model-config.yaml: %s", why.text) : 0;
 }
 

@@ -46,6 +46,13 @@ int sc_spec_settle_native(struct sc_model_spec *s, struct sc_span yaml, const st
                           const struct sc_spec_want *want, sc_settings_note fn, void *ctx,
                           struct sc_msg *msg) SC_MUST_USE;
 
+/* A key of sharing a GPU (workerKind, mps...): 1, it is taken; 0, it is none of them; SC_EINVAL with *msg. */
+int sc_spec_mps_key(struct sc_model_spec *s, struct sc_span key, struct sc_span value,
+                    struct sc_msg *msg) SC_MUST_USE;
+/* SC_EINVAL: they contradict the server's settings, or the backend; *msg names both. */
+int sc_spec_mps_check(const struct sc_model_spec *s, const struct sc_settings *settings,
+                      struct sc_msg *msg) SC_MUST_USE;
+
 /* One setting as a line, KEY=VALUE with escapes. */
 void sc_spec_put_setting(struct sc_buf *b, const char *key, const char *value);
 /* The first such line, which is taken off: its key, its value unescaped in place of b's content. */

@@ -98,6 +98,9 @@ int sc_spec_settle(struct sc_model_spec *s, const struct sc_spec_yaml *y, const 
         s->parallel_level = w->parallel_level;
     if (settings->number_of_gpu == 0 && s->device == SC_DEVICE_GPU)
         s->device = SC_DEVICE_CPU;
+    struct sc_msg msg;
+    if (sc_spec_mps_check(s, settings, &msg) < 0)
+        return sc_archive_refuse(err, SC_EINVAL, 400, "BadRequestException", "%s", msg.text);
     return cap_by_gpus(s, settings->number_of_gpu, fn, ctx, err);
 }
 
@@ -143,5 +146,5 @@ int sc_spec_settle_native(struct sc_model_spec *s, struct sc_span yaml, const st
         int n = first(w->initial_workers, SC_MIN(settings->default_workers, SC_LANES_MAX), 0, 0);
         s->min_workers = s->max_workers = SC_MAX(n, 0);
     }
-    return 0;
+    return sc_spec_mps_check(s, settings, msg);
 }

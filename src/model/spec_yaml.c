@@ -249,6 +249,14 @@ static int visit(void *arg, const struct sc_yaml_item *i, struct sc_msg *msg)
 {
     struct reading *r = arg;
     (void)msg;
+    struct sc_msg why;
+    int rc = 0;
+    if (i->depth == 1 && (i->kind == SC_YAML_PLAIN || i->kind == SC_YAML_TEXT))
+        rc = sc_spec_mps_key(r->s, i->path, i->value, &why);
+    if (rc < 0) /* ours: refused, where TorchServe's keys are passed over */
+        snprintf(r->s->mps.bad, sizeof r->s->mps.bad, "%.199s", why.text);
+    if (rc)
+        return 0;
     if (i->depth == 1)
         top(r, i);
     else if (i->depth == 2 && sc_span_starts(i->path, SC_SPAN("deviceIds.")))

@@ -14,13 +14,14 @@
 #include "base/log.h"
 #include "model/gpus.h"
 #include "model/launch.h"
+#include "model/sharing.h"
 #include "worker/executor.h"
 
 static void make_tag(const struct sc_worker *w, struct sc_buf *b)
 {
-    sc_buf_printf(b, "%s\t%s\t%s\t%u\t%u\t%lld\t%d\t%u\t%u", w->version->spec.name, w->version->spec.version,
-                  w->quarantine ? "quarantine" : "lanes", w->lanes, w->first_id, (long long)w->made_ms,
-                  w->gpu_id, w->instance, w->instances);
+    sc_buf_printf(b, "%s\t%s\t%s\t%u\t%u\t%lld\t%d\t%u\t%u\t%u", w->version->spec.name,
+                  w->version->spec.version, w->quarantine ? "quarantine" : "lanes", w->lanes, w->first_id,
+                  (long long)w->made_ms, w->gpu_id, w->instance, w->instances, w->way);
 }
 
 /* ---- native executors ---------------------------------------------------------------------------- */
@@ -40,7 +41,7 @@ static void native_strings(const struct sc_worker *w, struct sc_ctl_start *start
     sc_start_add(b, &start->envc, SC_ENV_BACKEND "=%s", s->backend);
     sc_start_add(b, &start->envc, SC_ENV_BACKEND_DIR "=%s", e->spec.backend_dir);
     sc_start_add(b, &start->envc, SC_ENV_LANES "=%u", w->lanes);
-    sc_start_add(b, &start->envc, SC_ENV_GPU_ID "=%d", w->gpu_id);
+    sc_start_add(b, &start->envc, SC_ENV_GPU_ID "=%d", sc_sharing_gpu(w));
     if (s->batch_size > 0)
         sc_start_add(b, &start->envc, SC_ENV_BATCH_SIZE "=%d", s->batch_size);
     sc_start_add(b, &start->envc, SC_ENV_BATCH_DELAY "=%d", s->max_batch_delay);
@@ -53,6 +54,7 @@ static void native_strings(const struct sc_worker *w, struct sc_ctl_start *start
                  set->log_to_stdout ? "stdout" : "");
     for (unsigned i = 0; i < s->nextras; i++)
         sc_start_add(b, &start->envc, SC_ENV_SETTING "%s=%s", s->extras[i].key, s->extras[i].value);
+    sc_sharing_environment(w, start, b);
 }
 
 /* ---- Python workers ------------------------------------------------------------------------------- */
@@ -152,7 +154,7 @@ static void python_strings(const struct sc_worker *w, struct sc_ctl_start *start
     sc_start_add(b, &start->envc, SC_ENV_DIR "=%s", s->dir);
     sc_start_add(b, &start->envc, SC_ENV_HANDLER "=%s", s->handler ? s->handler : "");
     sc_start_add(b, &start->envc, SC_ENV_ENVELOPE "=%s", set->service_envelope ? set->service_envelope : "");
-    sc_start_add(b, &start->envc, SC_ENV_GPU_ID "=%d", w->gpu_id);
+    sc_start_add(b, &start->envc, SC_ENV_GPU_ID "=%d", sc_sharing_gpu(w));
     sc_start_add(b, &start->envc, SC_ENV_BATCH_SIZE "=%d", SC_MAX(s->batch_size, 1));
     sc_start_add(b, &start->envc, SC_ENV_BATCH_DELAY "=%d", s->max_batch_delay);
     sc_start_add(b, &start->envc, SC_ENV_BATCH_POLICY "=%s", s->fill ? "fill" : "eager");
@@ -173,6 +175,7 @@ static void python_strings(const struct sc_worker *w, struct sc_ctl_start *start
     char devices[SC_DEVICES_MAX * 4];
     if (sc_gpus_block(w->version, w->gpu_id, devices, sizeof devices))
         sc_start_add(b, &start->envc, "CUDA_VISIBLE_DEVICES=%s", devices);
+    sc_sharing_environment(w, start, b);
     if (!set->metrics_config || !*set->metrics_config)
         sc_start_add(b, &start->envc, "SCONCE_METRICS_JSON=%s/ts/configs/metrics.json", e->spec.home);
     withhold_environment(set, start, b);

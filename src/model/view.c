@@ -7,6 +7,7 @@
 #include "gpu/assign.h"
 #include "model/engine_private.h"
 #include "model/gpus.h"
+#include "model/sharing.h"
 
 static int64_t rss_of(int pid)
 {
@@ -48,14 +49,17 @@ static void view_version(struct sc_version *v, bool is_default,
         int64_t rss = w->told_rss ? w->told_rss : rss_of(w->pid);
         const char *usage = gpu_usage(v->engine, w->gpu_id, view.nworkers);
         for (unsigned i = 0; i < w->lanes && view.nworkers < SC_COUNT(workers); i++)
-            workers[view.nworkers++] = (struct sc_worker_view){.id = w->first_id + i,
-                                                               .started_ms = w->made_ms,
-                                                               .ready = w->loaded,
-                                                               .pid = w->pid,
-                                                               .gpu = w->gpu_id,
-                                                               .gpu_usage = usage,
-                                                               .last_end = w->last_end,
-                                                               .rss = rss};
+            workers[view.nworkers++] =
+                (struct sc_worker_view){.id = w->first_id + i,
+                                        .started_ms = w->made_ms,
+                                        .ready = w->loaded,
+                                        .pid = w->pid,
+                                        .gpu = w->gpu_id,
+                                        .gpu_usage = usage,
+                                        .gpu_sharing = sc_sharing_name(w),
+                                        .mps_client = w->verified_life && w->verified_life == w->life,
+                                        .last_end = w->last_end,
+                                        .rss = rss};
     }
     for (unsigned i = 0; i < v->engine->nloops; i++)
         view.pending += atomic_load_explicit(&v->shards[i]->queued, memory_order_relaxed);

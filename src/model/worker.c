@@ -18,12 +18,14 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "gpu/mps_rule.h"
 #include "model/engine_private.h"
 #include "model/gpus.h"
 #include "model/interfaces.h"
 #include "model/launch.h"
 #include "model/oom.h"
 #include "model/output.h"
+#include "model/sharing.h"
 
 /* Credit of a model whose requests have no cost: enough to keep the rings busy between two wake-ups. */
 #define PLAIN_CREDIT 512
@@ -73,7 +75,8 @@ struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool qua
     }
     w->instances = quarantine ? 0 : sc_launch_instances(v, &w->instance);
     w->gpu_id = sc_gpus_choose(v);
-    sc_worker_send_start(w);
+    if (sc_sharing_place(w))
+        sc_worker_send_start(w);
     return w;
 }
 
@@ -138,7 +141,8 @@ void sc_worker_stop(struct sc_worker *w, bool drain)
     }
     w->stopping = true;
     count_capacity(v);
-    sc_worker_order(e, SC_CTL_SLOT_STOP, w->slot, w->life);
+    if (!w->held) /* whose slot nobody else knows */
+        sc_worker_order(e, SC_CTL_SLOT_STOP, w->slot, w->life);
 }
 
 /* ---- states ----------------------------------------------------------------------------------- */
@@ -208,7 +212,7 @@ static void loaded(struct sc_worker *w, struct sc_span text)
     for (struct sc_node *n = v->workers.next, *next; n != &v->workers; n = next) {
         struct sc_worker *o = SC_CONTAINER(n, struct sc_worker, node);
         next = n->next;
-        if (sc_spec_is_native(&v->spec) && !o->quarantine && o->first_id < w->first_id)
+        if (sc_spec_has_lanes(&v->spec) && !o->quarantine && o->first_id < w->first_id)
             sc_worker_stop(o, true);
     }
     sc_registry_workers_changed(v, 0, "");
@@ -404,6 +408,9 @@ static struct sc_worker *adopt(struct sc_engine *e, uint32_t slot, struct sc_spa
         w->instance = (unsigned)instance;
         w->instances = (unsigned)instances;
     }
+    uint64_t way;
+    if (sc_span_u64(next_field(&tag), SC_WAY_EXTERNAL, &way))
+        w->way = (uint8_t)way;
     unsigned block = sc_launch_level(&v->spec);
     if (block)
         e->next_block_id = SC_MAX(e->next_block_id, w->first_id + block);
@@ -459,6 +466,11 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
     if (sc_span_eq(tag, SC_SPAN(SC_GPUS_TAG))) {
         e->slots[s->slot] = s->state != SC_SLOT_GONE;
         sc_gpus_state(e, s, fds, nfds);
+        return;
+    }
+    if (sc_span_starts(tag, SC_SPAN(SC_SHARING_TAG))) {
+        e->slots[s->slot] = s->state != SC_SLOT_GONE;
+        sc_sharing_state(e, s, tag, text, fds, nfds);
         return;
     }
     if (s->state == SC_SLOT_GONE && s->slot < SC_SLOTS_MAX)
@@ -575,7 +587,7 @@ static void reconcile_processes(struct sc_version *v)
 void sc_workers_reconcile(struct sc_version *v)
 {
     atomic_store(&v->workers_wanted, v->spec.max_workers);
-    if (sc_spec_is_native(&v->spec))
+    if (sc_spec_has_lanes(&v->spec))
         reconcile_lanes(v);
     else
         reconcile_processes(v);

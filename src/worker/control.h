@@ -50,6 +50,12 @@ enum sc_ctl_type {
     SC_CTL_FETCH, /* struct sc_ctl_kept, of which the name counts */
     /* supervisor → worker */
     SC_CTL_KEPT, /* struct sc_ctl_kept; fd: the answer to FETCH; no descriptor: there is none of that name */
+
+    /* supervisor → keeper of an MPS daemon (SC_START_KEEPER) */
+    SC_CTL_END_CLIENT, /* struct sc_ctl_client: a worker is about to be signalled: take it off the GPU first
+                        */
+    /* keeper → supervisor */
+    SC_CTL_CLIENT_ENDED, /* the same: it is off, or never was on it */
 };
 
 struct sc_ctl_header {
@@ -99,6 +105,7 @@ struct sc_ctl_start {
     uint32_t envc;           /* added to the supervisor's environment, in place of the same names there; a
                                 name alone is taken out of it. Then, with SC_START_DIR, one string more */
     uint32_t ranks;          /* processes that connect back; 0 and 1: one */
+    uint32_t keeper;         /* 1 + the slot of the keeper whose MPS client the worker is; 0: it is none */
 };
 /*
  * The first of the argc strings is the program to run (a name without a slash is looked up in PATH), the
@@ -120,8 +127,12 @@ enum {
      * environment, connect back each with its own rank, and end with the launcher. The slot is CONNECTED and
      * LOADED when all of them are, FAILED when one is; the end of one is the end of this life. */
     SC_START_LAUNCHER = 16,
+    /* Keeps an MPS daemon (gpu/mps_keeper.h). It outlives the workers when everything ends, and is asked
+     * before one of its clients is signalled: a signal to a process whose kernels run takes all clients of
+     * that GPU down (docs/design.md §3.1). It has SC_MPS_END_MS to answer. */
+    SC_START_KEEPER = 32,
 };
-#define SC_START_FLAGS 31u
+#define SC_START_FLAGS 63u
 #define SC_OUTPUT_FDS 2 /* stdout, stderr */
 
 struct sc_ctl_attach {
@@ -143,6 +154,12 @@ struct sc_ctl_ranks {
 struct sc_ctl_kept {
     char name[SC_KEPT_NAME_MAX]; /* ended by a NUL, not empty */
     uint64_t size;               /* of what is behind it; the keeper's word */
+};
+
+struct sc_ctl_client {
+    uint32_t slot;
+    int32_t pid;
+    uint64_t life;
 };
 
 struct sc_ctl_hello {

@@ -59,7 +59,7 @@ int sc_ctl_read_start(struct sc_span payload, struct sc_ctl_start *out, struct s
     if (read_head(payload, out, sizeof *out, &rest) < 0)
         return SC_EPROTO;
     if (out->slot >= SC_SLOTS_MAX || out->flags & ~SC_START_FLAGS || out->argc < 2 ||
-        out->ranks > SC_RANKS_MAX)
+        out->ranks > SC_RANKS_MAX || out->keeper > SC_SLOTS_MAX)
         return SC_EPROTO;
     if (out->tag_len > rest.n || out->tag_len > SC_CTL_TAG_MAX)
         return SC_EPROTO;

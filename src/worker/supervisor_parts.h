@@ -8,6 +8,8 @@
  *   supervisor_frontend.c  the frontend's lives and its orders
  *   supervisor_slots.c     the workers' lives
  *   supervisor_ranks.c     the processes of a worker and their connections
+ *   supervisor_env.c       a worker's environment
+ *   supervisor_signal.c    signals to workers, and who is asked before one is sent
  *   supervisor_kept.c      descriptors that outlive the workers that made them
  *   supervisor_strangers.c connections that have not yet said who they are
  *
@@ -115,7 +117,13 @@ struct sc_slot {
     int wait_status;
     int64_t delay_ms;
     bool once, stubborn, launcher;
-    bool stopping; /* ends with GONE */
+    bool keeps;        /* an MPS daemon */
+    uint32_t keeper;   /* as sc_ctl_start has it */
+    int signal;        /* waits for the keeper's answer; 0: none does */
+    unsigned answers;  /* of the keeper that are awaited */
+    int64_t answer_by; /* then the signal is sent anyway */
+    bool off_gpu;      /* the keeper has answered, in this life */
+    bool stopping;     /* ends with GONE */
     bool attached;
     bool captures; /* has the pipes below: both ends of standard output and of standard error */
     int output[SC_OUTPUT_FDS][2]; /* -1: none */
@@ -184,6 +192,23 @@ void sc_ranks_explain(const struct sc_slot *slot, char *out, size_t size);
 /* The life is over: kills what is left, closes and forgets everything. */
 void sc_ranks_over(struct sc_super *s, struct sc_slot *slot);
 void sc_ranks_free(struct sc_super *s, struct sc_slot *slot);
+
+/* The supervisor's environment, in it the slot's additions, in them `ours`. The caller frees the list alone;
+ * NULL: no memory. */
+char **sc_slot_environment(const struct sc_slot *slot, const char *const *ours);
+
+/* ---- signals to workers ---------------------------------------------------------------- */
+
+/* Signals the worker's processes: at once, or, a client of MPS, when its keeper has taken it off the GPU. A
+ * KILL overtakes a signal that waits. */
+void sc_slot_signal(struct sc_super *s, struct sc_slot *slot, int signal);
+/* A keeper's CLIENT_ENDED. SC_EPROTO if it is malformed. */
+int sc_slot_client_ended(struct sc_super *s, const struct sc_slot *keeper,
+                         struct sc_span payload) SC_MUST_USE;
+/* The keeper is gone: what waits for it is sent. */
+void sc_slot_keeper_gone(struct sc_super *s, const struct sc_slot *keeper);
+/* Sends what has waited too long. */
+void sc_slot_signal_tick(struct sc_super *s, struct sc_slot *slot, int64_t now);
 
 /* ---- kept descriptors ------------------------------------------------------------------ */
 

@@ -131,7 +131,9 @@ static struct sc_slot *slot_new(struct sc_super *s, struct sc_span payload)
     slot->once = start.flags & SC_START_ONCE;
     slot->stubborn = start.flags & SC_START_STUBBORN;
     slot->launcher = start.flags & SC_START_LAUNCHER;
-    slot->connect_by = slot->kill_at = slot->restart_at = SC_NEVER;
+    slot->keeps = start.flags & SC_START_KEEPER;
+    slot->keeper = start.keeper;
+    slot->answer_by = slot->connect_by = slot->kill_at = slot->restart_at = SC_NEVER;
     sc_backoff_init(&slot->backoff, start.retry_window_ms);
     return slot;
 fail:
@@ -146,48 +148,6 @@ static void set_text(struct sc_slot *slot, struct sc_span text)
         memcpy(slot->text, text.p, slot->text_len);
 }
 
-static bool same_name(const char *a, const char *b)
-{
-    size_t n = strcspn(a, "=");
-    return strncmp(a, b, n) == 0 && b[n] == '=';
-}
-
-static bool named_in(const char *const *list, const char *entry)
-{
-    for (; *list; list++) {
-        if (same_name(*list, entry))
-            return true;
-    }
-    return false;
-}
-
-/* The supervisor's environment, in it the slot's additions, in them `ours`. The caller frees the list alone.
- */
-static char **make_env(const struct sc_slot *slot, const char *const *ours)
-{
-    size_t n = 0, max = 1;
-    for (char **e = environ; e && *e; e++)
-        max++;
-    for (const char **e = slot->env; *e; e++)
-        max++;
-    for (const char *const *e = ours; *e; e++)
-        max++;
-    char **env = calloc(max, sizeof *env);
-    if (!env)
-        return NULL;
-    for (char **e = environ; e && *e; e++) {
-        if (!named_in(slot->env, *e) && !named_in(ours, *e))
-            env[n++] = *e;
-    }
-    for (const char **e = slot->env; *e; e++) {
-        if (strchr(*e, '=') && !named_in(ours, *e))
-            env[n++] = (char *)(uintptr_t)*e;
-    }
-    for (const char *const *e = ours; *e; e++)
-        env[n++] = (char *)(uintptr_t)*e;
-    return env;
-}
-
 static pid_t spawn_worker(struct sc_super *s, struct sc_slot *slot)
 {
     if (getrandom(slot->token, sizeof slot->token, GRND_NONBLOCK) != (ssize_t)sizeof slot->token)
@@ -200,7 +160,7 @@ static pid_t spawn_worker(struct sc_super *s, struct sc_slot *slot)
         n += snprintf(token + n, sizeof token - (size_t)n, "%02x", slot->token[i]);
     const char *const ours[] = {address, token, SC_ENV_RANK "=0", NULL};
 
-    char **env = make_env(slot, ours);
+    char **env = sc_slot_environment(slot, ours);
     if (!env)
         return SC_ENOMEM;
     struct sc_child c = {.exe = slot->exe,
@@ -238,8 +198,12 @@ static void life_ended(struct sc_super *s, struct sc_slot *slot, int wait_status
     sc_ranks_over(s, slot);
     slot->pid = 0;
     slot->attached = false;
-    slot->connect_by = slot->kill_at = SC_NEVER;
+    slot->connect_by = slot->kill_at = slot->answer_by = SC_NEVER;
+    slot->signal = 0;
+    slot->off_gpu = false;
     slot->wait_status = wait_status;
+    if (slot->keeps)
+        sc_slot_keeper_gone(s, slot);
     if (slot->stopping || s->phase == SC_STOPPING) {
         remove_slot(s, slot);
         return;
@@ -282,15 +246,14 @@ static void life_begins(struct sc_super *s, struct sc_slot *slot, int64_t now)
     set_state(s, slot, SC_SLOT_STARTING);
 }
 
-static void kill_life(struct sc_slot *slot)
+static void kill_life(struct sc_super *s, struct sc_slot *slot)
 {
     slot->connect_by = slot->kill_at = SC_NEVER;
     if (!slot->pid)
         return;
     if (slot->first_ended == SC_RANK_NONE)
         slot->first_ended = SC_RANK_KILLED;
-    sc_super_kill(slot->pid, SIGKILL);
-    sc_ranks_kill(slot, SIGKILL);
+    sc_slot_signal(s, slot, SIGKILL);
 }
 
 /* ---- orders ---------------------------------------------------------------------------- */
@@ -336,10 +299,7 @@ static void stop_slot(struct sc_super *s, struct sc_slot *slot, int signal, int6
     }
     slot->connect_by = SC_NEVER;
     slot->kill_at = signal == SIGKILL ? SC_NEVER : SC_MIN(slot->kill_at, kill_at);
-    /* A launcher that is told to end may cut off what its ranks have begun: they are told, and it follows. */
-    if (!slot->launcher || signal == SIGKILL || slot->nconnected < slot->nranks)
-        sc_super_kill(slot->pid, signal);
-    sc_ranks_kill(slot, signal);
+    sc_slot_signal(s, slot, signal);
 }
 
 int sc_slots_stop(struct sc_super *s, struct sc_span payload)
@@ -362,7 +322,7 @@ int sc_slots_kill(struct sc_super *s, struct sc_span payload)
         return rc;
     struct sc_slot *slot = find_slot(s, order.slot, "SLOT_KILL");
     if (slot && slot->life == order.life)
-        kill_life(slot);
+        kill_life(s, slot);
     return SC_OK;
 }
 
@@ -381,7 +341,7 @@ int sc_slots_attach(struct sc_super *s, const struct sc_ctl_message *m)
     if (rc < 0 && rc != SC_ECLOSED) {
         sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: it does not take its channels: %s.",
                      SC_FMT(slot->tag), slot->number, sc_strerror(rc));
-        kill_life(slot);
+        kill_life(s, slot);
     }
     slot->attached = rc == SC_OK;
     return SC_OK;
@@ -402,7 +362,7 @@ struct sc_slot *sc_slots_by_token(struct sc_super *s, const uint8_t token[16])
 void sc_slots_connected(struct sc_super *s, struct sc_slot *slot, int fd, const struct sc_ctl_hello *hello)
 {
     if (sc_ranks_connect(s, slot, hello->rank, fd) < 0) {
-        kill_life(slot);
+        kill_life(s, slot);
         return;
     }
     if (slot->nconnected < slot->nranks)
@@ -411,7 +371,7 @@ void sc_slots_connected(struct sc_super *s, struct sc_slot *slot, int fd, const 
     if (slot->nranks > 1 && sc_ranks_introduce(s, slot) < 0) {
         sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: its ranks cannot be connected: %s.",
                      SC_FMT(slot->tag), slot->number, strerror(errno));
-        kill_life(slot);
+        kill_life(s, slot);
     } else if (slot->state == SC_SLOT_STARTING) {
         set_state(s, slot, SC_SLOT_CONNECTED);
     }
@@ -446,6 +406,8 @@ static int take_message(struct sc_super *s, struct sc_slot *slot, uint32_t rank,
 {
     struct sc_ctl_status status;
     struct sc_span text;
+    if (m->type == SC_CTL_CLIENT_ENDED && slot->keeps && !m->nfds)
+        return sc_slot_client_ended(s, slot, m->payload);
     if (m->type == SC_CTL_KEEP || m->type == SC_CTL_FETCH)
         return sc_kept_take(s, slot, rank, m);
     if (m->type != SC_CTL_STATUS || m->nfds || sc_ctl_read_status(m->payload, &status, &text) < 0)
@@ -490,7 +452,7 @@ void sc_slots_event(struct sc_super *s, uint32_t index, uint32_t events)
     if (rc != SC_ECLOSED) {
         sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: %s.", SC_FMT(slot->tag), slot->number,
                      sc_strerror(rc));
-        kill_life(slot);
+        kill_life(s, slot);
         sc_peer_close(s, peer);
         return;
     }
@@ -549,23 +511,38 @@ static void slot_tick(struct sc_super *s, struct sc_slot *slot, int64_t now)
         sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: it has not connected in %lld ms.",
                      SC_FMT(slot->tag), slot->number,
                      (long long)(slot->launcher ? s->launch_back_ms : s->connect_back_ms));
-        kill_life(slot);
+        kill_life(s, slot);
     }
     if (slot->kill_at <= now)
-        kill_life(slot);
+        kill_life(s, slot);
+    sc_slot_signal_tick(s, slot, now);
     if (slot->restart_at <= now)
         life_begins(s, slot, now);
+}
+
+/* When nobody is left who may have to be taken off a GPU. */
+static void stop_keepers(struct sc_super *s, int64_t now)
+{
+    for (uint32_t i = 0; i < s->slots_top; i++)
+        if (s->slots[i] && s->slots[i]->pid && !s->slots[i]->keeps)
+            return;
+    for (uint32_t i = s->slots_top; i-- > 0;)
+        if (s->slots[i] && !s->slots[i]->stopping)
+            stop_slot(s, s->slots[i], SIGTERM, now + s->stop_grace_ms);
 }
 
 int64_t sc_slots_tick(struct sc_super *s, int64_t now)
 {
     int64_t next = SC_NEVER;
+    if (s->phase == SC_STOPPING)
+        stop_keepers(s, now);
     for (uint32_t i = 0; i < s->slots_top; i++) {
         struct sc_slot *slot = s->slots[i];
         if (!slot)
             continue;
         slot_tick(s, slot, now);
-        next = SC_MIN(next, SC_MIN(slot->connect_by, SC_MIN(slot->kill_at, slot->restart_at)));
+        next = SC_MIN(
+            next, SC_MIN(SC_MIN(slot->answer_by, slot->connect_by), SC_MIN(slot->kill_at, slot->restart_at)));
     }
     return next;
 }
@@ -573,7 +550,7 @@ int64_t sc_slots_tick(struct sc_super *s, int64_t now)
 void sc_slots_stop_all(struct sc_super *s, int signal, int64_t kill_at)
 {
     for (uint32_t i = s->slots_top; i-- > 0;) {
-        if (s->slots[i])
+        if (s->slots[i] && !s->slots[i]->keeps)
             stop_slot(s, s->slots[i], signal, kill_at);
     }
 }
