@@ -154,7 +154,7 @@ class Sconce(Process):
             command += ["--model-store", str(store)]
         if models:
             command += ["--models", *(f"{k}={v}" for k, v in models.items())]
-        for key, value in (settings or {}).items():
+        for key, value in {"grpc_inference_port": 0, "grpc_management_port": 0, **(settings or {})}.items():
             command += ["--set", f"{key}={value}"]
         super().__init__(command, name="sconce", core=core)
         if wait:

@@ -37,6 +37,7 @@ sc_dependency(jansson jansson libjansson.a FROM_PROGRAM)
 sc_dependency(libyaml yaml-0.1 libyaml.a)
 sc_dependency(zlib zlib libz.a)
 sc_dependency(nghttp2 libnghttp2 libnghttp2.a)
+sc_dependency(protobufc libprotobuf-c libprotobuf-c.a)
 # Only its readers of zip, tar and gzip are used: the static program gets neither its XML nor its ACLs.
 sc_dependency(libarchive libarchive libarchive.a libnettle.a liblzma.a libbz2.a libzstd.a libz.a)
 # Always the system's: it gets its fixes.

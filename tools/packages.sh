@@ -3,7 +3,7 @@
 # Nothing is asked of apt while dpkg has everything.
 
 BUILD_PACKAGES='gcc libc6-dev cmake ninja-build pkgconf libuv1-dev libjansson-dev libyaml-dev libarchive-dev
-    libnghttp2-dev
+    libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler
     libssl-dev zlib1g-dev'
 # What libarchive calls: shared libraries come with it, static ones do not.
 PORTABLE_PACKAGES='nettle-dev liblzma-dev libbz2-dev libzstd-dev'

@@ -29,7 +29,7 @@ void sc_answer_head(int status, struct sc_span meta, struct sc_answer_head *h)
     };
 }
 
-static struct sc_span type_of(const struct sc_job_answer *a)
+struct sc_span sc_answer_type(const struct sc_job_answer *a)
 {
     return a->type.p ? a->type : sc_meta_get(a->meta, SC_SPAN(":type"));
 }
@@ -40,6 +40,6 @@ void sc_answer_error(struct sc_http_exchange *x, const struct sc_job_answer *a, 
     int status = a->status < 400 ? 500 : a->status;
     if (status == 413 && !native)
         status = 507; /* a handler's 413 means that it ran out of something (docs/contract.md §4) */
-    snprintf(name, sizeof name, "%.*s", SC_FMT(type_of(a)));
+    snprintf(name, sizeof name, "%.*s", SC_FMT(sc_answer_type(a)));
     sc_respond_error(x, status, name, a->body.p ? a->body : SC_SPAN(""));
 }

@@ -16,6 +16,8 @@ struct sc_answer_head {
 /* Status, phrase, content type and headers as a worker's metadata has them. */
 void sc_answer_head(int status, struct sc_span meta, struct sc_answer_head *h);
 
+/* The type of what came in place of an answer; a NULL pointer if it is one. */
+struct sc_span sc_answer_type(const struct sc_job_answer *a);
 /* Sends an error (sc_job_failed). */
 void sc_answer_error(struct sc_http_exchange *x, const struct sc_job_answer *a, bool native);
 

@@ -6,6 +6,7 @@
 
 #include "api/answer.h"
 #include "api/auth_http.h"
+#include "api/grpc.h"
 #include "api/respond.h"
 #include "api/routes.h"
 #include "api/v2_body.h"
@@ -27,7 +28,7 @@ void sc_ping(struct sc_call *c)
     answer_ping(c->app, c->x);
 }
 
-static struct sc_call *take_call(struct sc_app *app, struct sc_http_exchange *x)
+struct sc_call *sc_call_new(struct sc_app *app, struct sc_http_exchange *x)
 {
     struct sc_call *c = app->pools[x->loop->index];
     if (c)
@@ -36,6 +37,7 @@ static struct sc_call *take_call(struct sc_app *app, struct sc_http_exchange *x)
         c = sc_alloc(sizeof *c);
     c->app = app;
     c->x = x;
+    c->loop = x->loop;
     c->job = NULL;
     c->workflow = NULL;
     c->flow = NULL;
@@ -43,6 +45,11 @@ static struct sc_call *take_call(struct sc_app *app, struct sc_http_exchange *x)
     c->shard = NULL;
     c->route = NULL;
     c->family = NULL;
+    c->rpc = NULL;
+    c->grpc = NULL;
+    c->given = NULL;
+    c->deadline_ns = 0;
+    c->path = (struct sc_path){0};
     c->status = 0;
     c->type = NULL;
     c->raw = false;
@@ -52,8 +59,19 @@ static struct sc_call *take_call(struct sc_app *app, struct sc_http_exchange *x)
     c->told_status = 0;
     c->v2 = NULL;
     c->made_json = false;
-    x->user = c;
     return c;
+}
+
+void sc_call_del(struct sc_call *c)
+{
+    sc_buf_free(&c->out);
+    sc_buf_free(&c->told);
+    sc_v2_wants_del(c->v2);
+    sc_path_free(&c->path);
+    if (c->workflow)
+        sc_workflow_put(c->workflow);
+    c->next = c->app->pools[c->loop->index];
+    c->app->pools[c->loop->index] = c;
 }
 
 static void on_request(struct sc_http_exchange *x, void *ctx)
@@ -61,12 +79,16 @@ static void on_request(struct sc_http_exchange *x, void *ctx)
     struct sc_app *app = ctx;
     unsigned serves = app->serves[x->listener];
     x->user = NULL;
+    if (serves & SC_SERVES_GRPC) {
+        sc_grpc_request(app, x, serves);
+        return;
+    }
     if ((serves & SC_SERVES_INFERENCE) && sc_span_eq(x->req.path, SC_SPAN("/ping")) &&
-        (!app->auth || sc_auth_admits_inference(app, x))) {
+        (!app->auth || sc_auth_admits(app, SC_AUTH_INFERENCE, x))) {
         answer_ping(app, x);
         return;
     }
-    struct sc_call *c = take_call(app, x);
+    struct sc_call *c = x->user = sc_call_new(app, x);
     struct sc_msg msg;
     if (sc_path_parse(&c->path, x->req.target, &msg) < 0) {
         sc_respond_error(x, 403, "IllegalArgumentException", sc_span_str(msg.text));
@@ -102,7 +124,9 @@ static void on_gone(struct sc_http_exchange *x, void *ctx)
     (void)ctx;
     if (!c)
         return;
-    if (!c->running)
+    if (c->grpc)
+        sc_grpc_gone(c);
+    else if (!c->running)
         sc_respond_status(x, 500, SC_SPAN("")); /* the body was still coming; nobody reads this */
     else if (c->job)
         sc_job_cancel(c->job); /* which answers, for nobody */
@@ -112,19 +136,14 @@ static void on_gone(struct sc_http_exchange *x, void *ctx)
 
 static void on_done(struct sc_http_exchange *x, void *ctx)
 {
-    struct sc_app *app = ctx;
     struct sc_call *c = x->user;
+    (void)ctx;
     if (!c)
         return;
-    sc_buf_free(&c->out);
-    sc_buf_free(&c->told);
-    sc_v2_wants_del(c->v2);
-    sc_path_free(&c->path);
-    if (c->workflow)
-        sc_workflow_put(c->workflow);
-    c->next = app->pools[x->loop->index];
-    app->pools[x->loop->index] = c;
     x->user = NULL;
+    if (c->grpc)
+        sc_grpc_done(c);
+    sc_call_del(c);
 }
 
 void sc_app_init(struct sc_app *app, struct sc_http_app *http)
@@ -164,6 +183,10 @@ static void send_told(struct sc_call *c)
 
 static void send_answer(struct sc_call *c)
 {
+    if (c->rpc) {
+        c->rpc->finish(c);
+        return;
+    }
     if (c->out.failed && !c->out.n)
         sc_respond_error(c->x, 500, "InternalServerException", SC_SPAN("the answer is too large"));
     else if (c->type)

@@ -8,6 +8,7 @@
 #define SC_API_APP_H
 
 #include "base/buf.h"
+#include "base/dlist.h"
 #include "model/engine.h"
 #include "model/interfaces.h"
 #include "model/settings.h"
@@ -19,8 +20,12 @@ enum {
     SC_SERVES_INFERENCE = 1,
     SC_SERVES_MANAGEMENT = 2,
     SC_SERVES_METRICS = 4,
-    SC_SERVES_OIP = 8 /* with inference: ts_open_inference_protocol */
+    SC_SERVES_OIP = 8,  /* with inference: ts_open_inference_protocol */
+    SC_SERVES_GRPC = 16 /* the services that belong to the other bits, and nothing else */
 };
+
+struct sc_grpc;
+struct sc_row_route;
 
 struct sc_app {
     struct sc_loops *loops;
@@ -43,13 +48,29 @@ struct sc_family {
     void (*answer)(struct sc_call *c, const struct sc_job_answer *a);
 };
 
+/* How calls are answered that are not HTTP's own (grpc.c). */
+struct sc_rpc {
+    /* With an error, status and type as TorchServe's REST API has them; status 0: nobody waits any more. */
+    void (*refuse)(struct sc_call *c, int status, const char *type, struct sc_span message);
+    /* A part of an answer; may cancel the job. */
+    void (*part)(struct sc_call *c, struct sc_span body);
+    /* A whole answer, or the last part. */
+    void (*answer)(struct sc_call *c, struct sc_span body);
+    /* A management route's: what stands in the call from `status` on. */
+    void (*finish)(struct sc_call *c);
+    /* Metadata of the request for a Python worker. 0, or SC_ELIMIT with *msg, or meta's failure. */
+    int (*row)(struct sc_call *c, const struct sc_row_route *route, struct sc_buf *meta, struct sc_msg *msg);
+};
+
 /* One request in the application. Belongs to the exchange's loop, but for the time a management route runs.
  */
 struct sc_call {
     struct sc_task task;
     struct sc_call *next; /* in the pool */
+    struct sc_node node;  /* of a stream of requests: in sc_grpc's `open` */
     struct sc_app *app;
     struct sc_http_exchange *x;
+    struct sc_loop *loop;         /* the exchange's */
     struct sc_job *job;           /* prediction: until done */
     struct sc_workflow *workflow; /* held: the request is to run on it; NULL: on a model */
     struct sc_flow *flow;         /* until done */
@@ -63,7 +84,13 @@ struct sc_call {
     bool streaming;   /* the head of its answer was sent */
     const struct sc_family *family; /* NULL: TorchServe's own API */
     enum sc_interface interface;    /* with a family: what the request is by */
-    struct sc_span sequence;        /* id of the request's sequence, in its headers or in made_id */
+    const struct sc_rpc *rpc;       /* NULL: HTTP */
+    struct sc_grpc *grpc;           /* with rpc: what the call is part of */
+    struct sc_span media_given;     /* with rpc: the type of its body */
+    const struct sc_param *given;   /* with rpc: parameters of a management route */
+    unsigned ngiven;
+    int64_t deadline_ns;     /* sc_clock_ns; 0: none */
+    struct sc_span sequence; /* id of the request's sequence, in its headers or in made_id */
     bool sequence_begins;
     uint8_t priority; /* enum sc_priority */
     char made_id[48];
@@ -83,6 +110,10 @@ struct sc_call {
     int told_status;
     struct sc_v2_wants *v2; /* v2_infer.c: what the client wants to get back; freed with the call */
 };
+
+/* A call about x, not yet x->user; back to the pool. */
+struct sc_call *sc_call_new(struct sc_app *app, struct sc_http_exchange *x);
+void sc_call_del(struct sc_call *c);
 
 void sc_app_init(struct sc_app *app, struct sc_http_app *http);
 /* After the loops have ended. */
@@ -128,6 +159,10 @@ bool sc_call_begin(struct sc_call *c);
 void sc_call_run(struct sc_call *c);
 /* Runs it with these bytes in place of the body, which is given up. */
 void sc_call_run_on(struct sc_call *c, struct sc_span bytes);
+/* The same with bytes that lie in pieces. */
+void sc_call_run_pieces(struct sc_call *c, const struct sc_span *pieces, size_t n);
+/* Answers with what came in place of an answer; nobody waits if its status is 0. */
+void sc_call_failed(struct sc_call *c, const struct sc_job_answer *a);
 /* Answers with an error in the form of the call's interface. */
 void sc_call_refuse(struct sc_call *c, int status, const char *type, struct sc_span message);
 

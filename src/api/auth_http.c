@@ -43,14 +43,9 @@ int sc_app_auth(struct sc_app *app, struct sc_msg *msg)
     return 0;
 }
 
-static bool has_key(const struct sc_auth *a, enum sc_auth_kind kind, const struct sc_http_exchange *x)
+bool sc_auth_admits(const struct sc_app *app, enum sc_auth_kind kind, const struct sc_http_exchange *x)
 {
-    return sc_auth_allows(a, kind, sc_http_header_get(&x->req, SC_SPAN("authorization")));
-}
-
-bool sc_auth_admits_inference(const struct sc_app *app, const struct sc_http_exchange *x)
-{
-    return has_key(app->auth, SC_AUTH_INFERENCE, x);
+    return sc_auth_allows(app->auth, kind, sc_http_header_get(&x->req, SC_SPAN("authorization")));
 }
 
 bool sc_auth_admit(struct sc_call *c, const struct sc_route *r, unsigned serves)
@@ -61,11 +56,9 @@ bool sc_auth_admit(struct sc_call *c, const struct sc_route *r, unsigned serves)
         (r && (r->serves == 0 || r->run == sc_token)))
         return true;
     bool manages = !((r ? r->serves : serves) & SC_SERVES_INFERENCE);
-    if (has_key(c->app->auth, manages ? SC_AUTH_MANAGEMENT : SC_AUTH_INFERENCE, c->x))
+    if (sc_auth_admits(c->app, manages ? SC_AUTH_MANAGEMENT : SC_AUTH_INFERENCE, c->x))
         return true;
-    sc_respond_error(c->x, 400, "InvalidKeyException",
-                     SC_SPAN("Token Authorization failed. Token either incorrect, expired, or not provided "
-                             "correctly"));
+    sc_respond_error(c->x, 400, "InvalidKeyException", SC_SPAN(SC_AUTH_REFUSED));
     return false;
 }
 
@@ -111,7 +104,7 @@ void sc_token(struct sc_call *c)
         sc_respond_no_resource(c->x);
         return;
     }
-    if (wanted(c->x->req.target) == SC_AUTH_API || !has_key(c->app->auth, SC_AUTH_API, c->x)) {
+    if (wanted(c->x->req.target) == SC_AUTH_API || !sc_auth_admits(c->app, SC_AUTH_API, c->x)) {
         sc_respond_error(c->x, 400, "InvalidKeyException", SC_SPAN(REFUSED));
         return;
     }

@@ -14,8 +14,10 @@ int sc_app_auth(struct sc_app *app, struct sc_msg *msg) SC_MUST_USE;
 /* True if the request has the key of its route (NULL: there is none), or needs none; `serves`: bits of its
  * listener. Else it was answered. With app->auth only. */
 bool sc_auth_admit(struct sc_call *c, const struct sc_route *r, unsigned serves);
-/* The same for a call that needs the inference key and is not answered here; with app->auth only. */
-bool sc_auth_admits_inference(const struct sc_app *app, const struct sc_http_exchange *x);
+/* The same for a call that needs the key of that kind and is not answered here; with app->auth only. */
+bool sc_auth_admits(const struct sc_app *app, enum sc_auth_kind kind, const struct sc_http_exchange *x);
+#define SC_AUTH_REFUSED \
+    "Token Authorization failed. Token either incorrect, expired, or not provided correctly"
 /* A route: /token, 404 without tokens. */
 void sc_token(struct sc_call *c);
 

@@ -130,7 +130,7 @@ static void respond_no_worker(struct sc_call *c)
                  "Model \"%s\" has no worker to serve describe request. Please use scale workers API to add "
                  "workers.",
                  sc_shard_spec(c->shard)->name);
-    sc_respond_error(c->x, 503, "ServiceUnavailableException", sc_span(text, (size_t)n));
+    sc_call_refuse(c, 503, "ServiceUnavailableException", sc_span(text, (size_t)n));
 }
 
 /* The description itself is loop 0's: what the handler said is kept until it can be written. */
@@ -139,20 +139,16 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
     struct sc_call *c = arg;
     (void)j;
     c->job = NULL;
-    if (a->status == 0) { /* the client is gone */
-        sc_respond_status(c->x, 500, SC_SPAN(""));
-        return;
-    }
-    if (sc_job_failed(a)) {
-        sc_answer_error(c->x, a, false);
+    if (a->status == 0 || sc_job_failed(a)) { /* 0: the client is gone */
+        sc_call_failed(c, a);
         return;
     }
     sc_buf_init(&c->told, a->meta.n + a->body.n + 1);
     sc_buf_span(&c->told, a->meta);
     sc_buf_span(&c->told, a->body);
     if (c->told.failed) {
-        sc_respond_error(c->x, 500, "InternalServerException",
-                         SC_SPAN("there is no memory for what the handler says of its model"));
+        sc_call_refuse(c, 500, "InternalServerException",
+                       SC_SPAN("there is no memory for what the handler says of its model"));
         return;
     }
     c->told_meta = a->meta.n;
@@ -163,6 +159,8 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
 
 static void submit(struct sc_call *c)
 {
+    if (c->deadline_ns)
+        sc_job_set_deadline(c->job, c->deadline_ns);
     sc_job_set_alone(c->job); /* a handler answers for all of a batch with one description */
     if (sc_job_submit(c->job, &c->x->body, NULL, done, c) < 0) {
         c->job = NULL;
@@ -190,21 +188,26 @@ static bool asked_for(struct sc_call *c, bool *answered)
 
 bool sc_customized_claim(struct sc_call *c)
 {
-    struct sc_http_exchange *x = c->x;
-    struct sc_span version = sc_call_version(c);
     bool answered;
     bool asked = asked_for(c, &answered);
-    if (!asked || sc_span_eq(version, SC_SPAN("all")) ||
+    return asked ? sc_customized_begin(c) : answered;
+}
+
+bool sc_customized_begin(struct sc_call *c)
+{
+    struct sc_http_exchange *x = c->x;
+    struct sc_span version = sc_call_version(c);
+    if (sc_span_eq(version, SC_SPAN("all")) ||
         sc_engine_find(c->app->engine, x->loop, c->path.segments[1], version, &c->shard) < 0 ||
         sc_spec_is_native(sc_shard_spec(c->shard)))
-        return answered;
+        return false;
     if (!sc_shard_has_worker(c->shard)) {
         respond_no_worker(c);
         return true;
     }
     char room[2 * SC_HTTP_HEADERS_BYTES + SC_HTTP_LINE_MAX];
     struct sc_buf meta = {.p = room, .cap = sizeof room, .max = sizeof room};
-    sc_row_describe(x, &meta);
+    sc_row_describe(x, c->rpc != NULL, &meta);
     size_t announced = x->req.content_length > 0 ? (size_t)x->req.content_length : 0;
     if (sc_job_begin(c->shard, sc_buf_view(&meta), announced, &x->body, &c->job) < 0) {
         c->job = NULL;

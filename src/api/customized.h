@@ -12,6 +12,8 @@
  * nobody can be asked: a native model, a name that is unknown, "all" versions; the plain description says
  * the rest. */
 bool sc_customized_claim(struct sc_call *c);
+/* The same for a call that asks for it: true if it was answered, or c->route runs when the body is there. */
+bool sc_customized_begin(struct sc_call *c);
 /* On loop 0: the field, if the handler's result has bytes; an empty object for what is no JSON object. */
 void sc_customized_put(struct sc_json_writer *w, struct sc_span result);
 

@@ -5,17 +5,18 @@
 
 #include "api/customized.h"
 #include "api/params.h"
+#include "api/respond.h"
 #include "proto/json_write.h"
 
 #define PAGE_MAX 100
 
 void sc_call_no_model(struct sc_call *c, int rc, struct sc_span name, struct sc_span version)
 {
-    if (rc == SC_ENOTFOUND)
-        sc_call_error(c, 404, "ModelNotFoundException", "Model not found: %.*s", SC_FMT(name));
-    else
-        sc_call_error(c, 404, "ModelVersionNotFoundException",
-                      "Model version: %.*s does not exist for model: %.*s", SC_FMT(version), SC_FMT(name));
+    sc_buf_clear(&c->out);
+    sc_put_no_model(&c->out, rc, name, version);
+    c->status = 404;
+    c->type = rc == SC_ENOTFOUND ? "ModelNotFoundException" : "ModelVersionNotFoundException";
+    sc_call_finish(c);
 }
 
 void sc_call_json(struct sc_call *c, struct sc_json_writer *w)

@@ -13,7 +13,9 @@
 
 void sc_call_refuse(struct sc_call *c, int status, const char *type, struct sc_span message)
 {
-    if (c->family)
+    if (c->rpc)
+        c->rpc->refuse(c, status, type, message);
+    else if (c->family)
         c->family->refuse(c->x, status, message);
     else
         sc_respond_error(c->x, status, type, message);
@@ -48,7 +50,22 @@ static void respond_lost(struct sc_call *c)
         text, sizeof text,
         "The sequence of this request to model \"%s\" is closed: the worker that had its state ended.",
         sc_shard_spec(c->shard)->name);
-    sc_respond_error(c->x, 503, "ServiceUnavailableException", sc_span(text, (size_t)n));
+    sc_call_refuse(c, 503, "ServiceUnavailableException", sc_span(text, (size_t)n));
+}
+
+void sc_call_failed(struct sc_call *c, const struct sc_job_answer *a)
+{
+    if (c->rpc) {
+        char type[64];
+        snprintf(type, sizeof type, "%.*s", SC_FMT(sc_answer_type(a)));
+        sc_call_refuse(c, a->status, type, a->body.p ? a->body : SC_SPAN(""));
+    } else if (a->status == 0) {
+        sc_respond_status(c->x, 500, SC_SPAN(""));
+    } else if (c->family) {
+        c->family->refuse(c->x, a->status < 400 ? 500 : a->status, a->body.p ? a->body : SC_SPAN(""));
+    } else {
+        sc_answer_error(c->x, a, c->shard && sc_spec_is_native(sc_shard_spec(c->shard)));
+    }
 }
 
 /* ---- streams -------------------------------------------------------------------------------- */
@@ -66,6 +83,10 @@ static bool send_chunk(struct sc_call *c, struct sc_span data)
 static void part(struct sc_job *j, void *arg, const struct sc_job_answer *a)
 {
     struct sc_call *c = arg;
+    if (c->rpc) {
+        c->rpc->part(c, a->body);
+        return;
+    }
     if (!c->streaming) {
         struct sc_answer_head h;
         sc_answer_head(a->status, a->meta, &h);
@@ -84,20 +105,11 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
     struct sc_http_exchange *x = c->x;
     (void)j;
     c->job = NULL;
-    if (a->status == 0) { /* the client is gone */
-        if (c->streaming)
+    if (a->status == 0 || sc_job_failed(a)) { /* 0: the client is gone */
+        if (c->streaming)                     /* its client finds no last chunk */
             sc_http_stream_abort(x);
         else
-            sc_respond_status(x, 500, SC_SPAN(""));
-        return;
-    }
-    if (sc_job_failed(a)) {
-        if (c->streaming) /* its client finds no last chunk */
-            sc_http_stream_abort(x);
-        else if (c->family)
-            c->family->refuse(x, a->status < 400 ? 500 : a->status, a->body.p ? a->body : SC_SPAN(""));
-        else
-            sc_answer_error(x, a, sc_spec_is_native(sc_shard_spec(c->shard)));
+            sc_call_failed(c, a);
         return;
     }
     /* Not of batches that failed as a whole, as in TorchServe; of streams at their end. */
@@ -106,6 +118,10 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
                         now - x->start_ns);
     sc_metrics_time(sc_shard_metrics(c->shard), x->loop->index, SC_MT_REQUEST, now - x->start_ns);
     sc_metrics_queue_time(c->app->metrics, x->loop->index, now, a->queue_ns / 1000000);
+    if (c->rpc) {
+        c->rpc->answer(c, a->body);
+        return;
+    }
     if (c->streaming) {
         if (send_chunk(c, a->body))
             sc_http_stream_end(x);
@@ -138,6 +154,8 @@ static void submit(struct sc_call *c)
         return;
     }
     sc_job_set_priority(j, (enum sc_priority)c->priority);
+    if (c->deadline_ns)
+        sc_job_set_deadline(j, c->deadline_ns);
     if (c->sequence.n)
         sc_job_set_sequence(j, c->sequence, c->sequence_begins);
     int rc = sc_job_submit(j, &c->x->body, part, done, c);
@@ -164,19 +182,21 @@ static struct sc_span exact_header(const struct sc_http_request *r, const char *
 static bool find_sequence(struct sc_call *c)
 {
     const struct sc_settings *set = c->app->settings;
-    c->sequence = sc_span(NULL, 0);
+    if (!c->rpc)
+        c->sequence = sc_span(NULL, 0);
     if (!sc_shard_spec(c->shard)->sequence_batching || c->workflow)
         return true;
-    c->sequence = exact_header(&c->x->req, set->sequence_id_header);
+    if (!c->rpc)
+        c->sequence = exact_header(&c->x->req, set->sequence_id_header);
     if (c->sequence.n > SC_SEQUENCE_ID_MAX) {
         char text[128];
         int n = snprintf(text, sizeof text, "The id of a sequence has at most %d bytes: this one has %zu.",
                          SC_SEQUENCE_ID_MAX, c->sequence.n);
-        sc_respond_error(c->x, 400, "BadRequestException", sc_span(text, (size_t)n));
+        sc_call_refuse(c, 400, "BadRequestException", sc_span(text, (size_t)n));
         return false;
     }
     c->sequence_begins =
-        sc_span_eq_nocase(exact_header(&c->x->req, set->sequence_start_header), SC_SPAN("true"));
+        !c->rpc && sc_span_eq_nocase(exact_header(&c->x->req, set->sequence_start_header), SC_SPAN("true"));
     if (c->sequence.n == 0) {
         int n = snprintf(c->made_id, sizeof c->made_id, "ts-seq-%s", c->x->id);
         c->sequence = sc_span(c->made_id, (size_t)n);
@@ -252,7 +272,7 @@ static void native_meta(struct sc_call *c, struct sc_buf *meta)
 {
     struct sc_meta_writer w;
     sc_meta_begin(&w, meta);
-    struct sc_span type = sc_http_header_get(&c->x->req, SC_SPAN("content-type"));
+    struct sc_span type = c->rpc ? c->media_given : sc_http_header_get(&c->x->req, SC_SPAN("content-type"));
     if (type.p)
         sc_meta_add(&w, SC_SPAN(":content-type"), sc_span_sub(type, 0, 512));
     if (c->family)
@@ -264,6 +284,8 @@ static void native_meta(struct sc_call *c, struct sc_buf *meta)
 static bool begin_job(struct sc_call *c, size_t announced, bool *plain)
 {
     struct sc_http_exchange *x = c->x;
+    struct sc_msg msg = {""};
+    int refused = 0;
     *plain = true;
     sc_metrics_request(sc_shard_metrics(c->shard), x->loop->index, c->versioned);
     if (!sc_shard_has_worker(c->shard)) {
@@ -277,16 +299,26 @@ static bool begin_job(struct sc_call *c, size_t announced, bool *plain)
     struct sc_buf meta = {.p = room, .cap = sizeof room, .max = sizeof room};
     if (sc_spec_is_native(sc_shard_spec(c->shard))) {
         native_meta(c, &meta);
+    } else if (c->rpc) {
+        sc_buf_init(&meta, SC_ARENA_BLOCK_MAX / 2);
+        struct sc_row_route route = route_of(c);
+        refused = c->rpc->row(c, &route, &meta, &msg);
     } else if ((*plain = sc_row_is_plain(x) && !c->made_json && !(c->legacy && x->req.query.n))) {
         struct sc_row_route route = route_of(c);
         sc_row_plain(x, &route, &meta);
     }
-    if (sc_job_begin(c->shard, sc_buf_view(&meta), announced, &x->body, &c->job) < 0) {
-        c->job = NULL;
+    int rc = refused < 0 ? refused : sc_job_begin(c->shard, sc_buf_view(&meta), announced, &x->body, &c->job);
+    if (meta.p != room)
+        sc_buf_free(&meta);
+    if (rc == 0)
+        return true;
+    c->job = NULL;
+    if (refused == SC_ELIMIT)
+        sc_call_refuse(c, 413, "BadRequestException",
+                       sc_span_str(msg.text[0] ? msg.text : "The names of the inputs are too long."));
+    else
         respond_no_worker(c);
-        return false;
-    }
-    return true;
+    return false;
 }
 
 bool sc_call_begin(struct sc_call *c)
@@ -299,24 +331,34 @@ bool sc_call_begin(struct sc_call *c)
     return true;
 }
 
-void sc_call_run_on(struct sc_call *c, struct sc_span bytes)
+void sc_call_run_pieces(struct sc_call *c, const struct sc_span *pieces, size_t n)
 {
     struct sc_http_exchange *x = c->x;
     struct sc_body given_up = x->body;
+    size_t len = 0;
     bool plain;
+    for (size_t i = 0; i < n; i++)
+        len += pieces[i].n;
     x->body = (struct sc_body){0};
-    if (begin_job(c, bytes.n, &plain)) {
-        if (x->body.cap < bytes.n && x->body.ops->grow(&x->body, bytes.n) < 0) {
+    if (begin_job(c, len, &plain)) {
+        if (x->body.cap < len && x->body.ops->grow(&x->body, len) < 0) {
             give_up(c);
             respond_no_worker(c);
         } else {
-            if (bytes.n)
-                memcpy(x->body.p, bytes.p, bytes.n);
-            x->body.len = bytes.n;
+            for (size_t i = 0; i < n; i++) {
+                if (pieces[i].n)
+                    memcpy(x->body.p + x->body.len, pieces[i].p, pieces[i].n);
+                x->body.len += pieces[i].n;
+            }
             (plain ? submit : submit_row)(c);
         }
     }
     sc_body_free(&given_up);
+}
+
+void sc_call_run_on(struct sc_call *c, struct sc_span bytes)
+{
+    sc_call_run_pieces(c, &bytes, 1);
 }
 
 void sc_call_run(struct sc_call *c)
@@ -327,12 +369,17 @@ void sc_call_run(struct sc_call *c)
 bool sc_call_find(struct sc_call *c, struct sc_span model, struct sc_span version)
 {
     int rc = sc_engine_find(c->app->engine, c->x->loop, model, version, &c->shard);
+    struct sc_buf text;
     c->versioned = version.p != NULL;
-    if (rc == SC_ENOTFOUND)
-        sc_respond_no_model(c->x, model);
-    else if (rc < 0)
-        sc_respond_no_version(c->x, model, version);
-    return rc == 0;
+    if (rc == 0)
+        return true;
+    sc_buf_init(&text, 2 * SC_HTTP_LINE_MAX);
+    sc_put_no_model(&text, rc, sc_span_sub(model, 0, SC_HTTP_LINE_MAX / 2),
+                    sc_span_sub(version, 0, SC_HTTP_LINE_MAX / 2));
+    sc_call_refuse(c, 404, rc == SC_ENOTFOUND ? "ModelNotFoundException" : "ModelVersionNotFoundException",
+                   sc_buf_view(&text));
+    sc_buf_free(&text);
+    return false;
 }
 
 void sc_call_predict(struct sc_call *c, struct sc_span model, struct sc_span version)

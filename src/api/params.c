@@ -39,6 +39,11 @@ static void add_param(struct sc_params *p, struct sc_span name, struct sc_span v
 int sc_params_from_query(struct sc_call *c, struct sc_params *p)
 {
     struct sc_msg msg;
+    if (c->rpc) {
+        for (unsigned i = 0; i < c->ngiven; i++)
+            add_param(p, c->given[i].name, c->given[i].value);
+        return 0;
+    }
     int rc = sc_query_parse(&p->query, c->x->req.target, &msg);
     for (unsigned i = 0; rc == 0 && i < p->query.n; i++)
         add_param(p, p->query.params[i].name, p->query.params[i].value);

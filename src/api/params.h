@@ -12,7 +12,7 @@ struct sc_params {
     struct sc_param items[SC_SPEC_EXTRAS_MAX + 32]; /* more are ignored */
 };
 
-/* Fill p; 0, or a negative code and the call was answered. */
+/* Fill p (from_query also with what gRPC gives); 0, or a negative code and the call was answered. */
 int sc_params_from_query(struct sc_call *c, struct sc_params *p) SC_MUST_USE;
 int sc_params_from_json(struct sc_call *c, struct sc_params *p) SC_MUST_USE;
 /* The body's if it is JSON by its type, else the query's. */

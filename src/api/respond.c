@@ -57,24 +57,13 @@ void sc_respond_bad_method(struct sc_http_exchange *x)
                      SC_SPAN("Requested method is not allowed, please refer to API document."));
 }
 
-void sc_respond_no_model(struct sc_http_exchange *x, struct sc_span name)
+void sc_put_no_model(struct sc_buf *b, int rc, struct sc_span name, struct sc_span version)
 {
-    struct sc_buf b;
-    sc_buf_init(&b, 16 << 10);
-    sc_buf_str(&b, "Model not found: "); /* not printf: the name may hold anything, NUL included */
-    sc_buf_span(&b, name);
-    sc_respond_error(x, 404, "ModelNotFoundException", sc_buf_view(&b));
-    sc_buf_free(&b);
-}
-
-void sc_respond_no_version(struct sc_http_exchange *x, struct sc_span name, struct sc_span version)
-{
-    struct sc_buf b;
-    sc_buf_init(&b, 16 << 10);
-    sc_buf_str(&b, "Model version: ");
-    sc_buf_span(&b, version);
-    sc_buf_str(&b, " does not exist for model: ");
-    sc_buf_span(&b, name);
-    sc_respond_error(x, 404, "ModelVersionNotFoundException", sc_buf_view(&b));
-    sc_buf_free(&b);
+    /* Not printf: the names may hold anything, NUL included. */
+    sc_buf_str(b, rc == SC_ENOTFOUND ? "Model not found: " : "Model version: ");
+    if (rc != SC_ENOTFOUND) {
+        sc_buf_span(b, version);
+        sc_buf_str(b, " does not exist for model: ");
+    }
+    sc_buf_span(b, name);
 }

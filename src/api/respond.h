@@ -19,7 +19,7 @@ void sc_respond_body(struct sc_http_exchange *x, int status, struct sc_span cont
 /* The sentences that several routes share. */
 void sc_respond_no_resource(struct sc_http_exchange *x); /* 404 */
 void sc_respond_bad_method(struct sc_http_exchange *x);  /* 405 */
-void sc_respond_no_model(struct sc_http_exchange *x, struct sc_span name);
-void sc_respond_no_version(struct sc_http_exchange *x, struct sc_span name, struct sc_span version);
+/* Appends what is said of a model or version that sc_engine_find and its kin (rc) do not know. */
+void sc_put_no_model(struct sc_buf *b, int rc, struct sc_span name, struct sc_span version);
 
 #endif

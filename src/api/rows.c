@@ -46,6 +46,12 @@ static void add_sent(const struct sc_http_exchange *x, bool made, size_t length,
         sc_meta_add(w, SC_SPAN("content-length"), sc_span(digits, (size_t)n));
 }
 
+static void add_ours(const struct sc_row_route *route, struct sc_meta_writer *w)
+{
+    for (unsigned i = 0; i < route->nadded; i++)
+        sc_meta_add(w, route->added[i].name, route->added[i].value);
+}
+
 static void add_headers(const struct sc_http_exchange *x, const struct sc_row_route *route, size_t length,
                         struct sc_meta_writer *w)
 {
@@ -54,17 +60,17 @@ static void add_headers(const struct sc_http_exchange *x, const struct sc_row_ro
         sc_meta_add(w, SC_SPAN("url_path"), route->url_path);
     if (!route->legacy && !route->no_explain)
         sc_meta_add(w, SC_SPAN("explain"), route->explain ? SC_SPAN("True") : SC_SPAN("False"));
-    for (unsigned i = 0; i < route->nadded; i++)
-        sc_meta_add(w, route->added[i].name, route->added[i].value);
+    add_ours(route, w);
 }
 
-void sc_row_describe(const struct sc_http_exchange *x, struct sc_buf *meta)
+void sc_row_describe(const struct sc_http_exchange *x, bool grpc, struct sc_buf *meta)
 {
     struct sc_meta_writer w;
     sc_meta_begin(&w, meta);
     sc_meta_add(&w, SC_SPAN(":id"), sc_span_str(x->id));
     sc_meta_add(&w, SC_SPAN(":form"), SC_SPAN("")); /* of no parts: whatever was sent is none of the row */
-    add_sent(x, false, (size_t)SC_MAX(x->req.content_length, 0), &w);
+    if (!grpc)
+        add_sent(x, false, (size_t)SC_MAX(x->req.content_length, 0), &w);
     sc_meta_add(&w, SC_SPAN("describe"), SC_SPAN("True"));
     sc_meta_end(&w);
 }
@@ -227,4 +233,37 @@ int sc_row_of_body(struct sc_http_exchange *x, const struct sc_row_route *route,
         add_headers(x, route, length, &w);
     sc_meta_end(&w);
     return rc < 0 ? rc : meta->failed;
+}
+
+/* ---- gRPC ------------------------------------------------------------------------------------------- */
+
+int sc_row_of_parts(const char *id, const struct sc_row_route *route, const struct sc_row_part *parts,
+                    size_t n, struct sc_buf *meta, struct sc_msg *msg)
+{
+    struct sc_meta_writer w;
+    struct sc_span none = {NULL, 0};
+    size_t at = 0;
+    int rc = n > SC_FORM_PARTS_MAX
+                 ? sc_fail(msg, SC_ELIMIT, "%zu inputs: at most %d are allowed", n, SC_FORM_PARTS_MAX)
+                 : 0;
+    sc_meta_begin(&w, meta);
+    sc_meta_add(&w, SC_SPAN(":id"), sc_span_str(id));
+    sc_meta_add(&w, SC_SPAN(":form"), SC_SPAN(""));
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = add_part(&w, parts[i].name, none, at, parts[i].data.n, msg);
+        at += parts[i].data.n;
+    }
+    add_ours(route, &w);
+    sc_meta_end(&w);
+    return rc < 0 ? rc : meta->failed;
+}
+
+void sc_row_of_json(const char *id, const struct sc_row_route *route, struct sc_buf *meta)
+{
+    struct sc_meta_writer w;
+    sc_meta_begin(&w, meta);
+    sc_meta_add(&w, SC_SPAN(":id"), sc_span_str(id));
+    sc_meta_add(&w, SC_SPAN(":content-type"), SC_SPAN("application/json"));
+    add_ours(route, &w);
+    sc_meta_end(&w);
 }

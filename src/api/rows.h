@@ -30,9 +30,19 @@ void sc_row_plain(const struct sc_http_exchange *x, const struct sc_row_route *r
  * type, or as parameters. */
 void sc_row_node(const struct sc_http_exchange *x, size_t length, const struct sc_flow_part *parts,
                  unsigned nparts, struct sc_buf *meta);
-/* The metadata of a question for the handler's own description: an empty row, the request's headers and
- * `describe: True`. */
-void sc_row_describe(const struct sc_http_exchange *x, struct sc_buf *meta);
+/* The metadata of a question for the handler's own description: an empty row, the request's headers (not
+ * those of gRPC) and `describe: True`. */
+void sc_row_describe(const struct sc_http_exchange *x, bool grpc, struct sc_buf *meta);
+
+struct sc_row_part {
+    struct sc_span name, data;
+};
+/* The metadata of a row that gRPC names, without the request's headers, for a body that is the parts' data
+ * one behind the other. 0, SC_ELIMIT with *msg, or meta's failure. */
+int sc_row_of_parts(const char *id, const struct sc_row_route *route, const struct sc_row_part *parts,
+                    size_t n, struct sc_buf *meta, struct sc_msg *msg) SC_MUST_USE;
+/* The same for the one parameter `body` of that type. */
+void sc_row_of_json(const char *id, const struct sc_row_route *route, struct sc_buf *meta);
 /*
  * The same with the body there: forms become parts of it. An urlencoded body is decoded where it lies. 0, or
  * SC_EINVAL with TorchServe's text in *msg for a form that cannot be read, SC_ELIMIT.

@@ -27,6 +27,8 @@
 #define SC_TENSORS_MAX 256              /* inputs, or requested outputs, of one call */
 #define SC_V2_ANSWER_BYTES (64u << 20)  /* an answer of tensors as JSON */
 #define SC_DESCRIPTION_BYTES (1u << 20) /* an OpenAPI document */
+#define SC_PROTOBUF_FREE (1u << 20)     /* memory of an unpacked message, and for each of its bytes: */
+#define SC_PROTOBUF_RATIO_MAX 16
 #define SC_SETTINGS_FILE_BYTES (1u << 20)
 #define SC_SETTINGS_KEYS_MAX 4096
 

@@ -197,6 +197,18 @@ static void answered(void *ctx, int status)
     sc_metrics_response(f->app.metrics, status);
 }
 
+static uint64_t limited(int64_t ms)
+{
+    return ms == INT64_MAX ? 0 : (uint64_t)ms;
+}
+
+static void limit_age(const struct sc_settings *s, unsigned serves, struct sc_http_listen *l)
+{
+    bool inference = serves & SC_SERVES_INFERENCE;
+    l->max_age_ms = limited(inference ? s->grpc_inference_age_ms : s->grpc_management_age_ms);
+    l->max_age_grace_ms = limited(inference ? s->grpc_inference_grace_ms : s->grpc_management_grace_ms);
+}
+
 static void serve(void *ctx)
 {
     struct frontend *f = ctx;
@@ -214,6 +226,9 @@ static void serve(void *ctx)
         if (sc_is_https(plan.address[i]))
             listen[i].tls = f->tls.kind[SC_TLS_REST];
         listen[i].pinned = !(plan.serves[i] & SC_SERVES_INFERENCE);
+        listen[i].h2_only = plan.serves[i] & SC_SERVES_GRPC;
+        if (listen[i].h2_only)
+            limit_age(&f->settings, plan.serves[i], &listen[i]);
     }
     struct sc_http_config c = {
         .max_request_size = f->settings.max_request_size,

@@ -23,12 +23,13 @@ int sc_cli_workflow_archiver(int argc, char **argv);
 int sc_cli_frontend(void);
 
 /* Which addresses are listened on, in order, and what each serves (bits of api/app.h). Equal addresses share
- * a listener. */
+ * a listener, but for gRPC's, which is by itself. */
 struct sc_listen_plan {
     unsigned n;
-    const char *address[3];
-    unsigned short default_port[3];
-    unsigned serves[3];
+    const char *address[5];
+    unsigned short default_port[5];
+    unsigned serves[5];
+    char grpc[2][300]; /* text of addresses */
 };
 void sc_listen_plan(const struct sc_settings *s, struct sc_listen_plan *plan);
 

@@ -26,8 +26,16 @@
 
 #define PREDECESSOR_WAIT_MS 45000
 
+/* NULL: no such listener. */
+static const char *grpc_address(const char *host, int port, char out[300])
+{
+    snprintf(out, 300, "http://%s:%d", host, port);
+    return port ? out : NULL;
+}
+
 void sc_listen_plan(const struct sc_settings *s, struct sc_listen_plan *plan)
 {
+    *plan = (struct sc_listen_plan){0};
     const struct {
         const char *address;
         unsigned short port, tls_port;
@@ -36,13 +44,17 @@ void sc_listen_plan(const struct sc_settings *s, struct sc_listen_plan *plan)
         {s->inference_address, 8080, 443, SC_SERVES_INFERENCE},
         {s->management_address, 8081, 8444, SC_SERVES_MANAGEMENT},
         {s->enable_metrics_api ? s->metrics_address : NULL, 8082, 8445, SC_SERVES_METRICS},
+        {grpc_address(s->grpc_inference_address, s->grpc_inference_port, plan->grpc[0]), 7070, 7070,
+         SC_SERVES_GRPC | SC_SERVES_INFERENCE},
+        {grpc_address(s->grpc_management_address, s->grpc_management_port, plan->grpc[1]), 7071, 7071,
+         SC_SERVES_GRPC | SC_SERVES_MANAGEMENT},
     };
-    *plan = (struct sc_listen_plan){0};
     for (size_t i = 0; i < SC_COUNT(wanted); i++) {
         unsigned k = 0;
         if (!wanted[i].address)
             continue;
-        while (k < plan->n && strcmp(plan->address[k], wanted[i].address) != 0)
+        while (k < plan->n && (strcmp(plan->address[k], wanted[i].address) != 0 ||
+                               (plan->serves[k] ^ wanted[i].serves) & SC_SERVES_GRPC))
             k++;
         if (k == plan->n) {
             plan->address[k] = wanted[i].address;
@@ -79,14 +91,17 @@ static bool is_loopback(const char *address)
 static int check(const struct sc_serve_options *o, const struct sc_settings *s, struct sc_msg *msg)
 {
     struct stat st;
-    bool certified = s->tls_client_ca && sc_is_https(s->management_address);
-    if (!o->pidfile && !o->insecure && s->disable_token_authorization && !certified &&
-        !is_loopback(s->management_address))
-        return sc_fail(msg, SC_EINVAL,
-                       "the management API would listen on %s, which others can reach: whoever does can load "
-                       "code. Use a loopback address or a unix socket, https with tls_client_ca, or say "
-                       "--insecure",
-                       s->management_address);
+    struct sc_listen_plan plan;
+    sc_listen_plan(s, &plan);
+    for (unsigned i = 0; i < plan.n; i++)
+        if (!o->pidfile && !o->insecure && s->disable_token_authorization &&
+            (plan.serves[i] & SC_SERVES_MANAGEMENT) && !(s->tls_client_ca && sc_is_https(plan.address[i])) &&
+            !is_loopback(plan.address[i]))
+            return sc_fail(msg, SC_EINVAL,
+                           "the management API would listen on %s, which others can reach: whoever does can "
+                           "load code. Use a loopback address or a unix socket, https with tls_client_ca, or "
+                           "say --insecure",
+                           plan.address[i]);
     if (s->model_store && stat(s->model_store, &st) < 0)
         return sc_fail(msg, SC_ENOTFOUND,
                        "the model store %s cannot be used: %s. Create the folder or name another with "
@@ -217,16 +232,18 @@ static void announce(const struct sc_serve_options *o, const struct sc_settings 
     for (unsigned i = 0; i < plan->n; i++) {
         char names[64] = "";
         size_t used = 0;
+        bool grpc = plan->serves[i] & SC_SERVES_GRPC;
         for (size_t k = 0; k < SC_COUNT(apis); k++) {
             if (!(plan->serves[i] & apis[k].bit))
                 continue;
             if (o->pidfile)
-                sc_log(SC_LOG_INFO, "%s API bind to: %s", apis[k].name, plan->address[i]);
+                sc_log(SC_LOG_INFO, "%s %s bind to: %s", apis[k].name, grpc ? "gRPC API" : "API",
+                       plan->address[i]);
             else
                 used += (size_t)snprintf(names + used, sizeof names - used, "%s", apis[k].ours);
         }
         if (!o->pidfile)
-            sc_log(SC_LOG_INFO, "%sAPI on %s", names, plan->address[i]);
+            sc_log(SC_LOG_INFO, "%s%sAPI on %s", names, grpc ? "gRPC " : "", plan->address[i]);
     }
 }
 
@@ -339,7 +356,7 @@ static int supervise(const struct sc_serve_options *o, const struct sc_settings 
                      struct sc_msg *msg)
 {
     struct sc_listen_plan plan;
-    int listeners[3], rc = 0;
+    int listeners[SC_LISTENERS_MAX], rc = 0;
     unsigned n = 0;
     sc_listen_plan(s, &plan);
     while (rc == 0 && n < plan.n) {

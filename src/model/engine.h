@@ -65,6 +65,8 @@ const struct sc_model_spec *sc_shard_spec(const struct sc_shard *s);
 struct sc_metrics_model *sc_shard_metrics(const struct sc_shard *s);
 /* The name is the model's with no more workers than zero wanted: predictions get 503. */
 bool sc_shard_has_worker(const struct sc_shard *s);
+/* True if a worker of it has loaded. */
+bool sc_shard_ready(const struct sc_shard *s);
 /* Bits of model/interfaces.h; 0: not known yet, no executor of it was ever loaded. */
 unsigned sc_shard_interfaces(const struct sc_shard *s);
 /* The default versions that have one of the interfaces `bits`, sorted by name: the first `max` of them in
@@ -118,6 +120,9 @@ void sc_job_set_alone(struct sc_job *j);
  * Turns of a sequence keep their order. */
 enum sc_priority { SC_PRIORITY_HIGH, SC_PRIORITY_NORMAL, SC_PRIORITY_LOW, SC_PRIORITIES };
 void sc_job_set_priority(struct sc_job *j, enum sc_priority p);
+/* Before sc_job_submit: who waits gives up then (sc_clock_ns). The request is answered 408 at that time, and
+ * not computed if it has not begun. */
+void sc_job_set_deadline(struct sc_job *j, int64_t ns);
 /* Queues it; done is called once, on this loop, possibly before submit returns; part (NULL: parts are
  * dropped) before it, as often as the worker sends one. The body's memory is the job's from now on. SC_AGAIN:
  * the model's queue is full, or a limit of sequences is reached; SC_ECLOSED: the worker that had the

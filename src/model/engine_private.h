@@ -65,10 +65,12 @@ struct sc_job {
     uint64_t counted; /* bytes counted against the model's queue */
     uint64_t cost;
     int64_t arrival_ns, sent_ns, heard_ns; /* heard: of its last part; 0: none */
-    struct sc_span sequence;               /* its id, until it is submitted; NULL pointer: none */
-    bool begins;                           /* the client says that its sequence begins */
-    bool in_sequence;                      /* the turn is in the version's table */
-    bool is_long;                          /* it has taken long credit */
+    int64_t deadline_ns;                   /* 0: none */
+    struct sc_node timed;    /* in the plane's list, from its submission on if it has a deadline */
+    struct sc_span sequence; /* its id, until it is submitted; NULL pointer: none */
+    bool begins;             /* the client says that its sequence begins */
+    bool in_sequence;        /* the turn is in the version's table */
+    bool is_long;            /* it has taken long credit */
     struct sc_turn turn;
     sc_job_part part;
     sc_job_done done;
@@ -245,6 +247,7 @@ struct sc_plane {
     uint32_t nfree, table_size;
     uint32_t generation;
     struct sc_job *pool;
+    struct sc_node timed; /* jobs with deadlines */
     struct sc_loop_hook hook;
     uv_timer_t tick;
     bool closed;
@@ -323,6 +326,8 @@ void sc_job_fail(struct sc_job *j, int status, const char *type, const char *tex
 void sc_plane_jobs_free(struct sc_plane *p);
 /* Begins a job with another one's metadata and body, on the same shard, as sc_job_begin does. */
 int sc_job_again(const struct sc_job *j, struct sc_body *body, struct sc_job **out) SC_MUST_USE;
+/* Answers what has passed its deadline. */
+void sc_plane_jobs_expire(struct sc_plane *p, int64_t now);
 
 /* shard.c */
 /* The job whose turn it is in the queue; NULL: none waits. */

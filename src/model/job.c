@@ -184,6 +184,7 @@ int sc_job_begin(struct sc_shard *s, struct sc_span meta, size_t announced, stru
                          .fd = -1,
                          .priority = SC_PRIORITY_NORMAL};
     sc_list_init(&j->node);
+    sc_list_init(&j->timed);
     if (!give_number(p, j)) {
         (void)sc_arena_release(&s->arena, off);
         j->node.next = (struct sc_node *)p->pool;
@@ -216,6 +217,7 @@ void sc_job_free(struct sc_job *j)
     if (j->in_sequence)
         sc_turn_leave(j);
     sc_job_leave(j);
+    sc_list_remove(&j->timed);
     if (j->map)
         munmap(j->map, j->map_size);
     if (j->fd >= 0)
@@ -389,14 +391,44 @@ int sc_job_submit(struct sc_job *j, struct sc_body *body, sc_job_part part, sc_j
         sc_job_fail(j, 500, "InternalServerException", "the request's body could not be handed to a worker");
         return 0;
     }
+    if (j->deadline_ns)
+        sc_list_push_back(&s->plane->timed, &j->timed);
     sc_job_enter(j, SC_JOB_QUEUED);
     sc_list_push_back(j->in_sequence ? &s->turns : &s->queue[j->priority], &j->node);
     sc_shard_dispatch(s);
     return 0;
 }
 
+void sc_job_set_deadline(struct sc_job *j, int64_t ns)
+{
+    j->deadline_ns = ns;
+}
+
+static const struct sc_job_answer too_late = {.status = 408,
+                                              .type = {"RequestTimeoutException", 23},
+                                              .body = {"The deadline of this request has passed.", 40}};
+
+void sc_plane_jobs_expire(struct sc_plane *p, int64_t now)
+{
+    struct sc_node due, *n;
+    sc_list_init(&due);
+    for (struct sc_node *at = p->timed.next, *next; at != &p->timed; at = next) {
+        next = at->next;
+        if (now >= SC_CONTAINER(at, struct sc_job, timed)->deadline_ns) {
+            sc_list_remove(at);
+            sc_list_push_back(&due, at);
+        }
+    }
+    while ((n = sc_list_pop(&due))) /* one's end may bring another's */
+        sc_job_give_up(SC_CONTAINER(n, struct sc_job, timed), &too_late);
+}
+
 bool sc_job_expire(struct sc_job *j, int64_t now)
 {
+    if (j->deadline_ns && now >= j->deadline_ns) {
+        sc_job_answer(j, &too_late);
+        return true;
+    }
     int64_t limit = (int64_t)j->shard->version->spec.client_timeout * 1000000;
     char text[SC_MODEL_NAME_MAX + 128];
     if (limit <= 0 || now - j->arrival_ns < limit)

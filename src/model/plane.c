@@ -66,6 +66,7 @@ static void before_block(struct sc_loop_hook *h)
 static void tick(uv_timer_t *t)
 {
     struct sc_plane *p = t->data;
+    sc_plane_jobs_expire(p, sc_clock_ns());
     sc_replay_tick(p);
     sc_flows_tick(p, sc_clock_ns());
     if (p->loop->index == 0) {
@@ -80,6 +81,7 @@ void sc_plane_init(struct sc_engine *e, unsigned i)
     p->engine = e;
     p->loop = sc_engine_loop(e, i);
     sc_list_init(&p->flows);
+    sc_list_init(&p->timed);
     p->hook.before_block = before_block;
     sc_loop_add_hook(p->loop, &p->hook);
     uv_timer_init(&p->loop->uv, &p->tick);
@@ -196,6 +198,11 @@ struct sc_metrics_model *sc_shard_metrics(const struct sc_shard *s)
 bool sc_shard_has_worker(const struct sc_shard *s)
 {
     return atomic_load_explicit(&s->version->workers_wanted, memory_order_relaxed) > 0;
+}
+
+bool sc_shard_ready(const struct sc_shard *s)
+{
+    return s->nlinks > 0;
 }
 
 bool sc_engine_healthy(const struct sc_engine *e)

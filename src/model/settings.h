@@ -43,11 +43,12 @@ struct sc_settings {
     int drain_ms; /* shutdown_timeout_ms */
 
     char *private_key_file, *certificate_file, *keystore, *keystore_pass, *keystore_type, *tls_client_ca;
+    char *grpc_inference_address, *grpc_management_address; /* hosts */
+    int grpc_inference_port, grpc_management_port;          /* 0: none */
+    int64_t grpc_inference_age_ms, grpc_inference_grace_ms, grpc_management_age_ms,
+        grpc_management_grace_ms; /* of connections; INT64_MAX: no limit */
 
     /* for later: parsed and checked, without effect yet */
-    char *grpc_inference_address, *grpc_management_address;
-    int grpc_inference_port, grpc_management_port;
-    int64_t grpc_inference_age_ms, grpc_inference_grace_ms, grpc_management_age_ms, grpc_management_grace_ms;
     bool enable_grpc_ssl;
 
     /* who may do what */

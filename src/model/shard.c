@@ -199,7 +199,7 @@ struct sc_job *sc_shard_first(struct sc_shard *s)
 void sc_shard_dispatch(struct sc_shard *s)
 {
     struct sc_job *j;
-    bool late = s->version->spec.client_timeout > 0;
+    bool late = s->version->spec.client_timeout > 0 || !sc_list_empty(&s->plane->timed);
     if (s->version->sequences)
         sc_turns_dispatch(s);
     while ((j = sc_shard_first(s))) {

@@ -70,7 +70,7 @@ static void refuse(struct sc_job *j)
 
 static void send_ready(struct sc_link *k)
 {
-    bool late = k->shard->version->spec.client_timeout > 0;
+    bool late = k->shard->version->spec.client_timeout > 0 || !sc_list_empty(&k->plane->timed);
     while (!sc_list_empty(&k->ready) && !k->broken && !k->draining) {
         struct sc_job *j = SC_CONTAINER(k->ready.next, struct sc_job, node);
         if (late && sc_job_expire(j, sc_clock_ns()))

@@ -20,6 +20,8 @@ import requests
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MARK = "SCONCE_TEST_ID"  # in the environment of everything that a server starts: how leftovers are found
+GRPC = ("grpc_inference", "grpc_management")
+NO_GRPC = {f"{n}_port": 0 for n in GRPC}
 START_SECONDS = 60  # sanitizers are slow
 STOP_SECONDS = 30
 # pytest-xdist runs several of us at once.
@@ -119,10 +121,12 @@ class Server:
             self.sockets = {n: Path(f"/tmp/sc-{self.mark[:12]}-{n}.sock") for n in names}
             self.ports = {}
             addresses = {f"{n}_address": f"unix:{p}" for n, p in self.sockets.items()}
+            addresses.update(NO_GRPC)
         else:
             self.sockets = {}
-            self.ports = dict(zip(names, free_ports(3)))
-            addresses = {f"{n}_address": f"http://127.0.0.1:{p}" for n, p in self.ports.items()}
+            self.ports = dict(zip((*names, *GRPC), free_ports(5)))
+            addresses = {f"{n}_address": f"http://127.0.0.1:{self.ports[n]}" for n in names}
+            addresses.update((f"{n}_port", self.ports[n]) for n in GRPC)
         self.config = {**addresses, "model_store": self.store, **(config or {})}
         self.config_file = self.folder / "config.properties"
         self.config_file.write_text("".join(f"{k}={v}\n" for k, v in self.config.items() if v is not None))

@@ -27,11 +27,11 @@ def test_a_file_that_is_as_in_torchserve(check, tmp_path):
 
 
 def test_everything_that_is_worth_a_word(check, tmp_path):
-    code, said = check(f"model_store={tmp_path}\njob_queue_sise=3\ngrpc_inference_port=7070\nvmargs=-Xmx1g\n"
+    code, said = check(f"model_store={tmp_path}\njob_queue_sise=3\ncpp_log_config=x\nvmargs=-Xmx1g\n"
                        "load_models=a, b\nkeystore_pass=geheim\nlog_json=true\nnetty_client_threads=2 \n")
     assert code == 1, said
     assert "did you mean job_queue_size?" in said
-    assert "no effect  grpc_inference_port=7070" in said
+    assert "no effect  cpp_log_config=x" in said
     assert "ignored    vmargs" in said
     assert "differs    load_models" in said
     assert "ours       log_json=true" in said

@@ -144,7 +144,7 @@ def test_cors_headers_come_with_every_answer_of_every_listener(serve):
 def test_one_port_for_all(serve, monkeypatch):
     [port] = harness.free_ports(1)
     monkeypatch.setattr(harness, "free_ports", lambda n: [port] * n)
-    server = serve(models={"echo": "identity"}, config={"number_of_netty_threads": 3})
+    server = serve(models={"echo": "identity"}, config={"number_of_netty_threads": 3, **harness.NO_GRPC})
     assert server.get("/ping").status_code == 200
     assert server.get("/models").json()["models"][0]["modelName"] == "echo"
     assert server.post("/predictions/echo", data=b"x").content == b"x"

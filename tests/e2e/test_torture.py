@@ -143,7 +143,8 @@ def test_churn_under_load(serve, tmp_path, monkeypatch, kill, one_port):
         monkeypatch.setattr(harness, "free_ports", lambda n: [port] * n)
     store = tmp_path / "store"
     faulty(store, maxRetryTimeoutInSec=20)
-    server = serve(models={"echo": "identity", "f": "f"}, store=store, config=LOOPS)
+    server = serve(models={"echo": "identity", "f": "f"}, store=store,
+                   config={**LOOPS, **(harness.NO_GRPC if one_port else {})})
     wait_ready(server, "echo")
     wait_ready(server, "f")
     frontend, supervisor = server.pid("frontend"), server.pid("supervisor")

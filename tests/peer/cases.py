@@ -1,5 +1,6 @@
 """What is asked of TorchServe and of Sconce: suites of steps, as data. See play.py for what a step may say."""
 import archives as ar
+import grpc_cases
 import modes
 import workflows
 
@@ -606,4 +607,5 @@ SUITES = {
     "no_model_api": dict(archives=GOOD, models="good.mar", ready=["good"], model_api=False, steps=NO_MODEL_API),
     **modes.SUITES,
     **workflows.SUITES,
+    **grpc_cases.SUITES,
 }

@@ -24,7 +24,8 @@ LONG = 4000
 PREFIX = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,]\d{3} ")
 # The name of a frontend's thread and of a class of Java is nobody's business; level, worker thread and text are.
 FRONTEND = re.compile(r"^(\[\w+ *\] )(?!W-\d+-\S+-std(?:out|err) )\S+ (?:\S*\.)?(\S+) - ")
-MEASURED = ((r'(HTTP/1\.1" \d{3}) \d+$', r"\1 <ms>"),
+MEASURED = ((r'(HTTP/2\.0" \d+) \d+$', r"\1 <ms>"),
+            (r'(HTTP/1\.1" \d{3}) \d+$', r"\1 <ms>"),
             (r"\b((?:Prediction|Handler|Queue|WorkerThread|WorkerLoad)Time\.\w+):[-+.\dE]+", r"\1:<n>"))
 
 
@@ -105,6 +106,15 @@ def labels(server):
     return {"labels": found}
 
 
+def over_grpc(server, step):
+    import rpc
+    if "token" in step:
+        step = {**step, "metadata": [("authorization", with_token(server, step)["Authorization"])]}
+    note = rpc.ask(server, step)
+    return {k: [text_of(json.dumps(r).encode()) if len(str(r)) > LONG else r for r in v] if k == "replies" else v
+            for k, v in note.items()}
+
+
 def ask(server, step):
     note = None
     if step.get("stream"):
@@ -114,6 +124,11 @@ def ask(server, step):
     for attempt in range(step.get("tries", 1)):
         if attempt:
             time.sleep(0.25)
+        if "grpc" in step:
+            note = over_grpc(server, step)
+            if note["code"] == step.get("until", note["code"]):
+                break
+            continue
         if "raw" in step:
             reply = server.send(step["raw"], step.get("api", "inference"))
         else:

@@ -34,11 +34,10 @@ class Peer:
         self.tmp.mkdir()
         for name, write in (archives or {}).items():
             write(self.store, name)
-        self.ports = dict(zip((*LISTENERS, "grpc inference", "grpc management"), harness.free_ports(5)))
+        self.ports = dict(zip((*LISTENERS, *harness.GRPC), harness.free_ports(5)))
         self.sockets = {}  # what harness.wire looks for
         settings = {f"{n}_address": f"http://127.0.0.1:{self.ports[n]}" for n in LISTENERS}
-        settings.update(grpc_inference_port=self.ports["grpc inference"],
-                        grpc_management_port=self.ports["grpc management"], disable_system_metrics="true")
+        settings.update({f"{n}_port": self.ports[n] for n in harness.GRPC}, disable_system_metrics="true")
         if python:
             settings["python"] = python
         settings.update(config or {})

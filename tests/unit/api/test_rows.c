@@ -116,7 +116,7 @@ static void a_question_for_a_description_has_an_empty_row(void **state)
 {
     (void)state;
     request("application/json", SC_SPAN("{}"));
-    sc_row_describe(&x, &meta);
+    sc_row_describe(&x, false, &meta);
     assert_true(sc_span_eq(value_of(":id", 0), SC_SPAN("1234")));
     assert_non_null(value_of(":form", 0).p); /* no parts: whatever the body is, the row is empty */
     assert_null(value_of(":content-type", 0).p);
