@@ -37,7 +37,7 @@ static const struct row {
      "HTTP://0.0.0.0:1 ", "HTTP://0.0.0.0:1", "http://h:65535", "TS_METRICS_ADDRESS"},
     {"enable_metrics_api", BOOL, AT(enable_metrics_api), "true", "true", "no", "false", NULL,
      "TS_ENABLE_METRICS_API"},
-    {"ts_open_inference_protocol", BOOL, AT(open_inference_protocol), "false", "false", "TRUE", "true", NULL,
+    {"ts_open_inference_protocol", BOOL, AT(open_inference_protocol), "true", "false", "TRUE", "true", NULL,
      "TS_OPEN_INFERENCE_PROTOCOL"},
     {"cors_allowed_origin", TEXT, AT(cors_origin), NULL, NULL, "*", "*", NULL, "TS_CORS_ALLOWED_ORIGIN"},
     {"cors_allowed_methods", TEXT, AT(cors_methods), NULL, NULL, "GET, PUT", "GET, PUT", NULL,
