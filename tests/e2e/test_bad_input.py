@@ -140,7 +140,7 @@ def test_truncated_requests_leave_nothing(bystander, request_):
 
 @pytest.mark.parametrize("noise", [b"\0" * 100 + b"\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 200,
                                    b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 2000 + b"\r\n", b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\n\r\n",
-                                   b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET /ping\r\n\r\n", b"\r\n\r\n\r\nhello\r\n\r\n"])
+                                   b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n", b"GET /ping\r\n\r\n", b"\r\n\r\n\r\nhello\r\n\r\n"])
 def test_noise(bystander, noise):
     with wire(bystander) as w:
         try:
