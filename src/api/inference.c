@@ -259,9 +259,11 @@ static bool find_priority(struct sc_call *c)
     c->priority = SC_PRIORITY_NORMAL;
     if (!v.p)
         return true;
-    for (c->priority = 0; c->priority < SC_PRIORITIES; c->priority++)
-        if (sc_span_eq_nocase(v, names[c->priority]))
+    for (unsigned i = 0; i < SC_COUNT(names); i++)
+        if (sc_span_eq_nocase(v, names[i])) {
+            c->priority = (uint8_t)i;
             return true;
+        }
     sc_call_refuse(c, 400, "BadRequestException",
                    SC_SPAN("The header x-sconce-priority must be high, normal or low"));
     return false;
@@ -373,9 +375,9 @@ bool sc_call_find(struct sc_call *c, struct sc_span model, struct sc_span versio
     c->versioned = version.p != NULL;
     if (rc == 0)
         return true;
-    sc_buf_init(&text, 2 * SC_HTTP_LINE_MAX);
-    sc_put_no_model(&text, rc, sc_span_sub(model, 0, SC_HTTP_LINE_MAX / 2),
-                    sc_span_sub(version, 0, SC_HTTP_LINE_MAX / 2));
+    sc_buf_init(&text, 3 * SC_HTTP_LINE_MAX);
+    sc_put_no_model(&text, rc, sc_span_sub(model, 0, SC_HTTP_LINE_MAX),
+                    sc_span_sub(version, 0, SC_HTTP_LINE_MAX));
     sc_call_refuse(c, 404, rc == SC_ENOTFOUND ? "ModelNotFoundException" : "ModelVersionNotFoundException",
                    sc_buf_view(&text));
     sc_buf_free(&text);

@@ -10,8 +10,9 @@
 struct sc_report_lines;
 struct sc_output;
 
-#define SC_KEEPER_EXTERNAL SC_GPUS_MAX /* the keeper of others' daemon, one for all GPUs; else: of that GPU \
-                                        */
+#define SC_KEEPER_EXTERNAL                                                           \
+    SC_GPUS_MAX /* the keeper of others' daemon, one for all GPUs; else: of that GPU \
+                 */
 
 struct sc_keeper {
     struct sc_engine *engine;

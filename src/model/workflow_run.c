@@ -178,7 +178,7 @@ static void begin(struct step *s, struct sc_span type, struct sc_span whole)
     if (rc == 0 && body.cap < total && (rc = body.ops->grow(&body, total)) < 0)
         sc_job_drop(job, &body);
     sc_buf_free(&meta);
-    if (rc < 0) {
+    if (rc != 0) {
         if (rc == SC_ENOTFOUND) /* as TorchServe: behind "Model not found:" */
             fail(s, SC_SPAN("its model is not registered"), "%s__%s", f->w->name, node_of(s)->name);
         else

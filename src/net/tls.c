@@ -95,9 +95,9 @@ static int open_store(const struct sc_tls_source *s, PKCS12 **store, struct sc_m
         return sc_fail(msg, SC_ENOTFOUND, "keystore: %s cannot be read: %s", s->keystore, strerror(errno));
     bool java = fread(magic, 1, 4, f) == 4 &&
                 (memcmp(magic, "\xfe\xed\xfe\xed", 4) == 0 || memcmp(magic, "\xce\xce\xce\xce", 4) == 0);
-    rewind(f);
-    *store = java ? NULL : d2i_PKCS12_fp(f, NULL);
-    fclose(f);
+    bool again = fseek(f, 0, SEEK_SET) == 0;
+    *store = java || !again ? NULL : d2i_PKCS12_fp(f, NULL);
+    (void)fclose(f);
     if (java)
         return refuse_jks(s, msg);
     if (!*store)

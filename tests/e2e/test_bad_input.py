@@ -295,7 +295,7 @@ def test_a_command_line_that_is_wrong(refuse, args, named):
                                        ("default_response_timeout", "99999999999999999999")])
 def test_a_setting_that_is_wrong_is_named_with_file_and_line(refuse, key, value):
     output = refuse(config={key: value})
-    assert f"config.properties:5: {key} is \"{value}\"" in output
+    assert f"config.properties:7: {key} is \"{value}\"" in output
 
 
 def test_a_config_file_that_is_too_large(build, tmp_path):

@@ -233,8 +233,6 @@ def test_the_access_log_has_http_2_lines(echo, client):
 
 
 def test_the_preface_may_come_byte_by_byte(echo):
-    with Client(echo, preface=b"") as c:
-        pass
     with harness.wire(echo) as w:
         for byte in PREFACE:
             w.socket.sendall(bytes([byte]))

@@ -25,8 +25,8 @@ struct sc_gpu {
     bool shareable;                          /* memory can be exported as a descriptor */
     bool bf16;
     uint32_t multiprocessors; /* 0: the image is not the one for this GPU */
-    int capability; /* 90 is 9.0 */
-    int driver;     /* 13000 is CUDA 13.0 */
+    int capability;           /* 90 is 9.0 */
+    int driver;               /* 13000 is CUDA 13.0 */
     char name[128];
     struct CUuuid uuid;
 };
