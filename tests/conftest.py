@@ -33,6 +33,8 @@ def work_unit(nodeid):
     path, _, name = nodeid.partition("::")
     if Path(path).stem in APART:
         return nodeid
+    if Path(path).stem in ("test_mps", "test_gpu_command"):  # who looks for daemons sees those of the other
+        return "mps"
     if Path(path).stem == "test_recorded":  # a suite is played once and looked at by each of its cases
         return path + "::" + name.partition("-")[0]
     return path

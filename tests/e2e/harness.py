@@ -33,6 +33,12 @@ def build_dir():
     return Path(os.environ.get("SCONCE_BUILD", ROOT / "build" / "release")).resolve()
 
 
+def sanitized():
+    """Whether it is a build with AddressSanitizer, whose memory grows by itself."""
+    cache = build_dir() / "CMakeCache.txt"
+    return cache.exists() and "SCONCE_SANITIZE:STRING=address" in cache.read_text()
+
+
 def free_ports(n):
     """Ports that were free a moment ago, all different, and from that part of the numbers that is ours: a server binds them
     only later, and another of us must not be given them until then. The kernel prefers odd ones, hence the half."""

@@ -32,7 +32,7 @@ class Operator:
         for name, port in (("inference", 8080), ("management", 8081), ("metrics", 8082)):
             text = text.replace(f":{port}", f":{self.peer.ports[name]}")
         for name in ("inference", "management"):
-            text += f"grpc_{name}_port={self.peer.ports['grpc ' + name]}\n"
+            text += f"grpc_{name}_port={self.peer.ports['grpc_' + name]}\n"
         self.peer.config.write_text(text + f"python={sys.executable}\n")
         self.env = {**self.peer.env, "PATH": f"{build}:{os.environ['PATH']}", "CONFIG": str(self.peer.config),
                     "ARCHIVER": f"{build}/sconce archive"}

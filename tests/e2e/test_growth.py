@@ -2,15 +2,10 @@
 import sys
 
 import pytest
-from harness import ROOT, build_dir
+from harness import ROOT, build_dir, sanitized
 
 sys.path.insert(0, str(ROOT / "bench"))
 import soak  # noqa: E402
-
-
-def sanitized():
-    cache = build_dir() / "CMakeCache.txt"
-    return cache.exists() and "SCONCE_SANITIZE:STRING=address" in cache.read_text()
 
 
 pytestmark = [

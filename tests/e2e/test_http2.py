@@ -477,6 +477,7 @@ def test_a_server_that_stops_says_goaway_and_answers_what_it_has(serve):
     assert server.process.wait(60) == 0
 
 
+@pytest.mark.skipif(harness.sanitized(), reason="memory under AddressSanitizer grows by itself")
 def test_no_memory_stays_behind(echo):
     def round():
         with Client(echo) as c:

@@ -210,4 +210,4 @@ def test_where_a_requests_time_went(serve):
     parts = [histogram(f"sconce_{part}_seconds", "_sum") for part in ("queue", "worker", "request")]
     assert 0 < parts[0] + parts[1] <= parts[2] < 60
     server.delete("/models/echo")
-    assert histogram("sconce_queue_seconds", "_count") is None
+    wait_for(lambda: histogram("sconce_queue_seconds", "_count") is None, 30, "no series of a model that has gone")

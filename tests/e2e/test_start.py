@@ -125,7 +125,8 @@ def test_a_snapshot_is_restored_only_where_nobody_says_what_to_serve(build, tmp_
             server.config_file.write_text(config)
         server.command = [str(server.program), "serve", *words]
         for name, port in server.ports.items():
-            server.command += ["--set", f"{name}_address=http://127.0.0.1:{port}"]
+            said = f"{name}_port={port}" if name in harness.GRPC else f"{name}_address=http://127.0.0.1:{port}"
+            server.command += ["--set", said]
         server.start()
         try:
             models = [m["modelName"] for m in server.get("/models", api="management").json()["models"]]

@@ -216,6 +216,7 @@ static void a_stream_ends_when_its_reader_is_gone(void **state)
     int gone = echo_connect(&server), asleep = echo_connect(&server);
     echo_send(gone, ask, sizeof ask - 1);
     echo_send(asleep, ask, sizeof ask - 1);
+    assert_true(becomes(&server.requests, 2));
     usleep(20000);
     close(gone);
     assert_true(becomes(&server.done, 2));
