@@ -83,4 +83,4 @@ def test_what_is_no_image_fails_and_the_next_is_served(server, body):
 def test_an_unknown_built_in_is_named(server):
     reply = server.post("/models?url=other.mar&handler=image_clasifier&initial_workers=1", "management", timeout=100)
     assert reply.status_code == 500
-    assert "No module named 'image_clasifier'" in server.logs()["model_log.log"]
+    harness.wait_for(lambda: "No module named 'image_clasifier'" in server.logs()["model_log.log"], 20, "the reason in the log")

@@ -269,11 +269,11 @@ def test_a_rank_whose_load_fails_fails_the_worker(serve, store):
 
 
 def test_a_rank_that_does_not_start_is_named_after_startup_timeout(serve, store):
-    folder(store, "lame", LAME, config=config(how="hangs", maxRetryTimeoutInSec=0, startupTimeout=15))
+    folder(store, "lame", LAME, config=config(how="hangs", maxRetryTimeoutInSec=0, startupTimeout=30))
     server = start(serve, store)
     answer = server.post("/models?url=lame&initial_workers=1&synchronous=true", api="management", timeout=LOAD_SECONDS)
     assert answer.status_code == 500, answer.text
-    wait_for(lambda: "did not load within 15 s (startupTimeout); rank 1 of 2 has not loaded" in server.logs()["ts_log.log"],
+    wait_for(lambda: "did not load within 30 s (startupTimeout); rank 1 of 2 has not loaded" in server.logs()["ts_log.log"],
              5, f"the reason in the log\n{answer.text}\n{server.log_tail(5)}")
 
 
