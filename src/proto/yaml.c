@@ -66,12 +66,17 @@ static bool wants_key(const struct reader *r)
     return top && !top->sequence && !top->have_key;
 }
 
+static int no_mapping(const struct reader *r)
+{
+    return sc_fail(r->msg, SC_EINVAL, "%s: a mapping (key: value) is expected", r->name);
+}
+
 static int scalar(struct reader *r, const yaml_event_t *ev)
 {
     struct sc_span text = sc_span(ev->data.scalar.value, ev->data.scalar.length);
     bool plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     if (r->depth == 0)
-        return sc_fail(r->msg, SC_EINVAL, "%s: a mapping (key: value) is expected", r->name);
+        return no_mapping(r);
     if (wants_key(r)) {
         r->levels[r->depth - 1].have_key = true;
         return extend_path(r, ev, text);
@@ -83,6 +88,8 @@ static int scalar(struct reader *r, const yaml_event_t *ev)
 
 static int alias(struct reader *r, const yaml_event_t *ev)
 {
+    if (r->depth == 0)
+        return no_mapping(r);
     if (wants_key(r))
         return sc_fail(r->msg, SC_EUNSUPPORTED, "%s:%zu: an alias (*name) cannot be a key; write it out",
                        r->name, ev->start_mark.line + 1);

@@ -56,6 +56,7 @@ static void errors_name_the_place(void **state)
     assert_int_equal(read_yaml("a: 1\nb: [1, 2\n"), SC_EINVAL);
     assert_non_null(strstr(msg.text, "f.yaml:3:"));
     assert_int_equal(read_yaml("just words"), SC_EINVAL);
+    assert_int_equal(read_yaml("*words"), SC_EINVAL);
     assert_non_null(strstr(msg.text, "f.yaml"));
     assert_int_equal(read_yaml("a: &x 1\nb: *x\n"), SC_EUNSUPPORTED);
     assert_non_null(strstr(msg.text, "f.yaml:2"));
