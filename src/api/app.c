@@ -7,6 +7,7 @@
 #include "api/answer.h"
 #include "api/auth_http.h"
 #include "api/grpc.h"
+#include "api/kserve.h"
 #include "api/respond.h"
 #include "api/routes.h"
 #include "api/v2_body.h"
@@ -98,7 +99,9 @@ static void on_request(struct sc_http_exchange *x, void *ctx)
     const struct sc_route *r = sc_route_find(serves, &c->path, x->req.method, &bad_method);
     if (app->auth && !sc_auth_admit(c, r, serves))
         return;
-    if (bad_method || (!r && c->path.n == 0)) {
+    if (bad_method && r && r->serves & SC_SERVES_OIP) {
+        sc_v2_refuse(x, 405, SC_SPAN("Method not allowed")); /* errors have the protocol's form there */
+    } else if (bad_method || (!r && c->path.n == 0)) {
         sc_respond_bad_method(x);
     } else if (!r) {
         sc_respond_no_resource(x);

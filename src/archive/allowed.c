@@ -32,7 +32,7 @@ static bool next_pattern(struct sc_span *list, struct sc_span *pattern)
     return false;
 }
 
-bool sc_allowed_url(const char *list, const char *url)
+bool sc_allowed_url_but(const char *list, const char *url, const char *other)
 {
     struct sc_span rest = sc_span_str(list), pattern;
     bool allowed = false;
@@ -40,10 +40,15 @@ bool sc_allowed_url(const char *list, const char *url)
         regex_t re;
         if (compile(&re, pattern, NULL) < 0)
             continue;
-        allowed = regexec(&re, url, 0, NULL, 0) == 0;
+        allowed = regexec(&re, url, 0, NULL, 0) == 0 && !(other && regexec(&re, other, 0, NULL, 0) == 0);
         regfree(&re);
     }
     return allowed;
+}
+
+bool sc_allowed_url(const char *list, const char *url)
+{
+    return sc_allowed_url_but(list, url, NULL);
 }
 
 int sc_allowed_urls_check(const char *list, struct sc_msg *msg)

@@ -15,6 +15,8 @@
 
 /* True if a pattern of the list matches url; one that cannot be used matches nothing. */
 bool sc_allowed_url(const char *list, const char *url);
+/* True if one does that does not match `other`. */
+bool sc_allowed_url_but(const char *list, const char *url, const char *other);
 /* SC_EINVAL, with *msg that names the first pattern that cannot be used and why. */
 int sc_allowed_urls_check(const char *list, struct sc_msg *msg) SC_MUST_USE;
 

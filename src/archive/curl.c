@@ -28,12 +28,14 @@ static void load(void)
     curl.init = (void *(*)(void))dlsym(lib, "curl_easy_init");
     curl.setopt = (int (*)(void *, int, ...))dlsym(lib, "curl_easy_setopt");
     curl.perform = (int (*)(void *))dlsym(lib, "curl_easy_perform");
+    curl.getinfo = (int (*)(void *, int, ...))dlsym(lib, "curl_easy_getinfo");
     curl.cleanup = (void (*)(void *))dlsym(lib, "curl_easy_cleanup");
     curl.strerror = (const char *(*)(int))dlsym(lib, "curl_easy_strerror");
     curl.slist_append = (void *(*)(void *, const char *))dlsym(lib, "curl_slist_append");
     curl.slist_free = (void (*)(void *))dlsym(lib, "curl_slist_free_all");
-    loaded = global_init && version_info && curl.init && curl.setopt && curl.perform && curl.cleanup &&
-             curl.strerror && curl.slist_append && curl.slist_free && global_init(3 /* all */) == 0;
+    loaded = global_init && version_info && curl.init && curl.setopt && curl.perform && curl.getinfo &&
+             curl.cleanup && curl.strerror && curl.slist_append && curl.slist_free &&
+             global_init(3 /* all */) == 0;
     if (loaded)
         curl.version = version_info(0)->version_num;
 }

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -9,8 +11,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "archive/allowed.h"
 #include "archive/curl.h"
 #include "archive/place.h"
+#include "archive/reach.h"
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/span.h"
@@ -162,11 +166,66 @@ done:
     return rc;
 }
 
+/* One request: of the URL that was asked for, or of one that it was redirected to. */
+struct request {
+    const struct sc_curl *curl;
+    void *easy;
+    const char *url, *allowed_urls;
+    struct target *target;
+    struct sc_msg refused; /* an address that may not be reached */
+};
+
+static bool is_redirect(const struct request *r)
+{
+    long status = 0;
+    return r->curl->getinfo(r->easy, SC_CURLINFO_RESPONSE_CODE, &status) == 0 && status / 100 == 3;
+}
+
 static size_t on_data(char *p, size_t size, size_t count, void *context)
 {
-    struct target *t = context;
-    t->failed = append(t, p, size * count);
-    return t->failed < 0 ? 0 : size * count;
+    const struct request *r = context;
+    if (!is_redirect(r))
+        r->target->failed = append(r->target, p, size * count);
+    return r->target->failed < 0 ? 0 : size * count;
+}
+
+/* Whether it is a proxy on this machine: behind it names are the proxy's to resolve. */
+static bool is_proxy(const struct sockaddr_storage *a)
+{
+    static const char *const names[] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"};
+    const struct sockaddr_in *v4 = (const void *)a;
+    const struct sockaddr_in6 *v6 = (const void *)a;
+    bool is_v4 = a->ss_family == AF_INET;
+    if (is_v4 ? ntohl(v4->sin_addr.s_addr) >> 24 != 127 : !IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr))
+        return false;
+    for (size_t i = 0; i < SC_COUNT(names); i++) {
+        const char *proxy = getenv(names[i]), *colon = proxy ? strrchr(proxy, ':') : NULL;
+        int32_t n = 1080; /* libcurl's */
+        if (!proxy || !*proxy)
+            continue;
+        if (colon && colon[1] != '/')
+            (void)sc_span_i32(sc_span(colon + 1, strspn(colon + 1, "0123456789")), &n);
+        if (n == ntohs(is_v4 ? v4->sin_port : v6->sin6_port))
+            return true;
+    }
+    return false;
+}
+
+/* Opens the socket for an address that the host was resolved to, unless it may not be reached. */
+static int on_socket(void *context, int purpose, struct sc_curl_sockaddr *to)
+{
+    struct request *r = context;
+    struct sockaddr_storage a = {0};
+    struct sc_msg why = {""};
+    (void)purpose;
+    if (to->addrlen > sizeof a)
+        return -1;
+    memcpy(&a, (const char *)to + offsetof(struct sc_curl_sockaddr, addr), to->addrlen);
+    if (!is_proxy(&a) && !sc_reach_allowed(r->allowed_urls, r->url, &a, &why)) {
+        r->refused = why;
+        return -1;
+    }
+    return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
 }
 
 /* Has the request signed. *headers is freed by the caller after the transfer. */
@@ -191,52 +250,84 @@ static int sign_for_s3(const struct sc_curl *curl, void *easy, void **headers, s
     return rc ? sc_fail(msg, SC_EUNSUPPORTED, "this libcurl cannot sign requests for S3") : 0;
 }
 
-static int set_options(const struct sc_curl *curl, void *easy, const char *url, struct target *t, char *why)
+static int set_options(struct request *r, char *why)
 {
-    int rc = curl->setopt(easy, SC_CURLOPT_ERRORBUFFER, why);
-    rc |= curl->setopt(easy, SC_CURLOPT_URL, url);
-    rc |= curl->setopt(easy, SC_CURLOPT_WRITEFUNCTION, on_data);
-    rc |= curl->setopt(easy, SC_CURLOPT_WRITEDATA, (void *)t);
-    rc |= curl->setopt(easy, SC_CURLOPT_USERAGENT, "sconce/" SCONCE_VERSION);
-    rc |= curl->setopt(easy, SC_CURLOPT_NOSIGNAL, 1L);
-    rc |= curl->setopt(easy, SC_CURLOPT_FAILONERROR, 1L);
-    rc |= curl->setopt(easy, SC_CURLOPT_PROTOCOLS, SC_CURLPROTO_HTTP | SC_CURLPROTO_HTTPS);
-    rc |= curl->setopt(easy, SC_CURLOPT_REDIR_PROTOCOLS, SC_CURLPROTO_HTTP | SC_CURLPROTO_HTTPS);
-    rc |= curl->setopt(easy, SC_CURLOPT_FOLLOWLOCATION, 1L);
-    rc |= curl->setopt(easy, SC_CURLOPT_MAXREDIRS, (long)SC_ARCHIVE_REDIRECTS_MAX);
-    rc |= curl->setopt(easy, SC_CURLOPT_CONNECTTIMEOUT, (long)SC_ARCHIVE_CONNECT_S);
-    rc |= curl->setopt(easy, SC_CURLOPT_LOW_SPEED_LIMIT, 1L);
-    rc |= curl->setopt(easy, SC_CURLOPT_LOW_SPEED_TIME, (long)SC_ARCHIVE_STALL_S);
-    return rc ? sc_fail(t->msg, SC_EUNSUPPORTED, "this libcurl does not know an option that is needed") : 0;
+    const struct sc_curl *curl = r->curl;
+    int rc = curl->setopt(r->easy, SC_CURLOPT_ERRORBUFFER, why);
+    rc |= curl->setopt(r->easy, SC_CURLOPT_URL, r->url);
+    rc |= curl->setopt(r->easy, SC_CURLOPT_WRITEFUNCTION, on_data);
+    rc |= curl->setopt(r->easy, SC_CURLOPT_WRITEDATA, (void *)r);
+    rc |= curl->setopt(r->easy, SC_CURLOPT_OPENSOCKETFUNCTION, on_socket);
+    rc |= curl->setopt(r->easy, SC_CURLOPT_OPENSOCKETDATA, (void *)r);
+    rc |= curl->setopt(r->easy, SC_CURLOPT_USERAGENT, "sconce/" SCONCE_VERSION);
+    rc |= curl->setopt(r->easy, SC_CURLOPT_NOSIGNAL, 1L);
+    rc |= curl->setopt(r->easy, SC_CURLOPT_FAILONERROR, 1L);
+    rc |= curl->setopt(r->easy, SC_CURLOPT_PROTOCOLS, SC_CURLPROTO_HTTP | SC_CURLPROTO_HTTPS);
+    rc |= curl->setopt(r->easy, SC_CURLOPT_CONNECTTIMEOUT, (long)SC_ARCHIVE_CONNECT_S);
+    rc |= curl->setopt(r->easy, SC_CURLOPT_LOW_SPEED_LIMIT, 1L);
+    rc |= curl->setopt(r->easy, SC_CURLOPT_LOW_SPEED_TIME, (long)SC_ARCHIVE_STALL_S);
+    return rc ? sc_fail(r->target->msg, SC_EUNSUPPORTED,
+                        "this libcurl does not know an option that is needed")
+              : 0;
 }
 
-static int transfer(struct target *t, const char *url, bool sign)
+/* *next: where it is redirected to, NULL if it is not; the caller frees it. */
+static int perform(struct request *r, bool sign, char **next)
 {
-    const struct sc_curl *curl;
+    struct sc_msg *msg = r->target->msg;
     char why[SC_CURL_ERROR_SIZE] = "";
+    const char *to = NULL;
     void *headers = NULL;
-    int rc = sc_curl_get(&curl, t->msg);
-    if (rc < 0)
-        return rc;
-    void *easy = curl->init();
-    if (!easy)
-        return sc_fail(t->msg, SC_ENOMEM, "libcurl has no memory");
-    rc = set_options(curl, easy, url, t, why);
+    r->easy = r->curl->init();
+    if (!r->easy)
+        return sc_fail(msg, SC_ENOMEM, "libcurl has no memory");
+    int rc = set_options(r, why);
     if (rc == 0 && sign)
-        rc = sign_for_s3(curl, easy, &headers, t->msg);
+        rc = sign_for_s3(r->curl, r->easy, &headers, msg);
     if (rc == 0) {
-        int code = curl->perform(easy);
-        if (t->failed < 0)
-            rc = t->failed;
+        int code = r->curl->perform(r->easy);
+        if (r->target->failed < 0)
+            rc = r->target->failed;
         else if (code)
-            rc = sc_fail(t->msg, SC_ECLOSED, "%s", *why ? why : curl->strerror(code));
+            rc = sc_fail(msg, SC_ECLOSED, "%s",
+                         *r->refused.text ? r->refused.text
+                         : *why           ? why
+                                          : r->curl->strerror(code));
+        else if (is_redirect(r) && (r->curl->getinfo(r->easy, SC_CURLINFO_REDIRECT_URL, &to) != 0 || !to))
+            rc = sc_fail(msg, SC_ECLOSED, "it is a redirection to nowhere");
     }
-    curl->cleanup(easy);
-    curl->slist_free(headers);
+    *next = to ? sc_strdup(to) : NULL;
+    r->curl->cleanup(r->easy);
+    r->curl->slist_free(headers);
     return rc;
 }
 
-int sc_download(const char *url, const char *store, const char *name, bool sign, struct sc_msg *msg)
+/* Redirections are followed here and not by libcurl: each is checked like the URL that was asked for. */
+static int transfer(struct target *t, const char *url, const char *allowed_urls, bool sign)
+{
+    const struct sc_curl *curl;
+    char *at = NULL, *next = NULL;
+    int rc = sc_curl_get(&curl, t->msg);
+    for (unsigned hops = 0; rc == 0; hops++) {
+        struct request r = {.curl = curl, .url = at ? at : url, .allowed_urls = allowed_urls, .target = t};
+        /* A signature is for the host that was asked for. */
+        rc = perform(&r, sign && hops == 0, &next);
+        free(at);
+        at = next;
+        if (rc < 0 || !at)
+            break;
+        if (hops == SC_ARCHIVE_REDIRECTS_MAX)
+            rc = sc_fail(t->msg, SC_ELIMIT, "more than %d redirections", SC_ARCHIVE_REDIRECTS_MAX);
+        else if (!sc_allowed_url(allowed_urls, at))
+            rc = sc_fail(t->msg, SC_EINVAL, "it redirects to %.300s, which does not match any allowed URL(s)",
+                         at);
+    }
+    free(at);
+    return rc;
+}
+
+int sc_download(const char *url, const char *allowed_urls, const char *store, const char *name, bool sign,
+                struct sc_msg *msg)
 {
     struct target t;
     struct stat st;
@@ -246,7 +337,7 @@ int sc_download(const char *url, const char *store, const char *name, bool sign,
     if (fstatat(t.store, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         rc = sc_fail(msg, SC_EEXIST, "the model store has a file %.255s", name);
     if (rc == 0)
-        rc = strncasecmp(url, "file:", 5) == 0 ? copy_file(&t, url) : transfer(&t, url, sign);
+        rc = strncasecmp(url, "file:", 5) == 0 ? copy_file(&t, url) : transfer(&t, url, allowed_urls, sign);
     if (rc == 0)
         rc = publish(&t, name);
 done:

@@ -125,13 +125,14 @@ static bool take_folder(struct sc_located *l, const char *path)
 
 static int fetch_url(struct sc_located *l, const struct sc_archive_want *want, struct sc_archive_error *err)
 {
-    if (!sc_allowed_url(want->allowed_urls ? want->allowed_urls : SC_ALLOWED_URLS_DEFAULT, want->url))
+    const char *allowed = want->allowed_urls ? want->allowed_urls : SC_ALLOWED_URLS_DEFAULT;
+    if (!sc_allowed_url(allowed, want->url))
         return sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND(want),
                                  "Given URL %s does not match any allowed URL(s)", want->url);
     if (!is_file_name(l->name))
         return sc_archive_refuse(err, SC_ENOTFOUND, NOT_FOUND(want), "%s not found at: %s", KIND(want),
                                  want->url);
-    int rc = sc_download(want->url, want->store, l->name, want->s3_sse_kms, &err->cause);
+    int rc = sc_download(want->url, allowed, want->store, l->name, want->s3_sse_kms, &err->cause);
     if (rc == SC_EEXIST)
         return want->workflow ? sc_archive_refuse(err, rc, 500, "FileAlreadyExistsException", "%s", l->name)
                               : sc_archive_refuse(err, rc, 500, "InternalServerException",

@@ -251,7 +251,9 @@ def test_what_a_model_does_not_take(client):
 def test_unknown_calls(server):
     assert server.get("/v2/models/echo/stats").json() == {"error": "There is no such call"}
     assert server.get("/v2/models/echo/versions/1/what").status_code == 501
-    assert server.post("/v2/models/echo").status_code == 405
+    for call in (("POST", "/v2/models/echo"), ("DELETE", "/v2/models/echo/ready"), ("GET", "/v2/repository/index"), ("PUT", "/v1/models")):
+        r = server.request(*call)
+        assert (r.status_code, r.json()) == (405, {"error": "Method not allowed"}), call
     assert server.post("/v2/repository/index", data=b"[").status_code == 400
 
 

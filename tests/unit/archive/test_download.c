@@ -2,9 +2,12 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
+#include "archive/allowed.h"
 #include "archive/curl.h"
 #include "archive/download.h"
 #include "build.h"
@@ -14,6 +17,9 @@ static int listener;
 static pthread_t server;
 static unsigned port;
 static char last_request[4096]; /* read after the answer has come */
+#define ALL SC_ALLOWED_URLS_DEFAULT
+static const char *allowed = ALL;
+static char to_home[256]; /* an answer: a redirection to another name of this machine */
 
 static const struct {
     const char *path, *answer;
@@ -23,10 +29,31 @@ static const struct {
     {"/loop.mar", "HTTP/1.1 302 Found\r\nLocation: /loop.mar\r\nContent-Length: 0\r\n\r\n"},
     {"/to-file.mar", "HTTP/1.1 302 Found\r\nLocation: file:///etc/hostname\r\nContent-Length: 0\r\n\r\n"},
     {"/to-ftp.mar", "HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1/x\r\nContent-Length: 0\r\n\r\n"},
+    {"/to-home.mar", to_home},
+    {"/to-metadata.mar",
+     "HTTP/1.1 307 Elsewhere\r\nLocation: http://metadata.test/latest\r\nContent-Length: 0\r\n\r\n"},
+    {"/to-nowhere.mar", "HTTP/1.1 302 Found\r\nContent-Length: 4\r\n\r\nbody"},
+    {"/said.mar", "HTTP/1.1 302 Found\r\nLocation: /ok.mar\r\nContent-Length: 4\r\n\r\nbody"},
     {"/cut.mar", "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nmod"},
     {"/denied.mar", "HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\ndenied"},
     {"/junk.mar", "no HTTP at all\r\n\r\n"},
 };
+
+/* The names of these tests, which libcurl looks up here. */
+__attribute__((visibility("default"))) int getaddrinfo(const char *node, const char *service,
+                                                       const struct addrinfo *hints, struct addrinfo **out)
+{
+    static const struct {
+        const char *name, *address;
+    } names[] = {{"home.test", "127.0.0.1"}, {"metadata.test", "169.254.169.254"}};
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+        (int (*)(const char *, const char *, const struct addrinfo *, struct addrinfo **))dlsym(
+            RTLD_NEXT, "getaddrinfo");
+    for (size_t i = 0; i < SC_COUNT(names); i++)
+        if (node && strcmp(node, names[i].name) == 0)
+            node = names[i].address;
+    return real(node, service, hints, out);
+}
 
 static void *serve(void *arg)
 {
@@ -64,6 +91,8 @@ static int start(void **state)
         getsockname(listener, (struct sockaddr *)&a, &n) < 0)
         return -1;
     port = ntohs(a.sin_port);
+    snprintf(to_home, sizeof to_home,
+             "HTTP/1.1 301 Moved\r\nLocation: http://home.test:%u/ok.mar\r\nContent-Length: 0\r\n\r\n", port);
     return pthread_create(&server, NULL, serve, NULL);
 }
 
@@ -85,7 +114,7 @@ static int get(const char *path, bool sign)
 {
     char url[128];
     snprintf(url, sizeof url, "http://127.0.0.1:%u%s", port, path);
-    return sc_download(url, work, "x.mar", sign, &msg);
+    return sc_download(url, allowed, work, "x.mar", sign, &msg);
 }
 
 static unsigned files_in_work(void)
@@ -115,7 +144,7 @@ static void a_file_comes_whole(void **state)
 static void what_fails_leaves_nothing(void **state)
 {
     static const char *const paths[] = {"/loop.mar",   "/to-file.mar", "/to-ftp.mar", "/cut.mar",
-                                        "/denied.mar", "/junk.mar",    "/absent"};
+                                        "/denied.mar", "/junk.mar",    "/absent",     "/to-nowhere.mar"};
     (void)state;
     if (!have_curl())
         skip();
@@ -126,9 +155,74 @@ static void what_fails_leaves_nothing(void **state)
         assert_true(msg.text[0]);
         assert_int_equal(files_in_work(), 0);
     }
-    assert_true(sc_download("gopher://127.0.0.1/x", work, "x.mar", false, &msg) < 0);
-    assert_true(sc_download("http://127.0.0.1:1/x", work, "x.mar", false, &msg) < 0);
+    assert_true(sc_download("gopher://127.0.0.1/x", ALL, work, "x.mar", false, &msg) < 0);
+    assert_true(sc_download("http://127.0.0.1:1/x", ALL, work, "x.mar", false, &msg) < 0);
     assert_int_equal(files_in_work(), 0);
+}
+
+static void redirections_are_checked_like_the_url(void **state)
+{
+    (void)state;
+    if (!have_curl())
+        skip();
+    assert_int_equal(get("/said.mar", false), 0);
+    assert_string_equal(text_of(in_work("x.mar")), "model"); /* and nothing of what the redirection said */
+    assert_int_equal(unlink(in_work("x.mar")), 0);
+    allowed = "http://127\\.0\\.0\\.1:[0-9]+/.*";
+    assert_true(get("/to-home.mar", false) < 0);
+    assert_non_null(strstr(msg.text, "it redirects to http://home.test:"));
+    assert_non_null(strstr(last_request, "/to-home.mar")); /* it was not asked for the next */
+    assert_int_equal(get("/moved.mar", false), 0);
+    assert_int_equal(unlink(in_work("x.mar")), 0);
+    allowed = "http://(127\\.0\\.0\\.1|home\\.test):[0-9]+/.*";
+    assert_int_equal(get("/to-home.mar", false), 0);
+    assert_int_equal(unlink(in_work("x.mar")), 0);
+    allowed = ALL;
+    assert_true(get("/to-metadata.mar", false) < 0);
+    assert_non_null(strstr(msg.text, "metadata.test is 169.254.169.254"));
+    assert_int_equal(files_in_work(), 0);
+}
+
+static int get_from(const char *patterns, const char *host)
+{
+    char url[128];
+    snprintf(url, sizeof url, "http://%s:%u/ok.mar", host, port);
+    return sc_download(url, patterns, work, "x.mar", false, &msg);
+}
+
+static void names_are_checked_when_they_are_resolved(void **state)
+{
+    (void)state;
+    if (!have_curl())
+        skip();
+    last_request[0] = '\0';
+    assert_true(get_from("http://home\\.test:.*", "home.test") < 0);
+    assert_non_null(strstr(msg.text, "home.test is 127.0.0.1, this machine"));
+    assert_true(get_from("http://2130706433:.*", "2130706433") < 0);
+    assert_true(get_from(ALL, "metadata.test") < 0);
+    assert_true(get_from(ALL, "0xa9fea9fe") < 0);
+    assert_non_null(strstr(msg.text, "169.254.169.254"));
+    assert_string_equal(last_request, "");
+    assert_int_equal(files_in_work(), 0);
+    assert_int_equal(get_from(ALL, "home.test"), 0);
+    assert_int_equal(unlink(in_work("x.mar")), 0);
+    assert_int_equal(get_from("http://localhost:.*", "localhost"), 0);
+}
+
+/* A proxy on this machine is none of the places that a URL leads to. */
+static void a_proxy_may_be_here(void **state)
+{
+    char proxy[64];
+    (void)state;
+    if (!have_curl())
+        skip();
+    snprintf(proxy, sizeof proxy, "http://127.0.0.1:%u/", port);
+    setenv("http_proxy", proxy, 1);
+    /* It is asked for the whole URL, and refuses. */
+    assert_true(
+        sc_download("http://models.test/ok.mar", "http://models\\.test/.*", work, "x.mar", false, &msg) < 0);
+    assert_non_null(strstr(last_request, "GET http://models.test/ok.mar"));
+    unsetenv("http_proxy");
 }
 
 /* The key's id and what is signed are in the request; the secret is not. */
@@ -166,17 +260,17 @@ static void a_file_url(void **state)
     assert_int_equal(mkdir(in_work("from"), 0755), 0);
     put_text(in_work("from/m"), "model");
     snprintf(url, sizeof url, "file://%s", in_work("from/m"));
-    assert_int_equal(sc_download(url, work, "x.mar", false, &msg), 0);
+    assert_int_equal(sc_download(url, ALL, work, "x.mar", false, &msg), 0);
     assert_string_equal(text_of(in_work("x.mar")), "model");
-    assert_int_equal(sc_download(url, work, "x.mar", false, &msg), SC_EEXIST);
+    assert_int_equal(sc_download(url, ALL, work, "x.mar", false, &msg), SC_EEXIST);
     snprintf(url, sizeof url, "FILE://localhost%s?x#y", in_work("from/m"));
-    assert_int_equal(sc_download(url, work, "y.mar", false, &msg), 0);
+    assert_int_equal(sc_download(url, ALL, work, "y.mar", false, &msg), 0);
     snprintf(url, sizeof url, "file://%s", in_work("from"));
-    assert_true(sc_download(url, work, "z.mar", false, &msg) < 0);
-    assert_true(sc_download("file://host/etc/hostname", work, "z.mar", false, &msg) < 0);
-    assert_true(sc_download("file:///tmp/%2e%2e/etc/hostname", work, "z.mar", false, &msg) < 0);
-    assert_true(sc_download("file:///etc/hostname%00.mar", work, "z.mar", false, &msg) < 0);
-    assert_true(sc_download("file:///dev/zero", work, "z.mar", false, &msg) < 0);
+    assert_true(sc_download(url, ALL, work, "z.mar", false, &msg) < 0);
+    assert_true(sc_download("file://host/etc/hostname", ALL, work, "z.mar", false, &msg) < 0);
+    assert_true(sc_download("file:///tmp/%2e%2e/etc/hostname", ALL, work, "z.mar", false, &msg) < 0);
+    assert_true(sc_download("file:///etc/hostname%00.mar", ALL, work, "z.mar", false, &msg) < 0);
+    assert_true(sc_download("file:///dev/zero", ALL, work, "z.mar", false, &msg) < 0);
     assert_int_equal(files_in_work(), 3);
 }
 
@@ -186,6 +280,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FETCH(a_file_comes_whole),
         FETCH(what_fails_leaves_nothing),
+        FETCH(redirections_are_checked_like_the_url),
+        FETCH(names_are_checked_when_they_are_resolved),
+        FETCH(a_proxy_may_be_here),
         FETCH(a_signed_request_for_s3),
         FETCH(a_file_url),
     };
