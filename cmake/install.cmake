@@ -6,6 +6,7 @@
 #   lib/systemd/system/  sconce.service
 #   share/sconce/        settings to start from, the demo model
 #   share/doc/sconce/    pages for operators, the licence
+#   share/{bash-completion,zsh,man}/   what shells and man look for
 if(NOT TARGET sconce)
     return()
 endif()
@@ -38,6 +39,18 @@ install(FILES deploy/config.properties DESTINATION share/sconce)
 install(DIRECTORY models/demo-langid DESTINATION share/sconce/models)
 install(FILES LICENSE docs/running.md docs/compatibility.md docs/contract.md docs/migrating-from-torchserve.md
     DESTINATION share/doc/sconce)
+
+# Made of what the commands say of themselves, which a program under a sanitizer need not be started for.
+if(NOT SCONCE_SANITIZE)
+    add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/pages/stamp
+        COMMAND sh tools/pages.sh $<TARGET_FILE:sconce> ${CMAKE_BINARY_DIR}/pages
+        COMMAND ${CMAKE_COMMAND} -E touch ${CMAKE_BINARY_DIR}/pages/stamp
+        DEPENDS sconce tools/pages.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
+        COMMENT "Completion and manual pages" VERBATIM)
+    add_custom_target(pages ALL DEPENDS ${CMAKE_BINARY_DIR}/pages/stamp)
+    add_dependencies(product pages)
+    install(DIRECTORY ${CMAKE_BINARY_DIR}/pages/ DESTINATION share PATTERN stamp EXCLUDE)
+endif()
 
 # The prefix is known when it is installed, which may be more than once from one build. SC_SERVICE_PREFIX in the
 # environment: where a package will be unpacked.

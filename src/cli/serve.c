@@ -19,7 +19,7 @@ static void usage(FILE *to)
     fputs(
         "usage: sconce serve [OPTION...]\n"
         "\n"
-        "  --config FILE            settings in TorchServe's config.properties form (default: "
+        "  --config FILE, --ts-config FILE   settings in TorchServe's config.properties form (default: "
         "./config.properties if it is there)\n"
         "  --model-store DIR        folder in which models are looked up\n"
         "  --models NAME=PATH ...   models to serve: Hugging Face folders, or the word identity for an "

@@ -30,7 +30,7 @@ const char sc_torchserve_help[] =
     "                        models to load: ARCHIVE, NAME=ARCHIVE, a folder, a\n"
     "                        URL, or the word all\n"
     "  --log-config LOG_CONFIG\n"
-    "                        log4j2 settings; must exist, has no effect here\n"
+    "                        log4j2 settings in XML: their levels are obeyed\n"
     "  --cpp-log-config CPP_LOG_CONFIG\n"
     "                        log settings of the C++ backend\n"
     "  --foreground          start: stay until the server ends; stop: wait for its\n"

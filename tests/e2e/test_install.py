@@ -40,6 +40,18 @@ def test_the_commands_are_one_program(installed, tmp_path, monkeypatch):
         assert os.readlink(installed / "bin" / name) == "sconce"  # relative: it can be moved
 
 
+def test_what_shells_and_man_look_for_is_there(installed, build):
+    if not (build / "pages").is_dir():
+        pytest.skip("this build made no pages")
+    share = installed / "share"
+    assert {f.name for f in (share / "man/man1").iterdir()} == {f"{name}.1" for name in (
+        "sconce", "torchserve", "torch-model-archiver", "torch-workflow-archiver")}
+    assert (share / "zsh/site-functions/_sconce").is_file()
+    for name in ("torchserve", "torch-model-archiver", "torch-workflow-archiver"):
+        assert os.readlink(share / "bash-completion/completions" / name) == "sconce"
+    assert not (share / "stamp").exists()
+
+
 def test_a_link_to_the_command_is_the_command(installed, tmp_path):
     (tmp_path / "torchserve").symlink_to(installed / "bin/torchserve")
     done = run("torchserve", "-v", env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)})
