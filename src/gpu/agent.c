@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,14 +59,10 @@ static bool is_lifeline(int fd)
     return fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
 }
 
-static int say(struct agent *a, enum sc_slot_state state, const char *text)
+static int say(const struct agent *a, enum sc_slot_state state, const char *text)
 {
-    if (a->watched[CONTROL].fd < 0)
-        return 0;
-    struct sc_ctl_status s = {.state = state,
-                              .text_len = (uint32_t)SC_MIN(strlen(text), (size_t)SC_STATUS_TEXT)};
-    return sc_ctl_send(a->watched[CONTROL].fd, SC_CTL_STATUS, sc_span(&s, sizeof s),
-                       sc_span(text, s.text_len), NULL, 0);
+    int fd = a->watched[CONTROL].fd;
+    return fd < 0 ? 0 : sc_ctl_send_status(fd, state, sc_span_str(text));
 }
 
 /* 0, or SC_ECLOSED: nobody reads. */
@@ -134,17 +129,6 @@ static void report(struct agent *a, pid_t parent)
     }
 }
 
-static int open_signals(void)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    (void)signal(SIGPIPE, SIG_IGN);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 int sc_gpu_agent_main(int argc, char **argv)
 {
     static struct agent a;
@@ -152,6 +136,7 @@ int sc_gpu_agent_main(int argc, char **argv)
     pid_t parent = getppid();
     /* Also while NVML hangs. A parent that died before this is seen by its changed number. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)signal(SIGPIPE, SIG_IGN);
     a.interval_ms = number_argument(argc, argv, "--interval=", SC_GPU_INTERVAL_MS);
     a.once = has_argument(argc, argv, "--once");
     sc_buf_init(&a.line, SC_GPU_LINE_BYTES);
@@ -177,7 +162,7 @@ int sc_gpu_agent_main(int argc, char **argv)
         return SC_EXIT_FATAL;
     }
     /* Until here a signal ends the process as it is; NVML may have hung. */
-    a.watched[SIGNALS] = (struct pollfd){.fd = open_signals(), .events = POLLIN};
+    a.watched[SIGNALS] = (struct pollfd){.fd = sc_ctl_open_signals(), .events = POLLIN};
     if (say(&a, SC_SLOT_LOADED, "{}") == 0 && getppid() == parent)
         report(&a, parent);
     sc_nvml_close(&a.nvml);

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,14 +39,6 @@ struct keeper {
 };
 
 /* ---- what is told ---------------------------------------------------------------------------------- */
-
-static int say(const struct keeper *k, enum sc_slot_state state, const char *text)
-{
-    struct sc_ctl_status s = {.state = state,
-                              .text_len = (uint32_t)SC_MIN(strlen(text), (size_t)SC_STATUS_TEXT)};
-    return sc_ctl_send(k->control_fd, SC_CTL_STATUS, sc_span(&s, sizeof s), sc_span(text, s.text_len), NULL,
-                       0);
-}
 
 /* A reader that is slow misses one: the next tells all. */
 static void report(const struct keeper *k)
@@ -339,17 +330,6 @@ static const char *argument(int argc, char **argv, const char *name)
     return NULL;
 }
 
-static int open_term(void)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    (void)signal(SIGPIPE, SIG_IGN);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 int sc_mps_keeper_main(int argc, char **argv)
 {
     static struct keeper k;
@@ -358,7 +338,8 @@ int sc_mps_keeper_main(int argc, char **argv)
     const char *pipe = argument(argc, argv, "--pipe=");
     pid_t parent = getppid();
     k = (struct keeper){.gpu = argument(argc, argv, "--gpu="), .output = -1};
-    int term = k.control.stop_fd = open_term();
+    int term = k.control.stop_fd = sc_ctl_open_signals();
+    (void)signal(SIGPIPE, SIG_IGN);
     /* When the supervisor is killed there is still the daemon to end, and its files. */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     sc_buf_init(&k.line, 1024);
@@ -379,11 +360,11 @@ int sc_mps_keeper_main(int argc, char **argv)
         rc = sc_fail(&msg, SC_ENOTFOUND, "no MPS daemon lives in %s", k.control.pipe);
     if (rc == 0)
         rc = come_up(&k, &msg);
-    if (rc == 0 && (rc = say(&k, SC_SLOT_LOADED, "{}")) == 0)
+    if (rc == 0 && (rc = sc_ctl_send_status(k.control_fd, SC_SLOT_LOADED, SC_SPAN("{}"))) == 0)
         rc = watch(&k, term, &msg);
     if (rc < 0 && rc != SC_ECLOSED) {
         fprintf(stderr, "MPS: %s\n", msg.text);
-        (void)!say(&k, SC_SLOT_FAILED, msg.text);
+        (void)!sc_ctl_send_status(k.control_fd, SC_SLOT_FAILED, sc_span_str(msg.text));
     }
     if (k.gpu)
         end_daemon(&k, rc == 0 && getppid() == parent);

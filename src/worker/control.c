@@ -2,8 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -198,4 +201,24 @@ int sc_ctl_connect_back(struct sc_msg *msg)
     const char *why = rc == SC_ESYS ? strerror(errno) : sc_strerror(rc);
     close(sock);
     return sc_fail(msg, rc, "the supervisor does not answer at %s: %s", where, why);
+}
+
+int sc_ctl_send_status(int sock, enum sc_slot_state state, struct sc_span text)
+{
+    size_t n = text.n;
+    if (n > SC_STATUS_TEXT)
+        for (n = SC_STATUS_TEXT; n > 0 && ((unsigned char)text.p[n] & 0xC0) == 0x80;)
+            n--;
+    struct sc_ctl_status s = {.state = state, .text_len = (uint32_t)n};
+    return sc_ctl_send(sock, SC_CTL_STATUS, sc_span(&s, sizeof s), sc_span(text.p, n), NULL, 0);
+}
+
+int sc_ctl_open_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }

@@ -229,4 +229,12 @@ void sc_ctl_write_start(struct sc_buf *b, struct sc_ctl_start head, struct sc_sp
  * (non-blocking, close-on-exec) or an error with *msg. Reads the three variables above. */
 int sc_ctl_connect_back(struct sc_msg *msg) SC_MUST_USE;
 
+/* Worker's side: how it went. A text that is too long is cut, never within a character. Errors as
+ * sc_ctl_send's. */
+int sc_ctl_send_status(int sock, enum sc_slot_state state, struct sc_span text) SC_MUST_USE;
+
+/* Worker's side: TERM and INT no longer end the caller's thread (and those it starts) but make the returned
+ * descriptor (non-blocking, close-on-exec) readable; negative, with errno, if there is none. */
+int sc_ctl_open_signals(void) SC_MUST_USE;
+
 #endif

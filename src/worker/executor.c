@@ -5,10 +5,8 @@
 #include <limits.h>
 #include <poll.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -86,17 +84,6 @@ static void read_environment(struct sc_executor *ex)
     ex->fill = strcmp(env_or(SC_ENV_BATCH_POLICY, "eager"), "fill") == 0;
     cpu_set_t cpus;
     ex->spin_ns = sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 2 ? SPIN_NS : 0;
-}
-
-static int send_status(int ctl, enum sc_slot_state state, const char *text)
-{
-    struct sc_ctl_status s = {.state = state,
-                              .text_len = (uint32_t)SC_MIN(strlen(text), (size_t)SC_STATUS_TEXT)};
-    char payload[sizeof s + SC_STATUS_TEXT];
-    memcpy(payload, &s, sizeof s);
-    memcpy(payload + sizeof s, text, s.text_len);
-    return sc_ctl_send(ctl, SC_CTL_STATUS, sc_span(payload, sizeof s + s.text_len), sc_span(NULL, 0), NULL,
-                       0);
 }
 
 static void attach(struct sc_executor *ex, struct sc_ctl_message *m)
@@ -178,18 +165,13 @@ int sc_executor_main(void)
         return 1;
     }
     ex.host.ctl = ctl;
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
     int64_t start = sc_clock_ns();
     int rc = load_backend(&ex, &msg);
     int64_t backend = sc_clock_ns();
     if (rc == 0)
         rc = load_model(&ex, &msg);
     int64_t model = sc_clock_ns();
-    pthread_sigmask(SIG_BLOCK, &set, NULL); /* a load is cut short, lanes are stopped in order */
-    int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    int signals = sc_ctl_open_signals(); /* a load is cut short, lanes are stopped in order */
     if (rc == 0)
         rc = sc_lanes_start(&ex, &msg);
     sc_log(SC_LOG_DEBUG, "ms to load the backend %.1f, the model %.1f, to start its lanes %.1f",
@@ -202,12 +184,12 @@ int sc_executor_main(void)
                  "{\"lanes\": %u, \"maxBatchCost\": %llu, \"bytesPerCost\": %u, \"interfaces\": \"%.300s\"}",
                  ex.host.lanes, (unsigned long long)ex.info.max_batch_cost, ex.info.bytes_per_cost,
                  interfaces);
-        rc = send_status(ctl, SC_SLOT_LOADED, facts);
+        rc = sc_ctl_send_status(ctl, SC_SLOT_LOADED, sc_span_str(facts));
         if (rc == 0)
             serve(&ex, ctl, signals);
     } else {
         sc_log(SC_LOG_ERROR, "model %s cannot be served: %s", ex.host.model, msg.text);
-        if (send_status(ctl, SC_SLOT_FAILED, msg.text) < 0)
+        if (sc_ctl_send_status(ctl, SC_SLOT_FAILED, sc_span_str(msg.text)) < 0)
             sc_log(SC_LOG_ERROR, "the supervisor is gone");
     }
     sc_lanes_stop(&ex);

@@ -159,13 +159,7 @@ static PyObject *status_method(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ConnectionError, "the handler has closed the worker's descriptors");
         return NULL;
     }
-    if (n > SC_STATUS_TEXT) {
-        n = SC_STATUS_TEXT;
-        while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80) /* within a character */
-            n--;
-    }
-    struct sc_ctl_status s = {.state = loaded ? SC_SLOT_LOADED : SC_SLOT_FAILED, .text_len = (uint32_t)n};
-    int rc = sc_ctl_send(c->ctl, SC_CTL_STATUS, sc_span(&s, sizeof s), sc_span(text, (size_t)n), NULL, 0);
+    int rc = sc_ctl_send_status(c->ctl, loaded ? SC_SLOT_LOADED : SC_SLOT_FAILED, sc_span(text, (size_t)n));
     if (rc < 0) {
         PyErr_Format(PyExc_ConnectionError, "the supervisor is gone: %s", sc_strerror(rc));
         return NULL;
