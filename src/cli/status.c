@@ -1,19 +1,18 @@
 /* `sconce status`: finds a server and tells what it is doing. */
 #include "cli/status.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "cli/find_server.h"
 #include "cli/http_client.h"
+#include "cli/options.h"
 #include "cli/roles.h"
+#include "cli/watch.h"
 
 #define KEY_FILE "key_file.json"
 #define ASK_MS 5000
@@ -38,48 +37,10 @@ static void usage(FILE *to)
 }
 
 struct options {
-    int pid, watch_s;
-    bool json;
+    struct sc_watch watch;
+    int32_t pid;
     const char *address, *key_file;
 };
-
-/* 0, or one more than the exit code. */
-static int parse(int argc, char **argv, struct options *o)
-{
-    static const struct option longs[] = {
-        {"watch", optional_argument, NULL, 'w'},
-        {"json", no_argument, NULL, 'j'},
-        {"pid", required_argument, NULL, 'p'},
-        {"address", required_argument, NULL, 'a'},
-        {"key-file", required_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    static char name[] = "sconce status";
-    int opt;
-    argv[0] = name;
-    while ((opt = getopt_long(argc, argv, "+h", longs, NULL)) != -1) {
-        int32_t n = 1;
-        if ((opt == 'w' || opt == 'p') && optarg && (!sc_span_i32(sc_span_str(optarg), &n) || n <= 0)) {
-            fprintf(stderr, "sconce status: \"%s\" is no number that can be meant here\n", optarg);
-            return 1 + SC_EXIT_USAGE;
-        }
-        switch (opt) {
-        case 'w': o->watch_s = n; break;
-        case 'p': o->pid = n; break;
-        case 'j': o->json = true; break;
-        case 'a': o->address = optarg; break;
-        case 'k': o->key_file = optarg; break;
-        case 'h': usage(stdout); return 1;
-        default: fputs("Try `sconce status --help`.\n", stderr); return 1 + SC_EXIT_USAGE;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "sconce status: \"%s\" is no option. Try `sconce status --help`.\n", argv[optind]);
-        return 1 + SC_EXIT_USAGE;
-    }
-    return 0;
-}
 
 /* ---- asking ---------------------------------------------------------------------------------------- */
 
@@ -236,9 +197,9 @@ void sc_status_forget(struct sc_status *s)
     *s = (struct sc_status){0};
 }
 
-/* One look: what is said goes to standard output at once, so that a live view does not flicker. */
-static int look(const struct options *o, bool terminal)
+static int look(const struct sc_watch *w, void *context)
 {
+    const struct options *o = context;
     struct sc_status s = {0};
     struct sc_msg msg = {""};
     struct sc_buf out;
@@ -246,18 +207,14 @@ static int look(const struct options *o, bool terminal)
     int rc = sc_status_find(&s, o->pid, o->address, o->key_file, &msg);
     if (rc == 0 && sc_status_fetch(&s, &msg) < 0)
         rc = SC_EXIT_UNKNOWN;
-    if (o->watch_s && terminal && !o->json)
-        sc_buf_str(&out, "\033[H\033[J");
     if (rc == 0) {
         rc = sc_status_well(&s) ? 0 : SC_EXIT_NOT_WELL;
-        if (o->json)
+        if (w->json)
             sc_status_json(&s, &out);
         else
-            sc_status_text(&s, terminal && !getenv("NO_COLOR"), &out);
+            sc_status_text(&s, w->colour, &out);
     }
-    if (out.n)
-        fwrite(out.p, 1, out.n, stdout);
-    fflush(stdout);
+    sc_watch_show(w, &out);
     if (*msg.text)
         fprintf(stderr, "sconce status: %s\n", msg.text);
     sc_buf_free(&out);
@@ -268,14 +225,13 @@ static int look(const struct options *o, bool terminal)
 int sc_cli_status(int argc, char **argv)
 {
     struct options o = {0};
-    int rc = parse(argc, argv, &o);
-    if (rc)
-        return rc - 1;
-    bool terminal = isatty(STDOUT_FILENO);
-    for (;;) {
-        rc = look(&o, terminal);
-        if (!o.watch_s || ferror(stdout))
-            return rc;
-        nanosleep(&(struct timespec){.tv_sec = o.watch_s}, NULL);
-    }
+    const struct sc_option options[] = {
+        {"watch", SC_OPTION_NUMBER_OR_LEAST, &o.watch.every_s, 1, 0},
+        {"json", SC_OPTION_FLAG, &o.watch.json, 0, 0},
+        {"pid", SC_OPTION_NUMBER, &o.pid, 1, 0},
+        {"address", SC_OPTION_TEXT, &o.address, 0, 0},
+        {"key-file", SC_OPTION_TEXT, &o.key_file, 0, 0},
+    };
+    int rc = sc_options_read("sconce status", usage, options, SC_COUNT(options), argc, argv);
+    return rc >= 0 ? rc : sc_watch_run(&o.watch, look, &o);
 }

@@ -1,6 +1,5 @@
 /* `sconce stop`: asks a server to end, and waits for it. */
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "base/array.h"
 #include "base/span.h"
 #include "cli/find_server.h"
+#include "cli/options.h"
 #include "cli/roles.h"
 
 #define WAIT_S 60 /* more than shutdown_timeout_ms and the grace of the workers */
@@ -29,46 +29,9 @@ static void usage(FILE *to)
 }
 
 struct options {
-    int pid, wait;
+    int32_t pid, wait;
     bool now;
 };
-
-/* 0, or one more than the exit code. */
-static int parse(int argc, char **argv, struct options *o)
-{
-    static const struct option longs[] = {
-        {"pid", required_argument, NULL, 'p'},
-        {"wait", required_argument, NULL, 'w'},
-        {"now", no_argument, NULL, 'n'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    static char name[] = "sconce stop";
-    int opt;
-    bool ok = true;
-    argv[0] = name;
-    while (ok && (opt = getopt_long(argc, argv, "+h", longs, NULL)) != -1) {
-        int32_t n = 0;
-        switch (opt) {
-        case 'p':
-            ok = sc_span_i32(sc_span_str(optarg), &n) && n > 0;
-            o->pid = n;
-            break;
-        case 'w':
-            ok = sc_span_i32(sc_span_str(optarg), &n) && n >= 0;
-            o->wait = n;
-            break;
-        case 'n': o->now = true; break;
-        case 'h': usage(stdout); return 1;
-        default: fputs("Try `sconce stop --help`.\n", stderr); return 1 + SC_EXIT_USAGE;
-        }
-        if (!ok)
-            fprintf(stderr, "sconce stop: \"%s\" is no number that can be meant here\n", optarg);
-    }
-    if (ok && optind < argc)
-        fprintf(stderr, "sconce stop: \"%s\" is no option. Try `sconce stop --help`.\n", argv[optind]);
-    return ok && optind == argc ? 0 : 1 + SC_EXIT_USAGE;
-}
 
 static int tell(pid_t pid, const struct options *o)
 {
@@ -99,9 +62,14 @@ int sc_cli_stop(int argc, char **argv)
     struct options o = {.wait = WAIT_S};
     struct sc_live server;
     struct sc_msg msg = {""};
-    int rc = parse(argc, argv, &o);
-    if (rc)
-        return rc - 1;
+    const struct sc_option options[] = {
+        {"pid", SC_OPTION_NUMBER, &o.pid, 1, 0},
+        {"wait", SC_OPTION_NUMBER, &o.wait, 0, 0},
+        {"now", SC_OPTION_FLAG, &o.now, 0, 0},
+    };
+    int rc = sc_options_read("sconce stop", usage, options, SC_COUNT(options), argc, argv);
+    if (rc >= 0)
+        return rc;
     rc = sc_find_server(&server, o.pid, &msg);
     if (rc == SC_EXIT_NOT_RUNNING && !o.pid) {
         puts(msg.text);
