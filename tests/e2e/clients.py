@@ -15,8 +15,9 @@ from harness import wire
 
 
 class Load:
-    def __init__(self, server, path, *, connections=20, body=b"load %d", retry=False, right=None):
+    def __init__(self, server, path, *, connections=20, body=b"load %d", retry=False, right=None, patience=60):
         self.server, self.path, self.body, self.retry = server, path, body, retry
+        self.patience = patience  # seconds that an answer may take
         self.right = right or (lambda sent, reply: reply.content == sent)
         self.connections = connections
         self.failures, self.broken, self.done = [], 0, 0
@@ -35,8 +36,8 @@ class Load:
     def __exit__(self, *_):
         self._stop.set()
         for t in self._threads:
-            t.join(60)
-        assert not any(t.is_alive() for t in self._threads), "a request has had no answer for 60 s"
+            t.join(self.patience)
+        assert not any(t.is_alive() for t in self._threads), f"a request has had no answer for {self.patience} s"
 
     def wait_for_answers(self, n, seconds=60):
         """Waits until n more requests are answered: the server works."""
@@ -53,7 +54,7 @@ class Load:
         start = time.monotonic()
         while True:
             try:
-                connection = wire(self.server, timeout=60)
+                connection = wire(self.server, timeout=self.patience)
                 break
             except OSError as e:
                 if not self.retry or self._stop.is_set() or time.monotonic() - start > 30:

@@ -340,7 +340,8 @@ def test_up_and_down_again_leaves_one_executor(manage, server, tmp_path):
     manage("PUT", "/models/m?min_worker=3&max_worker=3")
     manage("PUT", "/models/m?min_worker=1&max_worker=1&synchronous=true")
     wait_for(lambda: len(server.pids("executor m")) == 1, 10, "one executor")
-    assert len(manage("GET", "/models/m").json()[0]["workers"]) == 1
+    # Their ends are told one after the other.
+    wait_for(lambda: len(manage("GET", "/models/m").json()[0]["workers"]) == 1, 10, "one worker")
     assert server.post("/predictions/m", data=b"x").content == b"x"
 
 

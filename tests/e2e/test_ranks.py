@@ -236,7 +236,8 @@ def test_a_death_under_load_is_seen_by_nobody(serve, store, victim):
     server = start(serve, store, "tp")
     ready(server, "tp")
     before = ranks(server)
-    with Load(server, "/predictions/tp", connections=8, body=b"3 sleep", right=lambda _, r: r.text.split()[0] == "6") as load:
+    with Load(server, "/predictions/tp", connections=8, body=b"3 sleep", patience=LOAD_SECONDS,
+              right=lambda _, r: r.text.split()[0] == "6") as load:
         load.wait_for_answers(20)
         send(before[victim], signal.SIGKILL)
         wait_for(lambda: not any(alive(p) for p in before.values()), 10, "the whole worker to be gone")
