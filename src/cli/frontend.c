@@ -224,7 +224,7 @@ static void serve(void *ctx)
         f->app.serves[i] = plan.serves[i];
         listen[i].fd = f->listeners[i];
         if (sc_is_https(plan.address[i]))
-            listen[i].tls = f->tls.kind[SC_TLS_REST];
+            listen[i].tls = f->tls.kind[plan.serves[i] & SC_SERVES_GRPC ? SC_TLS_GRPC : SC_TLS_REST];
         listen[i].pinned = !(plan.serves[i] & SC_SERVES_INFERENCE);
         listen[i].h2_only = plan.serves[i] & SC_SERVES_GRPC;
         if (listen[i].h2_only)

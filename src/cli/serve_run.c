@@ -27,9 +27,9 @@
 #define PREDECESSOR_WAIT_MS 45000
 
 /* NULL: no such listener. */
-static const char *grpc_address(const char *host, int port, char out[300])
+static const char *grpc_address(const struct sc_settings *s, const char *host, int port, char out[300])
 {
-    snprintf(out, 300, "http://%s:%d", host, port);
+    snprintf(out, 300, "%s://%s:%d", s->enable_grpc_ssl ? "https" : "http", host, port);
     return port ? out : NULL;
 }
 
@@ -44,9 +44,9 @@ void sc_listen_plan(const struct sc_settings *s, struct sc_listen_plan *plan)
         {s->inference_address, 8080, 443, SC_SERVES_INFERENCE},
         {s->management_address, 8081, 8444, SC_SERVES_MANAGEMENT},
         {s->enable_metrics_api ? s->metrics_address : NULL, 8082, 8445, SC_SERVES_METRICS},
-        {grpc_address(s->grpc_inference_address, s->grpc_inference_port, plan->grpc[0]), 7070, 7070,
+        {grpc_address(s, s->grpc_inference_address, s->grpc_inference_port, plan->grpc[0]), 7070, 7070,
          SC_SERVES_GRPC | SC_SERVES_INFERENCE},
-        {grpc_address(s->grpc_management_address, s->grpc_management_port, plan->grpc[1]), 7071, 7071,
+        {grpc_address(s, s->grpc_management_address, s->grpc_management_port, plan->grpc[1]), 7071, 7071,
          SC_SERVES_GRPC | SC_SERVES_MANAGEMENT},
     };
     for (size_t i = 0; i < SC_COUNT(wanted); i++) {

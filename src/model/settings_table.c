@@ -99,8 +99,8 @@ static const struct sc_setting_key keys[] = {
          SAYS("age at which connections are closed")),
     LONG("grpc_management_max_connection_age_grace_ms", USED, grpc_management_grace_ms, AGE,
          SAYS("time for the calls on them")),
-    BOOL("enable_grpc_ssl", LATER, enable_grpc_ssl, "false", .feature = "TLS for gRPC",
-         SAYS("TLS on the gRPC ports")),
+    BOOL("enable_grpc_ssl", USED, enable_grpc_ssl, "false",
+         SAYS("TLS on the gRPC ports, by private_key_file and certificate_file")),
 
     /* ---- who may do what ---- */
     BOOL("disable_token_authorization", USED, disable_token_authorization, "true",

@@ -181,7 +181,9 @@ static int configure(SSL_CTX *ctx, const struct sc_tls_source *s, struct sc_msg 
         return load_store(ctx, s, msg);
     if (s->private_key_file && s->certificate_file)
         return load_pair(ctx, s, msg);
-    return sc_fail(msg, SC_EINVAL, "TLS needs a key: set private_key_file and certificate_file, or keystore");
+    return sc_fail(msg, SC_EINVAL,
+                   s->h2_only ? "enable_grpc_ssl needs private_key_file and certificate_file"
+                              : "TLS needs a key: set private_key_file and certificate_file, or keystore");
 }
 
 /* 1 with a warning if clients will not take the certificate. */

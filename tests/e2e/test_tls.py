@@ -5,9 +5,11 @@ import ssl
 import subprocess
 from pathlib import Path
 
+import grpc
 import harness
 import pytest
 import requests
+import rpc
 from harness import wait_for
 
 SAN = "subjectAltName=DNS:localhost,IP:127.0.0.1"
@@ -281,3 +283,61 @@ def test_a_keystore_opens_with_its_password(secure, keys, tmp_path):
     assert "keystore_pass does not open" in refused(secure(config={"keystore": store, "keystore_pass": "wrong"}))
     server = secure(ca=keys["one"][1], config={"keystore": store}).start()
     assert server.get("/ping").status_code == 200
+
+
+# ---- gRPC ----
+
+
+def call(server, name="inference", method="Ping", **pem):
+    """What a call says, or the code that it ends with. `pem`: as grpcio takes it; none: in clear text."""
+    port = server.ports[rpc.PORTS[name]]
+    read = {k: Path(v).read_bytes() for k, v in pem.items()}
+    target = f"127.0.0.1:{port}"
+    with (grpc.secure_channel(target, grpc.ssl_channel_credentials(**read)) if pem else grpc.insecure_channel(target)) as c:
+        of, _ = rpc.method(name, method)
+        try:
+            return getattr(rpc.stub(name, c), method)(rpc.message_class(of.input_type)(), timeout=30)
+        except grpc.RpcError as e:
+            return e.code().name
+
+
+@pytest.fixture(scope="module")
+def grpc_server(build, tmp_path_factory, keys):
+    server = Secure(build=build, folder=tmp_path_factory.mktemp("grpc_tls"), pair=keys["one"], config={"enable_grpc_ssl": "true"}).start()
+    yield server
+    harness.stop_all([server])
+
+
+def test_grpc_over_tls_on_both_ports(grpc_server, keys):
+    for _ in range(3):
+        assert "Healthy" in call(grpc_server, root_certificates=keys["one"][1]).health
+    assert '"models"' in call(grpc_server, "management", "ListModels", root_certificates=keys["one"][1]).msg
+    assert f"gRPC API on https://127.0.0.1:{grpc_server.ports['grpc_inference']}" in grpc_server.logs()["ts_log.log"]
+    with socket.create_connection(("127.0.0.1", grpc_server.ports["grpc_inference"]), timeout=30) as plain:
+        context = ssl.create_default_context(cafile=keys["one"][1])
+        context.set_alpn_protocols(["http/1.1", "h2"])
+        with context.wrap_socket(plain, server_hostname="localhost") as c:
+            assert c.selected_alpn_protocol() == "h2"
+
+
+def test_grpc_with_another_ca_or_none(grpc_server, echo, keys):
+    assert call(grpc_server, root_certificates=keys["two"][1]) == "UNAVAILABLE"
+    assert call(grpc_server) == "UNAVAILABLE"  # clear text at a port of TLS
+    assert call(echo, root_certificates=keys["one"][1]) == "UNAVAILABLE"  # and the other way round: https alone does not make gRPC's
+    assert "Healthy" in call(echo).health
+    assert "Healthy" in call(grpc_server, root_certificates=keys["one"][1]).health
+
+
+def test_grpc_asks_for_certificates_of_clients(secure, keys):
+    server = secure(pair=keys["one"], config={"enable_grpc_ssl": "true", "tls_client_ca": keys["two"][1]})
+    server.client = (str(keys["two"][1]), str(keys["two"][0]))
+    server.start()
+    assert call(server, root_certificates=keys["one"][1]) == "UNAVAILABLE"
+    mine = {"root_certificates": keys["one"][1], "private_key": keys["two"][0], "certificate_chain": keys["two"][1]}
+    assert "Healthy" in call(server, **mine).health
+
+
+def test_grpc_ssl_without_a_key_is_refused_at_the_start(build, tmp_path):
+    server = harness.Server(build=build, folder=tmp_path, config={"enable_grpc_ssl": "true"})
+    status, said = server.refused()
+    assert status == 2 and "enable_grpc_ssl needs private_key_file and certificate_file" in said

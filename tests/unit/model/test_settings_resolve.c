@@ -396,8 +396,8 @@ static void notes_are_one_line_per_matter(void **state)
     sc_buf_init(&said, 1 << 16);
     assert_string_equal(notes("allowed_urls=x\nmodel_store=/tmp\n"), "");
     assert_non_null(strstr(notes(""), "WARN Your torchserve instance can access any URL to load models."));
-    assert_string_equal(notes("allowed_urls=x\ngrpc_inference_port=1\nenable_grpc_ssl=true\n"),
-                        "WARN TLS for gRPC: not in this version; without effect: enable_grpc_ssl\n");
+    assert_string_equal(notes("allowed_urls=x\ngrpc_inference_port=1\ncpp_log_config=x\n"),
+                        "WARN the C++ worker: not in this version; without effect: cpp_log_config\n");
     assert_string_equal(notes("allowed_urls=x\nworkflow_store=/tmp\ncpu_launcher_enable=true\n"), "");
     assert_non_null(strstr(notes("vmargs=-Xmx1g\n"), "INFO vmargs is accepted and ignored"));
     assert_non_null(strstr(notes("token_expiration_min=x\n"), "ERROR Token expiration not a valid integer"));
