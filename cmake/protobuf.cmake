@@ -2,7 +2,7 @@
 find_program(PROTOC_C protoc-c REQUIRED)
 file(GLOB_RECURSE protos CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/proto proto/*.proto)
 # What has another's messages needs no C of its own: only descriptors.
-set(alike grpc/reflection/v1alpha/reflection.proto)
+set(alike grpc/reflection/v1alpha/reflection.proto open_inference_grpc.proto)
 set(out ${CMAKE_BINARY_DIR}/messages)
 set(descriptors ${out}/descriptors.c)
 foreach(proto ${protos})

@@ -12,7 +12,8 @@
 #define TYPE SC_SPAN("application/grpc")
 
 static const struct sc_grpc_service *const services[] = {
-    &sc_grpc_inference, &sc_grpc_management, &sc_grpc_health, &sc_grpc_reflection, &sc_grpc_reflection_alpha};
+    &sc_grpc_inference, &sc_grpc_management, &sc_grpc_open_inference,  &sc_grpc_kserve,
+    &sc_grpc_health,    &sc_grpc_reflection, &sc_grpc_reflection_alpha};
 
 const struct sc_grpc_service *sc_grpc_services(const struct sc_grpc *g, unsigned *at)
 {
@@ -166,23 +167,25 @@ static bool pack(struct sc_grpc *g, const ProtobufCMessage *m)
     return false;
 }
 
-void sc_grpc_reply(struct sc_grpc *g, const ProtobufCMessage *m)
+void sc_grpc_reply_frame(struct sc_grpc *g, struct sc_span frame)
 {
     static const struct sc_http_header ok = {{"grpc-status", 11}, {"0", 1}};
     struct sc_http_exchange *x = g->c->x;
-    if (g->over || !pack(g, m))
+    if (g->over)
         return;
     stop(g);
-    struct sc_http_response r = {.status = 200,
-                                 .content_type = TYPE,
-                                 .bare = true,
-                                 .body = sc_buf_view(&g->out),
-                                 .trailers = &ok,
-                                 .ntrailers = 1};
+    struct sc_http_response r = {
+        .status = 200, .content_type = TYPE, .bare = true, .body = frame, .trailers = &ok, .ntrailers = 1};
     note_end(x, SC_GRPC_OK);
-    sc_grpc_hold(g); /* the body lies in it */
+    sc_grpc_hold(g); /* the body may lie in it */
     sc_http_respond(x, &r);
     sc_grpc_release(g);
+}
+
+void sc_grpc_reply(struct sc_grpc *g, const ProtobufCMessage *m)
+{
+    if (!g->over && pack(g, m))
+        sc_grpc_reply_frame(g, sc_buf_view(&g->out));
 }
 
 bool sc_grpc_send(struct sc_grpc *g, const ProtobufCMessage *m)
@@ -240,6 +243,11 @@ enum sc_grpc_code sc_grpc_error(enum sc_grpc_errors how, int status, const char 
     unsigned code = i == SC_COUNT(errors)          ? BY_STATUS
                     : how == SC_GRPC_OF_MANAGEMENT ? errors[i].models
                                                    : errors[i].predictions;
+    if (how == SC_GRPC_PLAIN) {
+        sc_buf_span(text, message);
+        return strcmp(type, "RequestTimeoutException") == 0 ? SC_GRPC_DEADLINE_EXCEEDED
+                                                            : sc_grpc_code_of_http(status);
+    }
     if (how == SC_GRPC_OF_DESCRIPTION && status == 503 && strcmp(type, "ServiceUnavailableException") == 0) {
         sc_buf_str(text, "InternalServerException.()\n" HTTP "InternalServerException");
         return SC_GRPC_INTERNAL;

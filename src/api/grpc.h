@@ -18,8 +18,8 @@
 
 struct sc_grpc;
 
-/* Who tells TorchServe's errors how (docs/contract.md §16.3). */
-enum sc_grpc_errors { SC_GRPC_OF_INFERENCE, SC_GRPC_OF_MANAGEMENT, SC_GRPC_OF_DESCRIPTION };
+/* Who tells errors how: as TorchServe does (docs/contract.md §16.3), or without the names of its classes. */
+enum sc_grpc_errors { SC_GRPC_OF_INFERENCE, SC_GRPC_OF_MANAGEMENT, SC_GRPC_OF_DESCRIPTION, SC_GRPC_PLAIN };
 
 struct sc_grpc_method {
     const char *name;
@@ -70,8 +70,8 @@ struct sc_grpc {
     void *state; /* the method's */
 };
 
-extern const struct sc_grpc_service sc_grpc_inference, sc_grpc_management, sc_grpc_health, sc_grpc_reflection,
-    sc_grpc_reflection_alpha;
+extern const struct sc_grpc_service sc_grpc_inference, sc_grpc_management, sc_grpc_open_inference,
+    sc_grpc_kserve, sc_grpc_health, sc_grpc_reflection, sc_grpc_reflection_alpha;
 
 /* ---- app.c's ---- */
 
@@ -93,6 +93,8 @@ void sc_grpc_end(struct sc_grpc *g, enum sc_grpc_code code, struct sc_span text)
 void sc_grpc_endf(struct sc_grpc *g, enum sc_grpc_code code, const char *fmt, ...) SC_PRINTF(3, 4);
 /* Ends it with one message and OK. */
 void sc_grpc_reply(struct sc_grpc *g, const ProtobufCMessage *m);
+/* The same with a message that is framed already. */
+void sc_grpc_reply_frame(struct sc_grpc *g, struct sc_span frame);
 /* One message of a stream. False: the RPC has ended, with an error if the client does not read. */
 bool sc_grpc_send(struct sc_grpc *g, const ProtobufCMessage *m);
 /* How an error of TorchServe is told: code and text, which is appended to `text`. */

@@ -30,4 +30,34 @@ void sc_v2_unknown(struct sc_call *c);
 void sc_v2_model_ready(struct sc_call *c);
 void sc_v2_index(struct sc_call *c);
 
+/* ---- what gRPC tells, too (grpc_oip.c) ---- */
+
+struct sc_v2_identity {
+    const char *name, *version;
+    const char *const *extensions; /* NULL behind the last */
+};
+struct sc_v2_identity sc_v2_identity(const struct sc_app *app);
+/* Loop 0: what there is of a model, of its default version if a NULL pointer is given for it. */
+struct sc_v2_seen {
+    bool known;     /* there is a model of that name, */
+    bool found;     /* and the version; */
+    bool ready;     /* a worker of it has loaded, */
+    bool all_ready; /* or as many as are wanted */
+};
+struct sc_v2_seen sc_v2_look(const struct sc_app *app, struct sc_span name, struct sc_span version);
+unsigned sc_v2_ready_workers(const struct sc_version_view *v);
+/* In the repository's index. */
+static inline const char *sc_v2_state(bool ready)
+{
+    return ready ? "READY" : "UNAVAILABLE";
+}
+static inline const char *sc_v2_reason(bool ready)
+{
+    return ready ? "" : "no worker is ready";
+}
+/* A route: asks the backend of c->shard what the model takes and gives, if it can say it. Its answer is to be
+ * given to sc_v2_told; then, or at once, c->on_zero runs with what it said in c->told. */
+void sc_v2_ask(struct sc_call *c);
+void sc_v2_told(struct sc_call *c, struct sc_span body);
+
 #endif

@@ -1,10 +1,11 @@
-/* Requests of KServe's second protocol. */
+/* Requests of KServe's second protocol, and answers of handlers. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "api/v2_body.h"
 #include "proto/json_read.h"
+#include "proto/json_write.h"
 
 struct reader {
     struct sc_json_reader r;
@@ -12,7 +13,9 @@ struct reader {
     struct sc_buf *block;
     struct sc_v2_wants *w;
     struct sc_msg *msg;
-    unsigned inputs;
+    bool answer;     /* of a handler, not a client's request */
+    bool listed;     /* there is a list of outputs */
+    unsigned inputs; /* or outputs of an answer */
 };
 
 /* An input, as far as it was read. */
@@ -88,6 +91,35 @@ static bool integer(const struct sc_json_reader *r, enum sc_datatype t, int64_t 
     return bits == 64 || (*v >= -(INT64_C(1) << (bits - 1)) && *v < INT64_C(1) << (bits - 1));
 }
 
+/* An element of BYTES is the JSON that stands there, as TorchServe's library would write it. */
+static bool put_json(struct sc_json_reader *r, int ev, struct sc_buf *texts, struct sc_buf *b)
+{
+    size_t at = b->n;
+    struct sc_span text;
+    sc_tensor_put_bytes(b, SC_SPAN(""));
+    texts->n = 0;
+    if (ev == SC_JSON_STRING) {
+        if (sc_json_text(r, texts, &text) < 0) {
+            b->failed = SC_ENOMEM;
+            return true;
+        }
+        sc_buf_char(b, '"');
+        sc_json_escape(b, text);
+        sc_buf_char(b, '"');
+    } else if (ev == SC_JSON_NUMBER) {
+        sc_buf_span(b, r->raw);
+    } else if (ev == SC_JSON_TRUE || ev == SC_JSON_FALSE || ev == SC_JSON_NULL) {
+        sc_buf_str(b, ev == SC_JSON_NULL ? "null" : ev == SC_JSON_TRUE ? "true" : "false");
+    } else {
+        return false;
+    }
+    if (!b->failed) {
+        uint32_t n = (uint32_t)(b->n - at - sizeof n);
+        memcpy(b->p + at, &n, sizeof n);
+    }
+    return true;
+}
+
 /* One element, the latest event; false: it is none of the type. */
 static bool put_element(struct sc_json_reader *r, int ev, enum sc_datatype t, struct sc_buf *texts,
                         struct sc_buf *b)
@@ -142,7 +174,9 @@ static int put_data(struct reader *in, struct input *i, uint64_t *n)
         } else if (ev == SC_JSON_ARRAY_END) {
             open--;
         } else {
-            good = ev > 0 && put_element(r, ev, i->t.type, &decoded, in->block);
+            bool json = in->w->as_torchserve && i->t.type == SC_TYPE_BYTES;
+            good = ev > 0 && (json ? put_json(r, ev, &decoded, in->block)
+                                   : put_element(r, ev, i->t.type, &decoded, in->block));
             ++*n;
         }
     }
@@ -222,15 +256,16 @@ static int input_member(struct reader *in, struct input *i)
 
 static int add_input(struct reader *in, struct input *i)
 {
-    uint64_t n, have;
+    uint64_t n = 0, have;
+    bool lax = in->w->as_torchserve;
     if (!i->named || !i->typed || !i->shaped)
-        return refuse(in, "an input needs name, shape and datatype");
+        return refuse(in, "a tensor needs name, shape and datatype");
     if (i->binary == i->has_data)
-        return refuse(in, i->binary ? "an input has data and binary_data_size"
-                                    : "an input has neither data nor binary_data_size");
+        return refuse(in, i->binary ? "a tensor has data and binary_data_size"
+                                    : "a tensor has neither data nor binary_data_size");
     if (i->t.name.n > UINT16_MAX)
-        return refuse(in, "an input's name is too long");
-    int rc = sc_tensor_elements(&i->t, &n, in->msg);
+        return refuse(in, "a tensor's name is too long");
+    int rc = lax ? 0 : sc_tensor_elements(&i->t, &n, in->msg);
     if (rc < 0)
         return rc;
     if (i->binary) {
@@ -246,13 +281,18 @@ static int add_input(struct reader *in, struct input *i)
             sc_tensor_put(in->block, &i->t);
         return rc;
     }
-    if (i->t.type == SC_TYPE_FP16 || i->t.type == SC_TYPE_BF16)
-        return sc_fail(in->msg, SC_EUNSUPPORTED, "tensor '%.*s': %s cannot be sent as JSON: send binary data",
-                       (int)SC_MIN(i->t.name.n, 100u), i->t.name.p, sc_datatype_name(i->t.type));
+    if (i->t.type == SC_TYPE_FP16 || i->t.type == SC_TYPE_BF16) {
+        if (lax)
+            sc_tensor_put(in->block, &i->t);
+        return lax ? 0
+                   : sc_fail(in->msg, SC_EUNSUPPORTED,
+                             "tensor '%.*s': %s cannot be sent as JSON: send binary data",
+                             (int)SC_MIN(i->t.name.n, 100u), i->t.name.p, sc_datatype_name(i->t.type));
+    }
     size_t begun = sc_tensor_begin(in->block, &i->t);
     rc = put_data(in, i, &have);
     sc_tensor_end(in->block, begun);
-    if (rc == 0 && have != n)
+    if (rc == 0 && have != n && !lax)
         rc = sc_fail(in->msg, SC_EINVAL, "tensor '%.*s': %" PRIu64 " elements, but its shape has %" PRIu64,
                      (int)SC_MIN(i->t.name.n, 100u), i->t.name.p, have, n);
     return rc;
@@ -272,10 +312,10 @@ static int list(struct reader *in, int (*fn)(struct reader *in), const char *wha
 
 static int input(struct reader *in)
 {
-    struct input i = {.t.kind = SC_TENSOR_INPUT};
+    struct input i = {.t.kind = in->answer ? SC_TENSOR_OUTPUT : SC_TENSOR_INPUT};
     int ev, rc;
     if (in->inputs++ == SC_TENSORS_MAX)
-        return refuse(in, "too many inputs");
+        return refuse(in, in->answer ? "too many outputs" : "too many inputs");
     while ((ev = sc_json_next(&in->r)) == SC_JSON_KEY)
         if ((rc = input_member(in, &i)) < 0)
             return rc;
@@ -337,6 +377,22 @@ static int request_parameter(struct reader *in, void *arg)
                : sc_json_skip(&in->r);
 }
 
+/* Of a handler's answer. */
+static int answer_member(struct reader *in)
+{
+    const struct {
+        const char *name;
+        struct sc_span *to;
+    } texts[] = {{"id", &in->w->id}, {"model_name", &in->w->model}, {"model_version", &in->w->version}};
+    for (size_t i = 0; i < SC_COUNT(texts); i++)
+        if (in->w->as_torchserve && sc_json_is(&in->r, sc_span_str(texts[i].name)))
+            return string(in, texts[i].to, "id, model_name and model_version must be strings");
+    if (!sc_json_is(&in->r, SC_SPAN("outputs")))
+        return sc_json_skip(&in->r);
+    in->listed = true;
+    return list(in, input, "outputs must be a list of tensors");
+}
+
 static int member(struct reader *in)
 {
     if (sc_json_is(&in->r, SC_SPAN("id")))
@@ -358,15 +414,47 @@ static int read(struct reader *in)
     if (ev != SC_JSON_OBJECT)
         return refuse(in, "the body must be an object");
     while (rc == 0 && (ev = sc_json_next(&in->r)) == SC_JSON_KEY)
-        rc = member(in);
+        rc = in->answer ? answer_member(in) : member(in);
     if (rc == 0 && ev >= 0)
         ev = sc_json_next(&in->r); /* nothing may follow */
     if (rc < 0 || ev < 0)
         return rc < 0 ? rc : ev;
-    if (in->inputs == 0)
+    if (in->answer && !in->listed)
+        return sc_fail(in->msg, SC_EINVAL, "the answer has no outputs");
+    if (in->w->as_torchserve && (!in->w->id.p || !in->w->model.p || !in->w->version.p))
+        return sc_fail(in->msg, SC_EINVAL, "the answer needs id, model_name and model_version");
+    if (!in->answer && in->inputs == 0)
         return sc_fail(in->msg, SC_EINVAL, "the request has no inputs");
     if (in->binary.n)
         return sc_fail(in->msg, SC_EINVAL, "%zu bytes of binary data belong to no input", in->binary.n);
+    return 0;
+}
+
+/* As far as `in` has what is asked for; the JSON is its reader's. */
+static int read_all(struct reader in, struct sc_span json, bool as_torchserve, struct sc_v2_wants **out)
+{
+    *out = NULL;
+    in.w = calloc(1, sizeof *in.w);
+    if (!in.w)
+        return sc_fail(in.msg, SC_ENOMEM, "no memory for the request");
+    in.w->as_torchserve = as_torchserve;
+    sc_buf_init(&in.w->texts, json.n + 1);
+    sc_json_read_init(&in.r, json);
+    /* Room for all texts at once: none may move. */
+    int rc = sc_buf_reserve(&in.w->texts, json.n + 1) < 0
+                 ? sc_fail(in.msg, SC_ENOMEM, "no memory for the request")
+                 : 0;
+    if (rc == 0)
+        rc = read(&in);
+    if (rc < 0 && in.r.failed)
+        sc_json_read_error(&in.r, in.msg);
+    if (rc == 0 && in.block->failed)
+        rc = sc_fail(in.msg, in.block->failed, "no memory for the tensors");
+    if (rc < 0) {
+        sc_v2_wants_del(in.w);
+        return rc;
+    }
+    *out = in.w;
     return 0;
 }
 
@@ -374,27 +462,14 @@ int sc_v2_read(struct sc_span body, size_t json, struct sc_buf *block, struct sc
                struct sc_msg *msg)
 {
     struct reader in = {.binary = sc_span_sub(body, json, body.n), .block = block, .msg = msg};
-    *out = NULL;
-    in.w = calloc(1, sizeof *in.w);
-    if (!in.w)
-        return sc_fail(msg, SC_ENOMEM, "no memory for the request");
-    sc_buf_init(&in.w->texts, json + 1);
-    sc_json_read_init(&in.r, sc_span_sub(body, 0, json));
-    /* Room for all texts at once: none may move. */
-    int rc =
-        sc_buf_reserve(&in.w->texts, json + 1) < 0 ? sc_fail(msg, SC_ENOMEM, "no memory for the request") : 0;
-    if (rc == 0)
-        rc = read(&in);
-    if (rc < 0 && in.r.failed)
-        sc_json_read_error(&in.r, msg);
-    if (rc == 0 && block->failed)
-        rc = sc_fail(msg, block->failed, "no memory for the tensors of the request");
-    if (rc < 0) {
-        sc_v2_wants_del(in.w);
-        return rc;
-    }
-    *out = in.w;
-    return 0;
+    return read_all(in, sc_span_sub(body, 0, json), false, out);
+}
+
+int sc_v2_read_answer(struct sc_span json, bool as_torchserve, struct sc_buf *block, struct sc_v2_wants **out,
+                      struct sc_msg *msg)
+{
+    struct reader in = {.block = block, .msg = msg, .answer = true};
+    return read_all(in, json, as_torchserve, out);
 }
 
 void sc_v2_wants_del(struct sc_v2_wants *w)

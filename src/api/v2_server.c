@@ -15,6 +15,16 @@ static bool as_torchserve(const struct sc_call *c)
     return c->app->settings->face == SC_FACE_TORCHSERVE;
 }
 
+struct sc_v2_identity sc_v2_identity(const struct sc_app *app)
+{
+    static const char *const misspelt[] = {"kserve", "kubeflow", NULL};
+    static const char *const extensions[] = {"binary_tensor_data", "model_repository", NULL};
+    bool ts = app->settings->face == SC_FACE_TORCHSERVE;
+    return (struct sc_v2_identity){.name = ts ? "Torchserve" : "sconce",
+                                   .version = ts ? SC_TORCHSERVE_VERSION : SCONCE_VERSION,
+                                   .extensions = ts ? misspelt : extensions};
+}
+
 static void put_names(struct sc_json_writer *w, const char *key, const char *const *names)
 {
     sc_json_key(w, key);
@@ -26,17 +36,15 @@ static void put_names(struct sc_json_writer *w, const char *key, const char *con
 
 void sc_v2_server(struct sc_call *c)
 {
-    static const char *const misspelt[] = {"kserve", "kubeflow", NULL};
-    static const char *const extensions[] = {"binary_tensor_data", "model_repository", NULL};
-    bool ts = as_torchserve(c);
+    struct sc_v2_identity us = sc_v2_identity(c->app);
     struct sc_buf b;
     struct sc_json_writer w;
     sc_buf_init(&b, 4096);
     sc_json_write_init(&w, &b, false);
     sc_json_begin_object(&w);
-    sc_json_put_str(&w, "name", ts ? "Torchserve" : "sconce");
-    sc_json_put_str(&w, "version", ts ? SC_TORCHSERVE_VERSION : SCONCE_VERSION);
-    put_names(&w, ts ? "extenstion" : "extensions", ts ? misspelt : extensions);
+    sc_json_put_str(&w, "name", us.name);
+    sc_json_put_str(&w, "version", us.version);
+    put_names(&w, as_torchserve(c) ? "extenstion" : "extensions", us.extensions);
     sc_json_end_object(&w);
     sc_respond_json(c->x, 200, &w, &b);
 }
@@ -108,56 +116,65 @@ static void fail(struct sc_call *c, int status, const char *text)
 struct look {
     struct sc_json_writer *w;
     struct sc_span version; /* NULL pointer: the default one */
-    bool known, found, ready, only_ready;
+    struct sc_v2_seen seen;
+    bool only_ready;
 };
 
-static bool is_ready(const struct sc_version_view *v)
+unsigned sc_v2_ready_workers(const struct sc_version_view *v)
 {
+    unsigned n = 0;
     for (unsigned i = 0; i < v->nworkers; i++)
-        if (v->workers[i].ready)
-            return true;
-    return false;
+        n += v->workers[i].ready;
+    return n;
 }
 
 static void look(void *arg, const struct sc_version_view *v)
 {
     struct look *l = arg;
-    l->known = true;
+    unsigned n = sc_v2_ready_workers(v);
+    l->seen.known = true;
     if (l->version.p ? !sc_span_eq(l->version, sc_span_str(v->spec->version)) : !v->is_default)
         return;
-    l->found = true;
-    l->ready = is_ready(v);
+    l->seen.found = true;
+    l->seen.ready = n > 0;
+    l->seen.all_ready = n >= (unsigned)SC_MAX(v->spec->min_workers, 0);
+}
+
+struct sc_v2_seen sc_v2_look(const struct sc_app *app, struct sc_span name, struct sc_span version)
+{
+    struct look l = {.version = version};
+    sc_engine_each(app->engine, name, look, &l);
+    return l.seen;
 }
 
 void sc_v2_model_ready(struct sc_call *c)
 {
     struct sc_json_writer w;
-    struct look l = {.version = version_of(c)};
     struct sc_span name = c->path.segments[2];
-    sc_engine_each(c->app->engine, name, look, &l);
-    if (!l.found) {
-        fail(c, 404, l.known ? "Model version not found" : "Model not found");
+    struct sc_v2_seen seen = sc_v2_look(c->app, name, version_of(c));
+    if (!seen.found) {
+        fail(c, 404, seen.known ? "Model version not found" : "Model not found");
         return;
     }
     sc_json_write_init(&w, &c->out, true);
     sc_json_begin_object(&w);
     sc_json_put_string(&w, "name", name);
-    sc_json_put_bool(&w, "ready", l.ready);
+    sc_json_put_bool(&w, "ready", seen.ready);
     sc_json_end_object(&w);
-    finish(c, l.ready ? 200 : 503, &w);
+    finish(c, seen.ready ? 200 : 503, &w);
 }
 
 static void put_index(void *arg, const struct sc_version_view *v)
 {
     struct look *l = arg;
-    bool ready = is_ready(v);
+    bool ready = sc_v2_ready_workers(v) > 0;
     if (l->only_ready && !ready)
         return;
     sc_json_begin_object(l->w);
     sc_json_put_str(l->w, "name", v->spec->name);
     sc_json_put_str(l->w, "version", v->spec->version);
-    sc_json_put_str(l->w, "state", ready ? "READY" : "UNAVAILABLE");
-    sc_json_put_str(l->w, "reason", ready ? "" : "no worker is ready");
+    sc_json_put_str(l->w, "state", sc_v2_state(ready));
+    sc_json_put_str(l->w, "reason", sc_v2_reason(ready));
     sc_json_end_object(l->w);
 }
 
@@ -241,23 +258,33 @@ static void tell(struct sc_call *c)
     put_tensors(&w, "inputs", block, SC_TENSOR_INPUT);
     put_tensors(&w, "outputs", block, SC_TENSOR_OUTPUT);
     sc_json_end_object(&w);
-    if (l.known)
+    if (l.seen.known)
         finish(c, 200, &w);
     else
         fail(c, 404, "Model not found");
 }
 
-static void told(struct sc_call *c, const struct sc_job_answer *a)
+void sc_v2_told(struct sc_call *c, struct sc_span body)
 {
-    sc_buf_init(&c->told, a->body.n + 1); /* a copy: the worker may still write to its own */
-    sc_buf_span(&c->told, a->body);
-    c->on_zero = tell;
+    sc_buf_init(&c->told, body.n + 1); /* a copy: the worker may still write to its own */
+    sc_buf_span(&c->told, body);
     sc_call_to_loop_zero(c);
 }
 
-static void ask(struct sc_call *c)
+static void told(struct sc_call *c, const struct sc_job_answer *a)
 {
-    sc_call_run_on(c, sc_span(NULL, 0));
+    sc_v2_told(c, a->body);
+}
+
+void sc_v2_ask(struct sc_call *c)
+{
+    const struct sc_shard *s = c->shard;
+    c->interface = SC_KSERVE_METADATA;
+    if (sc_spec_is_native(sc_shard_spec(s)) && sc_shard_has_worker(s) &&
+        sc_shard_interfaces(s) & 1u << SC_KSERVE_METADATA)
+        sc_call_run_on(c, sc_span(NULL, 0));
+    else
+        sc_call_to_loop_zero(c);
 }
 
 void sc_v2_model(struct sc_call *c)
@@ -265,10 +292,7 @@ void sc_v2_model(struct sc_call *c)
     static const struct sc_family family = {sc_v2_refuse, told};
     if (!sc_v2_find(c))
         return;
-    bool native = sc_spec_is_native(sc_shard_spec(c->shard)) && sc_shard_has_worker(c->shard) &&
-                  sc_shard_interfaces(c->shard) & 1u << SC_KSERVE_METADATA;
     c->family = &family;
-    c->interface = SC_KSERVE_METADATA;
     c->on_zero = tell;
-    c->route = native ? ask : sc_call_to_loop_zero;
+    c->route = sc_v2_ask;
 }

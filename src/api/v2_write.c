@@ -119,19 +119,11 @@ static int find(struct sc_span block, struct sc_span name, struct sc_tensor *t, 
     while (sc_tensor_read(block, &at, t) == 1)
         if (sc_span_eq(t->name, name))
             return 0;
-    return sc_fail(msg, SC_EINVAL, "unexpected inference output '%.*s' for model '%.*s'",
+    return sc_fail(msg, SC_ENOTFOUND, "unexpected inference output '%.*s' for model '%.*s'",
                    (int)SC_MIN(name.n, 100u), name.p, (int)SC_MIN(model.n, 255u), model.p);
 }
 
-/* The outputs in the order in which they are sent: 1, 0 behind the last, or an error. */
-struct walk {
-    struct sc_span block, model;
-    const struct sc_v2_wants *wants;
-    size_t at;
-    unsigned i;
-};
-
-static int next(struct walk *k, struct sc_tensor *t, bool *binary, struct sc_msg *msg)
+static int select_next(struct sc_v2_walk *k, struct sc_tensor *t, bool *binary, struct sc_msg *msg)
 {
     if (k->wants->n == 0) {
         *binary = k->wants->binary;
@@ -145,10 +137,20 @@ static int next(struct walk *k, struct sc_tensor *t, bool *binary, struct sc_msg
     return rc < 0 ? rc : 1;
 }
 
+int sc_v2_next(struct sc_v2_walk *k, struct sc_tensor *t, bool *binary, struct sc_msg *msg)
+{
+    int rc = select_next(k, t, binary, msg);
+    if (rc == 1 && !k->wants->as_torchserve) {
+        int good = sc_tensor_check(t, msg);
+        rc = good < 0 ? SC_EINVAL : 1;
+    }
+    return rc;
+}
+
 int sc_v2_write_answer(struct sc_span block, const struct sc_v2_wants *wants, struct sc_span model,
                        struct sc_span version, struct sc_buf *out, size_t *json, struct sc_msg *msg)
 {
-    struct walk first = {.block = block, .model = model, .wants = wants}, again = first;
+    struct sc_v2_walk first = {.block = block, .model = model, .wants = wants}, again = first;
     struct sc_json_writer w;
     struct sc_tensor t;
     bool binary, any = false;
@@ -159,8 +161,8 @@ int sc_v2_write_answer(struct sc_span block, const struct sc_v2_wants *wants, st
     sc_json_put_string(&w, "model_version", version);
     sc_json_key(&w, "outputs");
     sc_json_begin_array(&w);
-    while ((rc = next(&first, &t, &binary, msg)) == 1) {
-        if ((rc = sc_tensor_check(&t, msg)) < 0 || (rc = put_tensor(&w, &t, binary, msg)) < 0)
+    while ((rc = sc_v2_next(&first, &t, &binary, msg)) == 1) {
+        if ((rc = put_tensor(&w, &t, binary, msg)) < 0)
             return rc;
         any |= binary;
     }
@@ -171,7 +173,7 @@ int sc_v2_write_answer(struct sc_span block, const struct sc_v2_wants *wants, st
         return sc_fail(msg, written, "the answer is too large");
     if (any)
         *json = out->n;
-    while (any && (rc = next(&again, &t, &binary, msg)) == 1)
+    while (any && (rc = sc_v2_next(&again, &t, &binary, msg)) == 1)
         if (binary)
             sc_buf_span(out, t.data);
     if (rc == 0 && out->failed)

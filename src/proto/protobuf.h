@@ -20,14 +20,20 @@ struct sc_pb_arena {
     _Alignas(16) char first[1024];
 };
 
-/* The message that `bytes` are, in the arena; NULL: malformed, or too large in memory. Messages that were
- * unpacked before stay. */
+/* The message that `bytes` are, in the arena; NULL: malformed, a string that is no UTF-8, or too large in
+ * memory. Messages that were unpacked before stay. */
 ProtobufCMessage *sc_pb_unpack(struct sc_pb_arena *a, const ProtobufCMessageDescriptor *of,
                                struct sc_span bytes) SC_MUST_USE;
 /* n bytes of the arena, not zeroed, aligned for anything; NULL: there is no memory. */
 void *sc_pb_take(struct sc_pb_arena *a, size_t n);
 void sc_pb_free(struct sc_pb_arena *a);
 
+/* Appends a message. Messages one behind the other are one: lists go on, and of single fields the last
+ * counts. Failures are out's. */
+void sc_pb_put(struct sc_buf *out, const ProtobufCMessage *m);
+/* What is appended between the two calls becomes one message, as gRPC frames it. */
+size_t sc_pb_begin_frame(struct sc_buf *out);
+void sc_pb_end_frame(struct sc_buf *out, size_t begun);
 /* Appends a message, as gRPC frames it. Failures are out's. */
 void sc_pb_put_frame(struct sc_buf *out, const ProtobufCMessage *m);
 static inline ProtobufCBinaryData sc_pb_bytes(struct sc_span s)

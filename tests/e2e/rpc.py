@@ -13,11 +13,12 @@ import grpc
 from grpc_tools import protoc
 from harness import ROOT
 
-# Those of which clients have no packages.
-FILES = {"inference": "inference.proto", "management": "management.proto"}
+# Those of which clients have no packages. The standard package `inference` is tritonclient's.
+FILES = {"inference": "inference.proto", "management": "management.proto", "oip": "open_inference_grpc.proto"}
 SERVICES = {"inference": "org.pytorch.serve.grpc.inference.InferenceAPIsService",
-            "management": "org.pytorch.serve.grpc.management.ManagementAPIsService"}
-PORTS = {"inference": "grpc_inference", "management": "grpc_management"}
+            "management": "org.pytorch.serve.grpc.management.ManagementAPIsService",
+            "oip": "org.pytorch.serve.grpc.openinference.GRPCInferenceService"}
+PORTS = {"inference": "grpc_inference", "management": "grpc_management", "oip": "grpc_inference"}
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 

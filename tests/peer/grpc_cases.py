@@ -1,4 +1,4 @@
-"""Suites over gRPC: predictions, streams, sequences, models. Data for play.py; tests/e2e/rpc.py
+"""Suites over gRPC: predictions, streams, sequences, models, the open inference protocol. Data for play.py; tests/e2e/rpc.py
 says what a call may say."""
 import json
 
@@ -184,6 +184,71 @@ TOKENS = [
 ]
 
 
+def infer(case, id="", inputs=(), model="tensors", version="", fields=None, **more):
+    message = {"model_name": model, "model_version": version, "id": id, "inputs": list(inputs), **(fields or {})}
+    return call(case, "oip/ModelInfer", message, **more)
+
+
+def tensor(name, datatype, shape, **contents):
+    return {"name": name, "datatype": datatype, "shape": shape, "contents": contents}
+
+
+ALL_TYPES = [tensor("b", "BOOL", [2], bool_contents=[True, False]), tensor("i8", "INT8", [2], int_contents=[-1, 2]),
+             tensor("i16", "INT16", [1], int_contents=[-300]), tensor("i32", "INT32", [2, 1], int_contents=[7, -7]),
+             tensor("i64", "INT64", [1], int64_contents=[-(1 << 40)]), tensor("u8", "UINT8", [1], uint_contents=[200]),
+             tensor("u16", "UINT16", [1], uint_contents=[60000]), tensor("u32", "UINT32", [1], uint_contents=[70000]),
+             tensor("u64", "UINT64", [1], uint64_contents=[1 << 40]), tensor("f32", "FP32", [2], fp32_contents=[0.5, -2]),
+             tensor("f64", "FP64", [1], fp64_contents=[0.1])]
+BARE = {"name": "x", "datatype": "FP32", "shape": [1]}
+OPEN = [
+    IDLE,
+    call("live", "oip/ServerLive"),
+    call("ready", "oip/ServerReady"),
+    call("server metadata", "oip/ServerMetadata"),
+    call("model ready", "oip/ModelReady", {"name": "tensors"}),
+    call("model ready, version", "oip/ModelReady", {"name": "tensors", "version": "1.0"}),
+    call("model ready, no worker", "oip/ModelReady", {"name": "idle"}),
+    call("model ready, no name", "oip/ModelReady", {}),
+    call("model ready, absent", "oip/ModelReady", {"name": "absent"}),
+    call("model ready, absent version", "oip/ModelReady", {"name": "tensors", "version": "9"}),
+    call("model metadata", "oip/ModelMetadata", {"name": "tensors"}),
+    call("model metadata, version", "oip/ModelMetadata", {"name": "tensors", "version": "1.0"}),
+    call("model metadata, no name", "oip/ModelMetadata", {}),
+    call("model metadata, absent", "oip/ModelMetadata", {"name": "absent"}),
+    call("model metadata, absent version", "oip/ModelMetadata", {"name": "tensors", "version": "9"}),
+    infer("what the handler sees", "see", ALL_TYPES),
+    infer("no id", "", ALL_TYPES[:1]),
+    infer("all types", "1", ALL_TYPES),
+    infer("bytes in", "see", [tensor("t", "BYTES", [2], bytes_contents=[b"abc", b"\x00\xff"])]),
+    infer("bytes out", "2", [tensor("t", "BYTES", [1], bytes_contents=[b"abc"])]),
+    infer("texts out", json.dumps({"id": "t", "model_name": "m", "model_version": "1", "outputs": [
+        {"name": "o", "datatype": "BYTES", "shape": [6], "data": ["grüße", "a\"b\\c\n\u2028</", 1, 2.50, True, ""]}]})),
+    infer("shapes that do not fit", json.dumps({"id": "t", "model_name": "m", "model_version": "1", "outputs": [
+        {"name": "o", "datatype": "INT32", "shape": [7, 7], "data": [1, 2]}, {"name": "p", "datatype": "FP16", "shape": [1], "data": [1.5]},
+        {"name": "q", "datatype": "FP32", "shape": [], "data": []}]})),
+    infer("half", "see", [tensor("h", "FP16", [1], fp32_contents=[1])]),
+    infer("no such type", "see", [tensor("h", "INT33", [1], int_contents=[1])]),
+    infer("shape, type and contents that do not fit", "see",
+          [tensor("a", "INT8", [5, -1], int_contents=[1000]), tensor("b", "FP32", [], int_contents=[1]), tensor("", "BOOL", [1])]),
+    infer("unsigned beyond the signed", "see", [tensor("a", "UINT32", [1], uint_contents=[4294967295]),
+                                                tensor("b", "UINT64", [1], uint64_contents=[18446744073709551615])]),
+    infer("no inputs", "3"),
+    infer("no contents", "see", [BARE]),
+    infer("raw contents are not read", "see", [BARE], fields={"raw_input_contents": [b"\0\0\0\0"], "parameters": {"p": {"int64_param": 1}},
+                                                              "outputs": [{"name": "y"}]}),
+    infer("no name", model=""),
+    infer("absent", model="absent"),
+    infer("absent version", version="9"),
+    infer("no worker", model="idle"),
+    infer("raises", "raise"),
+    infer("refuses", "refuse"),
+    call("model that is no text", "oip/ModelInfer", raw=b"\x0a\x02\xff\xfe"),
+    call("tensor that is no text", "oip/ModelInfer", raw=b"\x0a\x07tensors\x2a\x04\x0a\x02\xff\xfe"),
+    infer("incomplete answer", "{}"),
+    infer("afterwards", "4", [tensor("t", "INT32", [1], int_contents=[1])], tries=40, until="OK", deadline=5),
+]
+
+
 WITH_GOOD = {"good.mar": ar.FILES["good.mar"]}
 SUITES = {
     "grpc": dict(archives=MODELS, models=["rpc.mar", "other=rpc.mar"], ready=["rpc", "other"], steps=GRPC),
@@ -194,4 +259,7 @@ SUITES = {
                             models="rpc.mar", ready=["rpc"], steps=MANAGEMENT),
     "grpc_no_model_api": dict(archives=WITH_GOOD, models="good.mar", model_api=False, steps=NO_MODEL_API),
     "grpc_tokens": dict(archives=WITH_GOOD, models="good.mar", tokens=True, steps=TOKENS),
+    "grpc_open": dict(archives={"tensors.mar": ar.mar("tensors", yaml=ar.ONE_WORKER + "responseTimeout: 5\n"),
+                                "idle.mar": ar.mar("tensors")}, models="tensors.mar", ready=["tensors"], steps=OPEN,
+                      config={"ts_open_inference_protocol": "true"}),
 }
