@@ -25,7 +25,7 @@ def pytest_terminal_summary(terminalreporter):
 # file share a server and stay together; so do those of test_ranks, each of which starts PyTorch three times and more: several of
 # them at once would take minutes to start.
 APART = ("test_batching", "test_customized", "test_data_path", "test_death", "test_gpu", "test_handler_modes",
-         "test_python_workers", "test_sequences", "test_start", "test_streaming", "test_streams", "test_survival",
+         "test_python_workers", "test_sequences", "test_snapshots", "test_start", "test_streaming", "test_streams", "test_survival",
          "test_torchserve_cli", "test_torture")
 
 

@@ -192,10 +192,18 @@ static int check_temp(const struct resolving *r)
 static int check_snapshot(const struct resolving *r)
 {
     struct sc_snapshot snapshot;
-    const char *json = r->s->model_snapshot;
-    int rc = json ? sc_snapshot_read(&snapshot, sc_span_str(json), r->msg) : 0;
-    if (!json || rc < 0)
-        return rc;
+    struct sc_msg why = {""};
+    const char *json = r->s->model_snapshot, *file = r->from->file;
+    if (!json && file && sc_snapshot_is_named(file))
+        return sc_fail(r->msg, SC_EINVAL,
+                       "%.300s: a snapshot without model_snapshot: it was cut. Remove it to restore the one "
+                       "before, or say --no-config-snapshots",
+                       file);
+    if (!json)
+        return 0;
+    int rc = sc_snapshot_read(&snapshot, sc_span_str(json), &why);
+    if (rc < 0)
+        return sc_fail(r->msg, rc, "%.300s%s%s", file ? file : "", file ? ": " : "", why.text);
     rc = sc_snapshot_validate(&snapshot, r->s->model_store, r->msg);
     sc_snapshot_free(&snapshot);
     return rc;

@@ -235,6 +235,12 @@ static bool is_snapshot(const char *name)
            sc_span_eq(sc_span_sub(s, s.n - end.n, end.n), end);
 }
 
+bool sc_snapshot_is_named(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return is_snapshot(slash ? slash + 1 : path);
+}
+
 char *sc_snapshot_newest(const char *log_dir)
 {
     char dir[PATH_MAX], best[NAME_MAX + 1] = "";

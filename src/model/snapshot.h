@@ -37,6 +37,9 @@ void sc_snapshot_write(const struct sc_settings *settings, const char *name,
 /* Path of the newest snapshot (by the time in its name) in <log_dir>/config, or NULL; the caller frees it. */
 char *sc_snapshot_newest(const char *log_dir);
 
+/* True if the file is called as snapshots are. */
+bool sc_snapshot_is_named(const char *path);
+
 /* One version to restore. */
 struct sc_snapshot_model {
     struct sc_spec_want want; /* mode SC_SPEC_RESTORE; its strings are those below */
