@@ -59,12 +59,17 @@ struct sc_call *sc_call_new(struct sc_app *app, struct sc_http_exchange *x)
     c->told_meta = 0;
     c->told_status = 0;
     c->v2 = NULL;
+    c->rendered = NULL;
+    c->found = NULL;
+    c->span = NULL;
     c->made_json = false;
     return c;
 }
 
 void sc_call_del(struct sc_call *c)
 {
+    if (SC_UNLIKELY(c->span))
+        sc_trace_end(c);
     sc_buf_free(&c->out);
     sc_buf_free(&c->told);
     sc_v2_wants_del(c->v2);
@@ -96,7 +101,7 @@ static void on_request(struct sc_http_exchange *x, void *ctx)
         return;
     }
     bool bad_method;
-    const struct sc_route *r = sc_route_find(serves, &c->path, x->req.method, &bad_method);
+    const struct sc_route *r = c->found = sc_route_find(serves, &c->path, x->req.method, &bad_method);
     if (app->auth && !sc_auth_admit(c, r, serves))
         return;
     if (bad_method && r && r->serves & SC_SERVES_OIP) {
@@ -190,7 +195,9 @@ static void send_answer(struct sc_call *c)
         c->rpc->finish(c);
         return;
     }
-    if (c->out.failed && !c->out.n)
+    if (c->rendered)
+        sc_metrics_send(c);
+    else if (c->out.failed && !c->out.n)
         sc_respond_error(c->x, 500, "InternalServerException", SC_SPAN("the answer is too large"));
     else if (c->type)
         sc_respond_error(c->x, c->status, c->type, sc_buf_view(&c->out));

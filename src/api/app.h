@@ -9,6 +9,8 @@
 
 #include "base/buf.h"
 #include "base/dlist.h"
+#include "metrics/render.h"
+#include "metrics/spans.h"
 #include "model/engine.h"
 #include "model/interfaces.h"
 #include "model/settings.h"
@@ -25,6 +27,7 @@ enum {
 };
 
 struct sc_grpc;
+struct sc_route;
 struct sc_row_route;
 
 struct sc_app {
@@ -32,6 +35,8 @@ struct sc_app {
     struct sc_engine *engine;
     const struct sc_settings *settings;
     struct sc_metrics *metrics;
+    struct sc_renderer *renderer;
+    struct sc_tracing tracing; /* exemplars and spans: what is wanted */
     struct sc_http_server *server;
     struct sc_auth *auth;              /* NULL: no tokens */
     unsigned serves[SC_LISTENERS_MAX]; /* bits per listener */
@@ -103,6 +108,10 @@ struct sc_call {
     bool raw;             /* out is the whole body, */
     struct sc_span media; /* of this type */
     struct sc_buf out;
+    struct sc_render_ask render;  /* metrics.c */
+    struct sc_rendered *rendered; /* held; NULL: the answer is something else */
+    const struct sc_route *found; /* NULL: none, or not HTTP */
+    struct sc_span_record *span;  /* the request is traced; freed with the call, or sent */
     /* customized.c: what a handler says of its model, metadata, then body; status 0: nobody was asked.
      * v2_server.c: a backend's metadata. */
     struct sc_buf told;
@@ -138,10 +147,20 @@ void sc_model_scale(struct sc_call *c); /* management.c */
 void sc_model_set_default(struct sc_call *c);
 void sc_model_unregister(struct sc_call *c);
 void sc_metrics_answer(struct sc_call *c); /* metrics.c */
+void sc_metrics_send(struct sc_call *c);   /* c->rendered, on its exchange's loop */
+void sc_metrics_before(void *app);         /* sc_renderer_new's */
 void sc_workflows_list(struct sc_call *c); /* workflow.c */
 void sc_workflow_post(struct sc_call *c);
 void sc_workflow_describe(struct sc_call *c);
 void sc_workflow_delete(struct sc_call *c);
+
+/* ---- trace.c: a request for c->shard begins, has its answer, is over ---- */
+
+/* With tracing.on: looks whether it is traced, and gives it c->span then. */
+void sc_trace_begin(struct sc_call *c);
+/* With c->span; the shard is there. */
+void sc_trace_answered(struct sc_call *c, const struct sc_job_answer *a, int64_t now);
+void sc_trace_end(struct sc_call *c);
 
 /* ---- what these use ---- */
 

@@ -78,6 +78,9 @@ static void note_end(struct sc_http_exchange *x, int code)
     char what[256];
     struct sc_span path = sc_span_sub(x->req.path, 1, sizeof what - 32);
     int n = snprintf(what, sizeof what, "gRPC %.*s HTTP/2.0", SC_FMT(path));
+    struct sc_call *c = x->user;
+    if (c && c->span)
+        c->span->code = code;
     sc_http_access(x, sc_span(what, (size_t)n), code);
 }
 

@@ -170,6 +170,8 @@ static void turn_refused(struct sc_call *c, int status, const char *type, struct
     struct sc_grpc *g = c->grpc;
     struct sc_buf text;
     sc_grpc_hold(g);
+    if (c->span)
+        c->span->refused = true;
     if (status) { /* else nobody waits */
         sc_buf_init(&text, 16 << 10);
         enum sc_grpc_code code =

@@ -117,6 +117,10 @@ static void done(struct sc_job *j, void *arg, const struct sc_job_answer *a)
     sc_metrics_answered(sc_shard_metrics(c->shard), x->loop->index, c->versioned, a->queue_ns,
                         now - x->start_ns);
     sc_metrics_time(sc_shard_metrics(c->shard), x->loop->index, SC_MT_REQUEST, now - x->start_ns);
+    sc_metrics_time(sc_shard_metrics(c->shard), x->loop->index, SC_MT_RECEIVE,
+                    now - x->start_ns - a->queue_ns - a->worker_ns);
+    if (SC_UNLIKELY(c->span))
+        sc_trace_answered(c, a, now);
     sc_metrics_queue_time(c->app->metrics, x->loop->index, now, a->queue_ns / 1000000);
     if (c->rpc) {
         c->rpc->answer(c, a->body);
@@ -289,6 +293,8 @@ static bool begin_job(struct sc_call *c, size_t announced, bool *plain)
     struct sc_msg msg = {""};
     int refused = 0;
     *plain = true;
+    if (SC_UNLIKELY(c->app->tracing.on))
+        sc_trace_begin(c);
     sc_metrics_request(sc_shard_metrics(c->shard), x->loop->index, c->versioned);
     if (!sc_shard_has_worker(c->shard)) {
         respond_no_worker(c);

@@ -18,12 +18,17 @@ static inline int64_t sc_clock_ms(void)
     return sc_clock_ns() / 1000000;
 }
 
-/* Milliseconds since 1970, UTC. */
-static inline int64_t sc_wall_ms(void)
+/* Since 1970, UTC. */
+static inline int64_t sc_wall_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static inline int64_t sc_wall_ms(void)
+{
+    return sc_wall_ns() / 1000000;
 }
 
 #endif

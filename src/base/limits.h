@@ -51,6 +51,7 @@
 #define SC_CONN_WRITE_TIMEOUT_MS 60000   /* without the client taking a byte */
 #define SC_CONN_LINGER_MS 2000           /* for the client to read the last answer before the close */
 #define SC_CONN_STREAM_BYTES (16u << 20) /* waiting bytes of a streamed answer; more chunks are refused */
+#define SC_CONN_WRITE_BYTES (256u << 10) /* of one connection before another has its turn */
 #define SC_CONN_SPARE_BLOCKS 64          /* read buffers kept per loop */
 #define SC_HTTP_RESPONSE_HEAD_MAX 65536  /* status line and headers of an answer */
 #define SC_TLS_RETRY_MS 5000             /* between two tries to read a certificate that cannot be read */
@@ -136,6 +137,12 @@
 #define SC_METRICS_FILE_BYTES (1u << 20)      /* metrics_config */
 #define SC_METRICS_COLLECTOR_MS 30000         /* time of one run of system_metrics_cmd */
 #define SC_METRICS_COLLECTOR_BYTES (1u << 20) /* its output */
+#define SC_METRICS_TEXT_BYTES (256u << 20)    /* of a scrape: some 30,000 models */
+#define SC_TRACE_STATE_BYTES 512              /* of a tracestate that is passed on */
+#define SC_SPANS_QUEUE_MAX 65536              /* spans that wait for a collector, whatever is asked for */
+#define SC_SPANS_BODY_BYTES (64u << 20)       /* of a request to it */
+#define SC_SPANS_RETRY_MS 60000               /* how long a batch is tried again */
+#define SC_SPANS_END_MS 2000                  /* at the end of the server */
 
 /* --- model --- */
 #define SC_MODEL_NAME_MAX 255

@@ -309,6 +309,31 @@ static int configure_metrics(struct frontend *f, struct sc_msg *msg)
     return sc_metrics_configure(f->app.metrics, &c, msg);
 }
 
+static const char *environment(const char *name)
+{
+    return getenv(name);
+}
+
+/* Once the metrics are configured. Without a collector that can be used, requests are served all the same. */
+static void start_tracing(struct frontend *f)
+{
+    struct sc_tracing *t = &f->app.tracing;
+    struct sc_spans_config c;
+    struct sc_msg msg = {""};
+    sc_spans_config_read(&c, f->settings.otlp_endpoint, environment);
+    t->sampler = c.sampler;
+    if (c.url) {
+        sc_log(SC_LOG_INFO, "spans are sent to %.200s", c.url);
+        if (sc_spans_start(&t->spans, &c, &msg) < 0)
+            sc_log(SC_LOG_ERROR, "spans are not sent: %s", msg.text);
+        else
+            sc_metrics_spans(f->app.metrics, sc_spans_counts, t->spans);
+    }
+    sc_spans_config_free(&c);
+    t->exemplars = f->settings.metrics_mode == SC_METRICS_PROMETHEUS;
+    t->on = t->exemplars || t->spans;
+}
+
 int sc_cli_frontend(void)
 {
     static struct frontend f;
@@ -356,6 +381,8 @@ int sc_cli_frontend(void)
         sc_log_close();
         return SC_EXIT_FATAL;
     }
+    start_tracing(&f);
+    f.app.renderer = sc_renderer_new(f.app.metrics, sc_loops_at(f.loops, 0), sc_metrics_before, &f.app);
     struct sc_engine_spec spec = {
         .loops = f.loops,
         .settings = &f.settings,
@@ -373,11 +400,15 @@ int sc_cli_frontend(void)
     };
     f.app.engine = sc_engine_new(&spec);
     sc_loops_run(f.loops);
+    sc_renderer_stop(f.app.renderer);
     sc_loops_del(
         f.loops); /* runs what loops posted to each other at the end: the engine must still be there */
     sc_serve_tls_free(&f.tls);
     sc_engine_del(f.app.engine);
     sc_app_free(&f.app);
+    sc_renderer_del(f.app.renderer);
+    if (f.app.tracing.spans)
+        sc_spans_stop(f.app.tracing.spans);
     sc_metrics_del(f.app.metrics);
     sc_log(SC_LOG_INFO, "Model server stopped.");
     sc_log_close();

@@ -30,7 +30,10 @@ struct sc_series {
     uint32_t hash; /* of the values */
     struct sc_family *family;
     unsigned refs;
+    unsigned
+        pins;  /* of scrapes: with the last reference it leaves the family, with the last pin the memory */
     bool seen; /* a gauge that was set, a counter whose series was made */
+    int64_t made_ms;
     double gauge;
     char *values[SC_METRIC_LABELS_MAX];
     _Atomic uint64_t
@@ -82,16 +85,28 @@ struct sc_metrics_lines {
     struct sc_frame frames[2][3]; /* [the request named a version][sc_model_metric] */
 };
 
+/* What an observation of a histogram came from. Its loop writes it while others read: seq is odd meanwhile.
+ */
+struct sc_exemplar {
+    _Atomic uint64_t seq; /* 0: none yet */
+    _Atomic uint64_t trace[2], span, value_ns;
+    _Atomic int64_t ms;
+};
+
 /* A model: what its versions have in common. */
 struct sc_metrics_name {
     struct sc_metrics_name *next;
     char *name;
+    int64_t made_ms;
     uint64_t gone[SC_MM_VERSIONED]; /* default counters of versions that were released */
     struct sc_metrics_model *versions;
 };
 
 struct sc_metrics {
     uint64_t mps_faults, mps_recoveries;
+    void (*spans)(void *ctx, uint64_t *sent, uint64_t *dropped); /* NULL: none are sent */
+    void *spans_ctx;
+    int64_t made_ms;
     unsigned nloops;
     char *host;
     enum sc_metrics_to to;
@@ -130,8 +145,34 @@ void sc_metrics_families_del(struct sc_metrics *m);
 
 /* `count` zeroed lines of 64 bytes, aligned to one; *memory is what is to be freed. */
 void *sc_metrics_lines(size_t count, void **memory);
-/* The families that models have (model.c). */
-void sc_metrics_render_models(struct sc_metrics *m, struct sc_prom *w);
+void sc_series_free(struct sc_series *s);
+
+/* --- model.c --- */
+
+extern const enum sc_builtin_name sc_model_builtins[SC_MM_VERSIONED];
 void sc_metrics_models_del(struct sc_metrics *m);
+void sc_metrics_model_free(struct sc_metrics_model *h);
+/* A counter over all loops. Any thread. */
+uint64_t sc_metrics_sum(const struct sc_metrics *m, const struct sc_metrics_model *h, unsigned metric);
+/* Where in a loop's counters a histogram is: buckets, then the sum in ns. */
+static inline unsigned sc_metrics_time_cell(enum sc_model_time which)
+{
+    return SC_MM_COUNTERS + (unsigned)which * SC_MT_STRIDE;
+}
+extern const double sc_metrics_time_bounds[SC_MT_BOUNDS];
+/* The latest of any loop for one bucket. False: there is none. Any thread. */
+bool sc_metrics_exemplar_read(const struct sc_metrics *m, const struct sc_metrics_model *h,
+                              enum sc_model_time which, unsigned bucket, struct sc_prom_exemplar *out);
+
+/* --- registry.c --- */
+
+extern const char *const sc_metric_type_names[];
+extern const double sc_histogram_bounds[SC_HISTOGRAM_BUCKETS];
+static inline double sc_metrics_double(uint64_t bits)
+{
+    double v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
 
 #endif

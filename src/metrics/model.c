@@ -1,7 +1,10 @@
 /* The counters of models: one block of cells per version, its loops' parts on their own cache lines. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "metrics/internal.h"
 
 /* WorkerLoadTime's series of a version, released with it. */
@@ -10,30 +13,97 @@ struct sc_metrics_loads {
     struct sc_series *series;
 };
 
-static const char *const labels[] = {"model_name", "model_version", "hostname"};
-static const enum sc_builtin_name builtins[] = {SC_BUILTIN_REQUESTS, SC_BUILTIN_LATENCY, SC_BUILTIN_QUEUE};
+const enum sc_builtin_name sc_model_builtins[SC_MM_VERSIONED] = {SC_BUILTIN_REQUESTS, SC_BUILTIN_LATENCY,
+                                                                 SC_BUILTIN_QUEUE};
 
-static const double time_bounds[SC_MT_BOUNDS] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
-                                                 0.1,    0.25,  1.0,    2.5,   10.0};
+const double sc_metrics_time_bounds[SC_MT_BOUNDS] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
+                                                     0.1,    0.25,  1.0,    2.5,   10.0};
 
-static unsigned time_cell(enum sc_model_time which)
+static unsigned bucket_of(int64_t ns)
 {
-    return SC_MM_COUNTERS + (unsigned)which * SC_MT_STRIDE;
+    unsigned i = 0;
+    while (i < SC_MT_BOUNDS && (double)ns > sc_metrics_time_bounds[i] * 1e9)
+        i++;
+    return i;
 }
 
 void sc_metrics_time(struct sc_metrics_model *h, unsigned loop, enum sc_model_time which, int64_t ns)
 {
-    unsigned i = 0;
     ns = SC_MAX(ns, 0);
-    while (i < SC_MT_BOUNDS && (double)ns > time_bounds[i] * 1e9)
-        i++;
-    sc_metrics_add(h, loop, time_cell(which) + i, 1);
-    sc_metrics_add(h, loop, time_cell(which) + SC_MT_BOUNDS + 1, ns);
+    sc_metrics_add(h, loop, sc_metrics_time_cell(which) + bucket_of(ns), 1);
+    sc_metrics_add(h, loop, sc_metrics_time_cell(which) + SC_MT_BOUNDS + 1, ns);
 }
+
+void sc_metrics_batches(struct sc_metrics_model *h, enum sc_model_size which, unsigned bucket, uint64_t n)
+{
+    if (bucket < SC_MS_BUCKETS)
+        atomic_store_explicit(&h->sizes[which][bucket],
+                              atomic_load_explicit(&h->sizes[which][bucket], memory_order_relaxed) + n,
+                              memory_order_relaxed);
+}
+
+/* --- exemplars --------------------------------------------------------------------------------------- */
+
+/*
+ * Every word of an exemplar is written with release and read with acquire: who sees one of a newer writing
+ * also sees that seq has become odd before it, and takes nothing.
+ */
+void sc_metrics_exemplar(struct sc_metrics_model *h, unsigned loop, enum sc_model_time which, int64_t ns,
+                         const uint64_t trace[2], uint64_t span)
+{
+    struct sc_exemplar *all = atomic_load_explicit(&h->exemplars[loop], memory_order_relaxed);
+    if (!all) {
+        all = sc_alloc_array((size_t)SC_MT_COUNT * (SC_MT_BOUNDS + 1), sizeof *all);
+        atomic_store_explicit(&h->exemplars[loop], all, memory_order_release);
+    }
+    struct sc_exemplar *e = &all[(unsigned)which * (SC_MT_BOUNDS + 1) + bucket_of(SC_MAX(ns, 0))];
+    uint64_t seq = atomic_load_explicit(&e->seq, memory_order_relaxed);
+    atomic_store_explicit(&e->seq, seq + 1, memory_order_relaxed);
+    atomic_store_explicit(&e->trace[0], trace[0], memory_order_release);
+    atomic_store_explicit(&e->trace[1], trace[1], memory_order_release);
+    atomic_store_explicit(&e->span, span, memory_order_release);
+    atomic_store_explicit(&e->value_ns, (uint64_t)SC_MAX(ns, 0), memory_order_release);
+    atomic_store_explicit(&e->ms, sc_wall_ms(), memory_order_release);
+    atomic_store_explicit(&e->seq, seq + 2, memory_order_release);
+}
+
+/* False: there is none, or it is being written. */
+static bool read_one(const struct sc_exemplar *e, struct sc_prom_exemplar *out)
+{
+    uint64_t seq = atomic_load_explicit(&e->seq, memory_order_acquire);
+    uint64_t hi = atomic_load_explicit(&e->trace[0], memory_order_acquire);
+    uint64_t lo = atomic_load_explicit(&e->trace[1], memory_order_acquire);
+    uint64_t span = atomic_load_explicit(&e->span, memory_order_acquire);
+    uint64_t ns = atomic_load_explicit(&e->value_ns, memory_order_acquire);
+    int64_t ms = atomic_load_explicit(&e->ms, memory_order_acquire);
+    if (seq == 0 || seq % 2 || atomic_load_explicit(&e->seq, memory_order_relaxed) != seq || ms < out->ms)
+        return false;
+    int n = snprintf(out->labels, sizeof out->labels, "trace_id=\"%016" PRIx64 "%016" PRIx64 "\"", hi, lo);
+    if (span)
+        snprintf(out->labels + n, sizeof out->labels - (size_t)n, ",span_id=\"%016" PRIx64 "\"", span);
+    out->value = (double)ns / 1e9;
+    out->ms = ms;
+    return true;
+}
+
+bool sc_metrics_exemplar_read(const struct sc_metrics *m, const struct sc_metrics_model *h,
+                              enum sc_model_time which, unsigned bucket, struct sc_prom_exemplar *out)
+{
+    bool any = false;
+    *out = (struct sc_prom_exemplar){.ms = 0};
+    for (unsigned l = 0; l < m->nloops; l++) {
+        const struct sc_exemplar *all = atomic_load_explicit(&h->exemplars[l], memory_order_acquire);
+        if (all)
+            any |= read_one(&all[(unsigned)which * (SC_MT_BOUNDS + 1) + bucket], out);
+    }
+    return any;
+}
+
+/* --- lines ------------------------------------------------------------------------------------------- */
 
 static void free_lines(struct sc_metrics_lines *l)
 {
-    for (unsigned i = 0; l && i < SC_COUNT(builtins); i++) {
+    for (unsigned i = 0; l && i < SC_COUNT(sc_model_builtins); i++) {
         sc_frame_free(&l->frames[0][i]);
         sc_frame_free(&l->frames[1][i]);
     }
@@ -43,8 +113,8 @@ static void free_lines(struct sc_metrics_lines *l)
 static struct sc_metrics_lines *make_lines(const struct sc_metrics *m, const char *name, const char *version)
 {
     struct sc_metrics_lines *l = NULL;
-    for (unsigned i = 0; i < SC_COUNT(builtins); i++) {
-        const struct sc_builtin *b = &m->builtin[builtins[i]];
+    for (unsigned i = 0; i < SC_COUNT(sc_model_builtins); i++) {
+        const struct sc_builtin *b = &m->builtin[sc_model_builtins[i]];
         if (!b->log)
             continue;
         if (!l)
@@ -63,7 +133,7 @@ void sc_metrics_log_model(const struct sc_metrics_model *h, bool versioned, enum
     sc_frame_log(&h->lines->frames[versioned][metric], v, metric == SC_MM_REQUESTS ? 0 : 3);
 }
 
-static uint64_t sum(const struct sc_metrics *m, const struct sc_metrics_model *h, unsigned metric)
+uint64_t sc_metrics_sum(const struct sc_metrics *m, const struct sc_metrics_model *h, unsigned metric)
 {
     uint64_t v = 0;
     for (unsigned l = 0; l < m->nloops; l++)
@@ -79,6 +149,7 @@ struct sc_metrics_model *sc_metrics_model(struct sc_metrics *m, const char *name
     if (!*n) {
         *n = sc_alloc(sizeof **n);
         (*n)->name = sc_strdup(name);
+        (*n)->made_ms = sc_wall_ms();
     }
     struct sc_metrics_model **h = &(*n)->versions;
     for (; *h; h = &(*h)->next)
@@ -88,21 +159,34 @@ struct sc_metrics_model *sc_metrics_model(struct sc_metrics *m, const char *name
         }
     *h = sc_alloc(sizeof **h);
     (*h)->name = *n;
+    (*h)->model = sc_strdup(name);
     (*h)->version = sc_strdup(version);
     (*h)->refs = 1;
+    (*h)->made_ms = sc_wall_ms();
+    (*h)->exemplars = sc_alloc_array(m->nloops, sizeof *(*h)->exemplars);
+    (*h)->nloops = m->nloops;
     (*h)->lines = make_lines(m, name, version);
     (*h)->cells = sc_metrics_lines((size_t)m->nloops * SC_MM_STRIDE / SC_LINE_WORDS, &(*h)->memory);
     return *h;
 }
 
-static void free_model(struct sc_metrics_model *h)
+static void release_loads(struct sc_metrics_model *h)
 {
     for (struct sc_metrics_loads *l = h->loads, *next; l; l = next) {
         next = l->next;
         sc_series_release(l->series);
         free(l);
     }
+    h->loads = NULL;
+}
+
+void sc_metrics_model_free(struct sc_metrics_model *h)
+{
+    for (unsigned i = 0; i < h->nloops; i++)
+        free(atomic_load(&h->exemplars[i]));
+    free(h->exemplars);
     free_lines(h->lines);
+    free(h->model);
     free(h->version);
     free(h->memory);
     free(h);
@@ -118,8 +202,11 @@ void sc_metrics_model_release(struct sc_metrics *m, struct sc_metrics_model *h)
         p = &(*p)->next;
     *p = h->next;
     for (unsigned i = 0; i < SC_MM_VERSIONED; i++)
-        name->gone[i] += sum(m, h, i);
-    free_model(h);
+        name->gone[i] += sc_metrics_sum(m, h, i);
+    release_loads(h);
+    h->name = NULL;
+    if (!h->pins)
+        sc_metrics_model_free(h);
     if (name->versions)
         return;
     struct sc_metrics_name **n = &m->names;
@@ -138,7 +225,8 @@ void sc_metrics_models_del(struct sc_metrics *m)
         while (n->versions) {
             struct sc_metrics_model *h = n->versions;
             n->versions = h->next;
-            free_model(h);
+            release_loads(h);
+            sc_metrics_model_free(h);
         }
         free(n->name);
         free(n);
@@ -170,83 +258,4 @@ void sc_metrics_worker_loaded(struct sc_metrics *m, struct sc_metrics_model *h, 
     struct sc_metrics_loads *l = sc_alloc(sizeof *l);
     *l = (struct sc_metrics_loads){h->loads, s};
     h->loads = l;
-}
-
-static void sample_as(const struct sc_metrics *m, struct sc_prom *w, const char *const *names,
-                      const char *name, const char *version, double v)
-{
-    const char *const values[] = {name, version, m->host};
-    sc_prom_sample(w, names, values, SC_COUNT(labels), v);
-}
-
-/* A series of TorchServe's counters appears with its first event. */
-static void render_inference(struct sc_metrics *m, struct sc_prom *w, unsigned metric, double scale)
-{
-    const struct sc_builtin *b = &m->builtin[builtins[metric]];
-    if (!b->shown)
-        return;
-    const char *const *names = (const char *const *)b->declared->dims;
-    sc_prom_family(w, b->declared->name, "counter", b->help);
-    for (const struct sc_metrics_name *n = m->names; n; n = n->next) {
-        uint64_t any = n->gone[metric];
-        for (const struct sc_metrics_model *h = n->versions; h; h = h->next) {
-            any += sum(m, h, metric);
-            uint64_t own = sum(m, h, metric + SC_MM_VERSIONED);
-            if (own)
-                sample_as(m, w, names, n->name, h->version, (double)own / scale);
-        }
-        if (any)
-            sample_as(m, w, names, n->name, "default", (double)any / scale);
-    }
-}
-
-/* A version's histogram appears with its first request. */
-static void render_times(struct sc_metrics *m, struct sc_prom *w)
-{
-    static const char *const families[SC_MT_COUNT][2] = {
-        [SC_MT_QUEUE] = {"sconce_queue_seconds", "From a request's acceptance until a worker began with it"},
-        [SC_MT_WORKER] = {"sconce_worker_seconds", "From there until the worker's answer"},
-        [SC_MT_REQUEST] = {"sconce_request_seconds", "From the arrival of an HTTP request until its answer"},
-    };
-    for (unsigned t = 0; t < SC_MT_COUNT; t++) {
-        sc_prom_family(w, families[t][0], "histogram", families[t][1]);
-        for (const struct sc_metrics_name *n = m->names; n; n = n->next)
-            for (const struct sc_metrics_model *h = n->versions; h; h = h->next) {
-                const char *const values[] = {n->name, h->version, m->host};
-                uint64_t counts[SC_MT_BOUNDS + 1], all = 0;
-                for (unsigned i = 0; i <= SC_MT_BOUNDS; i++)
-                    all += counts[i] = sum(m, h, time_cell(t) + i);
-                if (all)
-                    sc_prom_histogram(w, labels, values, SC_COUNT(labels), time_bounds, counts, SC_MT_BOUNDS,
-                                      (double)sum(m, h, time_cell(t) + SC_MT_BOUNDS + 1) / 1e9);
-            }
-    }
-}
-
-void sc_metrics_render_models(struct sc_metrics *m, struct sc_prom *w)
-{
-    static const struct {
-        const char *name, *type, *help;
-        enum sc_model_metric metric;
-    } own[] = {
-        {"sconce_queue_depth", "gauge", "Requests that wait for a worker", SC_MM_QUEUED},
-        {"sconce_in_flight", "gauge", "Requests that a worker has", SC_MM_RUNNING},
-        {"sconce_batches_total", "counter", "Batches computed", SC_MM_BATCHES},
-        {"sconce_batch_requests_total", "counter",
-         "Sum of those batches' sizes: a request in several batches counts in each", SC_MM_BATCHED},
-        {"sconce_replays_total", "counter", "Requests run again after their worker died", SC_MM_REPLAYS},
-        {"sconce_worker_restarts_total", "counter", "Workers started again", SC_MM_RESTARTS},
-    };
-    render_inference(m, w, SC_MM_REQUESTS, 1);
-    render_inference(m, w, SC_MM_LATENCY_NS, 1000);
-    render_inference(m, w, SC_MM_QUEUE_NS, 1000);
-    if (m->to != SC_METRICS_TO_PROMETHEUS)
-        return;
-    for (unsigned i = 0; i < SC_COUNT(own); i++) {
-        sc_prom_family(w, own[i].name, own[i].type, own[i].help);
-        for (const struct sc_metrics_name *n = m->names; n; n = n->next)
-            for (const struct sc_metrics_model *h = n->versions; h; h = h->next)
-                sample_as(m, w, labels, n->name, h->version, (double)(int64_t)sum(m, h, own[i].metric));
-    }
-    render_times(m, w);
 }

@@ -4,12 +4,12 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "base/log.h"
+#include "base/clock.h"
 #include "metrics/internal.h"
 
-static const char *const type_names[] = {"counter", "gauge", "histogram"};
-static const double bounds[SC_HISTOGRAM_BUCKETS] = {0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25,
-                                                    0.5,   0.75, 1.0,   2.5,  5.0,   7.5, 10.0};
+const char *const sc_metric_type_names[] = {"counter", "gauge", "histogram"};
+const double sc_histogram_bounds[SC_HISTOGRAM_BUCKETS] = {0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25,
+                                                          0.5,   0.75, 1.0,   2.5,  5.0,   7.5, 10.0};
 
 void *sc_metrics_lines(size_t count, void **memory)
 {
@@ -22,6 +22,7 @@ struct sc_metrics *sc_metrics_new(unsigned nloops, const char *hostname)
 {
     struct sc_metrics *m = sc_alloc(sizeof *m);
     m->nloops = nloops;
+    m->made_ms = sc_wall_ms();
     m->host = sc_strdup(hostname);
     _Static_assert(sizeof(struct sc_host_cell) == 64, "a loop's line");
     m->hosts = sc_metrics_lines(nloops, &m->memory);
@@ -29,7 +30,7 @@ struct sc_metrics *sc_metrics_new(unsigned nloops, const char *hostname)
     return m;
 }
 
-static void free_series(struct sc_series *s)
+void sc_series_free(struct sc_series *s)
 {
     for (unsigned i = 0; i < SC_METRIC_LABELS_MAX; i++)
         free(s->values[i]);
@@ -43,7 +44,7 @@ void sc_metrics_families_del(struct sc_metrics *m)
         next = f->next;
         for (struct sc_series *s = f->series, *after; s; s = after) {
             after = s->next;
-            free_series(s);
+            sc_series_free(s);
         }
         for (unsigned i = 0; i < f->nlabels; i++)
             free(f->labels[i]);
@@ -79,7 +80,8 @@ static struct sc_family *family(struct sc_metrics *m, enum sc_metric_type type, 
         return NULL;
     struct sc_family *f = *end = sc_alloc(sizeof *f);
     char help[256];
-    snprintf(help, sizeof help, "Torchserve prometheus %s metric with unit: %s", type_names[type], unit);
+    snprintf(help, sizeof help, "Torchserve prometheus %s metric with unit: %s", sc_metric_type_names[type],
+             unit);
     f->metrics = m;
     f->end = &f->series;
     f->type = type;
@@ -143,6 +145,7 @@ struct sc_series *sc_family_series(struct sc_family *f, const char *const *value
     s->family = f;
     s->refs = 1;
     s->hash = hash;
+    s->made_ms = sc_wall_ms();
     for (unsigned i = 0; i < f->nlabels - 1; i++)
         s->values[i] = sc_strdup(values[i]);
     s->values[f->nlabels - 1] = sc_strdup(f->metrics->host);
@@ -172,7 +175,8 @@ void sc_series_release(struct sc_series *s)
         p = &(*p)->same_bucket;
     *p = s->same_bucket;
     f->nseries--;
-    free_series(s);
+    if (!s->pins)
+        sc_series_free(s);
 }
 
 void sc_series_set(struct sc_series *s, double v)
@@ -183,17 +187,10 @@ void sc_series_set(struct sc_series *s, double v)
     s->seen = true;
 }
 
-static double as_double(uint64_t bits)
-{
-    double v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
 /* A double that one thread adds to and another may read. */
 static void add_double(_Atomic uint64_t *cell, double v)
 {
-    v += as_double(atomic_load_explicit(cell, memory_order_relaxed));
+    v += sc_metrics_double(atomic_load_explicit(cell, memory_order_relaxed));
     uint64_t bits;
     memcpy(&bits, &v, sizeof bits);
     atomic_store_explicit(cell, bits, memory_order_relaxed);
@@ -211,42 +208,11 @@ void sc_series_observe(struct sc_series *s, unsigned loop, double v)
         return;
     _Atomic uint64_t *cells = &s->cells[loop * s->family->stride];
     unsigned i = 0;
-    while (i < SC_HISTOGRAM_BUCKETS && v > bounds[i])
+    while (i < SC_HISTOGRAM_BUCKETS && v > sc_histogram_bounds[i])
         i++;
     atomic_store_explicit(&cells[i], atomic_load_explicit(&cells[i], memory_order_relaxed) + 1,
                           memory_order_relaxed);
     add_double(&cells[SC_HISTOGRAM_BUCKETS + 1], v);
-}
-
-static void render_histogram(struct sc_prom *w, const struct sc_family *f, const struct sc_series *s)
-{
-    uint64_t counts[SC_HISTOGRAM_BUCKETS + 1] = {0};
-    double sum = 0;
-    for (unsigned l = 0; l < f->metrics->nloops; l++) {
-        const _Atomic uint64_t *cells = &s->cells[l * f->stride];
-        for (unsigned i = 0; i <= SC_HISTOGRAM_BUCKETS; i++)
-            counts[i] += atomic_load_explicit(&cells[i], memory_order_relaxed);
-        sum += as_double(atomic_load_explicit(&cells[SC_HISTOGRAM_BUCKETS + 1], memory_order_relaxed));
-    }
-    sc_prom_histogram(w, (const char *const *)f->labels, (const char *const *)s->values, f->nlabels, bounds,
-                      counts, SC_HISTOGRAM_BUCKETS, sum);
-}
-
-static void render_family(struct sc_prom *w, const struct sc_family *f)
-{
-    sc_prom_family(w, f->name, type_names[f->type], f->help);
-    for (const struct sc_series *s = f->series; s; s = s->next) {
-        if (f->type == SC_METRIC_HISTOGRAM) {
-            render_histogram(w, f, s);
-            continue;
-        }
-        double v = s->gauge;
-        if (f->type == SC_METRIC_GAUGE && !s->seen)
-            continue;
-        for (unsigned l = 0; s->cells && l < f->metrics->nloops; l++)
-            v += as_double(atomic_load_explicit(&s->cells[l * f->stride], memory_order_relaxed));
-        sc_prom_sample(w, (const char *const *)f->labels, (const char *const *)s->values, f->nlabels, v);
-    }
 }
 
 /* --- the host ---------------------------------------------------------------------------------------- */
@@ -285,60 +251,11 @@ void sc_metrics_worker_thread_time(struct sc_metrics *m, unsigned loop, int64_t 
     time_of(m, &m->hosts[loop].thread_time, SC_BUILTIN_THREAD_TIME, loop, now_ns, ms);
 }
 
-/* The dimensions of a metric without values of its own: Level and the host. */
-static void host_sample(struct sc_metrics *m, struct sc_prom *w, const struct sc_builtin *b, double v)
+void sc_metrics_spans(struct sc_metrics *m, void (*counts)(void *ctx, uint64_t *sent, uint64_t *dropped),
+                      void *ctx)
 {
-    const char *const values[] = {"Host", m->host};
-    sc_prom_sample(w, (const char *const *)b->declared->dims, values, 2, v);
-}
-
-static void render_latest(struct sc_metrics *m, struct sc_prom *w, enum sc_builtin_name name, size_t offset)
-{
-    const struct sc_builtin *b = &m->builtin[name];
-    int64_t latest = 0, ms = 0;
-    if (!b->shown || b->histogram)
-        return;
-    sc_prom_family(w, b->declared->name, "gauge", b->help);
-    for (unsigned l = 0; l < m->nloops; l++) {
-        const struct sc_latest *c =
-            (const struct sc_latest *)(const void *)((const char *)&m->hosts[l] + offset);
-        int64_t at = atomic_load_explicit(&c->at_ns, memory_order_acquire);
-        if (at > latest) {
-            latest = at;
-            ms = atomic_load_explicit(&c->ms, memory_order_relaxed);
-        }
-    }
-    if (latest)
-        host_sample(m, w, b, (double)ms);
-}
-
-void sc_metrics_render(struct sc_metrics *m, const struct sc_span *names, unsigned nnames, struct sc_buf *out)
-{
-    static const char *const labels[] = {"Hostname"};
-    const char *const values[] = {m->host};
-    struct sc_prom w;
-    sc_prom_init(&w, out, names, nnames);
-    for (unsigned i = 0; i < SC_COUNT(m->responses); i++) {
-        const struct sc_builtin *b = &m->builtin[SC_BUILTIN_2XX + i];
-        if (!b->shown)
-            continue;
-        sc_prom_family(&w, b->declared->name, "counter", b->help);
-        if (m->responses[i])
-            host_sample(m, &w, b, (double)m->responses[i]);
-    }
-    render_latest(m, &w, SC_BUILTIN_QUEUE_TIME, offsetof(struct sc_host_cell, queue_time));
-    render_latest(m, &w, SC_BUILTIN_THREAD_TIME, offsetof(struct sc_host_cell, thread_time));
-    for (const struct sc_family *f = m->families; f; f = f->next)
-        render_family(&w, f);
-    sc_metrics_render_models(m, &w);
-    if (m->to != SC_METRICS_TO_PROMETHEUS)
-        return;
-    sc_prom_family(&w, "sconce_mps_faults_total", "counter", "Times that all MPS clients of a GPU were lost");
-    sc_prom_sample(&w, labels, values, 1, (double)m->mps_faults);
-    sc_prom_family(&w, "sconce_mps_recoveries_total", "counter", "Times that all of them came back");
-    sc_prom_sample(&w, labels, values, 1, (double)m->mps_recoveries);
-    sc_prom_family(&w, "sconce_log_lines_dropped_total", "counter", "Log lines that were dropped");
-    sc_prom_sample(&w, labels, values, 1, (double)sc_log_dropped());
+    m->spans = counts;
+    m->spans_ctx = ctx;
 }
 
 void sc_metrics_mps_fault(struct sc_metrics *m)

@@ -14,7 +14,9 @@
 
 #include "base/array.h"
 #include "base/buf.h"
+#include "proto/prometheus.h"
 
+struct sc_exemplar;
 struct sc_metrics;
 
 /* Never NULL. hostname is copied. */
@@ -41,9 +43,23 @@ int sc_metrics_configure(struct sc_metrics *m, const struct sc_metrics_config *c
                          struct sc_msg *msg) SC_MUST_USE;
 /* All handles must have been released; series go with it. */
 void sc_metrics_del(struct sc_metrics *m);
-/* Appends the text; names: the values of name[], 0 of them: everything. Loop 0. */
-void sc_metrics_render(struct sc_metrics *m, const struct sc_span *names, unsigned nnames,
-                       struct sc_buf *out);
+
+/*
+ * A scrape: the families, series and models that there are, taken on loop 0 in a moment, and written on any
+ * thread beside all that goes on: numbers are read when they are written. What leaves meanwhile is told once
+ * more. names: the values of name[], 0 of them: everything.
+ */
+struct sc_scrape;
+struct sc_scrape *sc_scrape_new(struct sc_metrics *m); /* loop 0; never NULL */
+void sc_scrape_write(const struct sc_scrape *s, enum sc_prom_format format, const struct sc_span *names,
+                     unsigned nnames, struct sc_buf *out);
+void sc_scrape_del(struct sc_scrape *s); /* loop 0 */
+/* All three in one. Loop 0. */
+void sc_metrics_render(struct sc_metrics *m, enum sc_prom_format format, const struct sc_span *names,
+                       unsigned nnames, struct sc_buf *out);
+/* Counts of spans are told, too. Before anything is recorded; counts is called on any thread. */
+void sc_metrics_spans(struct sc_metrics *m, void (*counts)(void *ctx, uint64_t *sent, uint64_t *dropped),
+                      void *ctx);
 
 /* All MPS clients of a GPU were lost; all of them are back. */
 void sc_metrics_mps_fault(struct sc_metrics *m);
@@ -64,6 +80,7 @@ enum sc_model_metric {
                        each */
     SC_MM_REPLAYS,  /* sconce_replays_total: requests run again after a worker's death */
     SC_MM_RESTARTS, /* sconce_worker_restarts_total */
+    SC_MM_TOKENS,   /* of all batches */
     SC_MM_COUNT
 };
 
@@ -71,9 +88,18 @@ enum sc_model_metric {
 enum sc_model_time {
     SC_MT_QUEUE,   /* sconce_queue_seconds: accepted until a worker began with it */
     SC_MT_WORKER,  /* sconce_worker_seconds: from there until its answer was here */
-    SC_MT_REQUEST, /* sconce_request_seconds: its head arrived until it is answered; HTTP */
+    SC_MT_REQUEST, /* sconce_request_seconds: its head arrived until it is answered */
+    SC_MT_RECEIVE, /* sconce_receive_seconds: its head arrived until its body had */
     SC_MT_COUNT
 };
+
+/* Histograms of batches; bucket i: of more than 2^(i-1) and at most 2^i, the last one: of more. */
+enum sc_model_size {
+    SC_MS_REQUESTS, /* sconce_batch_size */
+    SC_MS_TOKENS,   /* sconce_batch_tokens; SC_MM_TOKENS is its sum */
+    SC_MS_COUNT
+};
+#define SC_MS_BUCKETS 18
 
 #define SC_MM_COUNTERS 16 /* words of one loop's counters: two cache lines */
 #define SC_MT_BOUNDS 11   /* upper ends of buckets; one more is for what exceeds them all */
@@ -86,10 +112,14 @@ _Static_assert(SC_MM_COUNT <= SC_MM_COUNTERS && SC_MT_BOUNDS + 2 <= SC_MT_STRIDE
 struct sc_metrics_model {
     _Atomic uint64_t *cells; /* [loop * SC_MM_STRIDE + metric] */
     struct sc_metrics_model *next;
-    struct sc_metrics_name *name;
-    char *version;
+    struct sc_metrics_name *name; /* NULL: it was released, and a scrape has it still */
+    char *model, *version;
     void *memory;
-    unsigned refs;
+    unsigned refs, pins; /* pins: of scrapes */
+    unsigned nloops;
+    int64_t made_ms;
+    _Atomic uint64_t sizes[SC_MS_COUNT][SC_MS_BUCKETS];
+    _Atomic(struct sc_exemplar *) *exemplars; /* one array per loop; NULL: nothing of that loop was traced */
     struct sc_metrics_loads *loads;
     struct sc_metrics_lines *lines; /* NULL: nothing goes to the log */
 };
@@ -110,6 +140,12 @@ static inline void sc_metrics_add(struct sc_metrics_model *h, unsigned loop, uns
 
 /* Observes a time. From that loop's thread. */
 void sc_metrics_time(struct sc_metrics_model *h, unsigned loop, enum sc_model_time which, int64_t ns);
+/* Says what a time that was observed came from: its trace, and its span if it is one of ours, else 0. From
+ * that loop's thread. */
+void sc_metrics_exemplar(struct sc_metrics_model *h, unsigned loop, enum sc_model_time which, int64_t ns,
+                         const uint64_t trace[2], uint64_t span);
+/* n batches more in a bucket. Loop 0. */
+void sc_metrics_batches(struct sc_metrics_model *h, enum sc_model_size which, unsigned bucket, uint64_t n);
 
 void sc_metrics_log_model(const struct sc_metrics_model *h, bool versioned, enum sc_model_metric metric,
                           int64_t v);

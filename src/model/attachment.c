@@ -96,6 +96,7 @@ int sc_attachment_open(struct sc_worker *w)
     att->version = v;
     v->attachments++;
     att->quarantine = w->quarantine;
+    att->worker_id = w->first_id;
     att->nloops = e->nloops;
     if (sc_board_new(&att->board, w->lanes, e->epoch) < 0)
         goto fail;
@@ -146,20 +147,26 @@ static void follow_speed(struct sc_attachment *att, uint64_t requests)
 
 void sc_attachment_count(struct sc_attachment *att)
 {
-    uint64_t batches, requests;
-    sc_board_work(att->board, &batches, &requests);
+    struct sc_board_work now_at, *was = &att->work;
+    struct sc_metrics_model *h = att->version->metrics;
+    sc_board_work(att->board, &now_at);
     /* A worker's count is only ever seen to grow: it is not trusted to do anything else. */
-    if (batches < att->batches || requests < att->requests)
+    uint64_t batches = now_at.batches, requests = now_at.requests;
+    if (batches < was->batches || requests < was->requests || now_at.cost < was->cost)
         return;
     /* No thread of the server's is bound to a worker: beside the backend's own time a batch takes none. */
     int64_t now = sc_clock_ns();
-    for (uint64_t i = att->batches; i < batches && i < att->batches + LINES_MAX; i++)
+    for (uint64_t i = was->batches; i < batches && i < was->batches + LINES_MAX; i++)
         sc_metrics_worker_thread_time(att->version->engine->spec.metrics, 0, now, 0);
-    follow_speed(att, requests - att->requests);
-    sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHES, (int64_t)(batches - att->batches));
-    sc_metrics_add(att->version->metrics, 0, SC_MM_BATCHED, (int64_t)(requests - att->requests));
-    att->batches = batches;
-    att->requests = requests;
+    follow_speed(att, requests - was->requests);
+    sc_metrics_add(h, 0, SC_MM_BATCHES, (int64_t)(batches - was->batches));
+    sc_metrics_add(h, 0, SC_MM_BATCHED, (int64_t)(requests - was->requests));
+    sc_metrics_add(h, 0, SC_MM_TOKENS, (int64_t)(now_at.cost - was->cost));
+    for (unsigned i = 0; i < SC_BATCH_BUCKETS; i++) {
+        sc_metrics_batches(h, SC_MS_REQUESTS, i, now_at.sizes[i] - SC_MIN(now_at.sizes[i], was->sizes[i]));
+        sc_metrics_batches(h, SC_MS_TOKENS, i, now_at.costs[i] - SC_MIN(now_at.costs[i], was->costs[i]));
+    }
+    *was = now_at;
 }
 
 static int compare_ids(const void *a, const void *b)

@@ -89,6 +89,9 @@ struct sc_job_answer {
     struct sc_span body;
     int64_t queue_ns;  /* arrival until a worker began to compute it (in its rings, too) */
     int64_t worker_ns; /* from there until its answer was here */
+    unsigned
+        batch; /* requests that were computed with it, itself among them, as the worker says; 0: not known */
+    unsigned worker; /* its id, or the first one's of its process; 0: none has answered */
 };
 /* True if it is the server's own words, or the worker's, in place of an answer. */
 bool sc_job_failed(const struct sc_job_answer *a);

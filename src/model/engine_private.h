@@ -81,7 +81,8 @@ struct sc_job {
 struct sc_attachment {
     struct sc_version *version;
     bool quarantine;
-    uint64_t batches, requests; /* [0] already counted in the metrics */
+    unsigned worker_id;        /* its first lane's */
+    struct sc_board_work work; /* [0] already counted in the metrics */
     struct sc_board *board;
     unsigned nloops;
     struct sc_chan *chans[SC_LOOPS_MAX];

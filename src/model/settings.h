@@ -97,6 +97,7 @@ struct sc_settings {
     bool prometheus;      /* /metrics has content: mode prometheus or legacy */
     char *metrics_config; /* NULL: home's ts/configs/metrics.yaml */
     bool model_metrics_auto_detect;
+    char *otlp_endpoint; /* where spans are sent; NULL: what the environment says */
     bool system_metrics;
     char *system_metrics_cmd;
     int metric_interval; /* s */

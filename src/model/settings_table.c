@@ -197,6 +197,8 @@ static const struct sc_setting_key keys[] = {
      .about = "log, prometheus or legacy: where metrics go"},
     PATH("metrics_config", USED, metrics_config,
          SAYS("metrics.yaml, handed to workers; unset: the one that comes with us")),
+    TEXT("otlp_traces_endpoint", OURS, otlp_endpoint, NULL, NO_ENV,
+         SAYS("URL of a collector that gets spans of requests by OTLP/HTTP")),
     BOOL("model_metrics_auto_detect", USED, model_metrics_auto_detect, "false",
          SAYS("metrics that metrics.yaml does not declare are taken as well")),
     {.name = "disable_system_metrics",

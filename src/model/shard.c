@@ -323,6 +323,8 @@ static void complete(struct sc_link *k, const struct sc_completion *c)
         .body = c->body,
         .queue_ns = taken_ns - j->arrival_ns,
         .worker_ns = k->heard_ns - taken_ns,
+        .batch = c->batch,
+        .worker = k->att->worker_id,
     };
     if (c->flags & SC_COMPLETE_MORE) {
         j->heard_ns = k->heard_ns;

@@ -128,6 +128,23 @@ bool sc_conn_read(struct sc_conn *c)
 
 /* ---- writing -------------------------------------------------------------------------- */
 
+void sc_conn_out_free(struct sc_conn_out *o)
+{
+    if (o->release)
+        o->release(o->arg);
+    free(o);
+}
+
+static void append(struct sc_conn *c, struct sc_conn_out *o)
+{
+    if (c->out)
+        c->out_last->next = o;
+    else
+        c->out = o;
+    c->out_last = o;
+    c->out_bytes += sizeof *o + o->n;
+}
+
 static bool keep_rest(struct sc_conn *c, const struct iovec *iov, int n, size_t sent, size_t total)
 {
     struct sc_conn_out *o = malloc(sizeof *o + (total - sent));
@@ -135,7 +152,7 @@ static bool keep_rest(struct sc_conn *c, const struct iovec *iov, int n, size_t 
         sc_conn_close(c);
         return false;
     }
-    *o = (struct sc_conn_out){.n = total - sent};
+    *o = (struct sc_conn_out){.p = o->data, .n = total - sent};
     size_t at = 0;
     for (int i = 0; i < n; i++) {
         if (sent >= iov[i].iov_len) {
@@ -146,12 +163,7 @@ static bool keep_rest(struct sc_conn *c, const struct iovec *iov, int n, size_t 
         at += iov[i].iov_len - sent;
         sent = 0;
     }
-    if (c->out)
-        c->out_last->next = o;
-    else
-        c->out = o;
-    c->out_last = o;
-    c->out_bytes += sizeof *o + o->n;
+    append(c, o);
     return true;
 }
 
@@ -194,11 +206,27 @@ bool sc_conn_send(struct sc_conn *c, const struct iovec *iov, int n)
     return keep_rest(c, iov, n, (size_t)sent, total);
 }
 
+bool sc_conn_send_held(struct sc_conn *c, const struct iovec iov[2], void (*release)(void *arg), void *arg)
+{
+    struct sc_conn_out *o = malloc(sizeof *o);
+    if (!sc_conn_send(c, iov, 1) || !o) {
+        free(o);
+        release(arg);
+        if (c->fd >= 0)
+            sc_conn_close(c);
+        return false;
+    }
+    *o = (struct sc_conn_out){.p = iov[1].iov_base, .n = iov[1].iov_len, .release = release, .arg = arg};
+    append(c, o);
+    return c->out != o || sc_conn_flush(c);
+}
+
 bool sc_conn_flush(struct sc_conn *c)
 {
     while (c->out) {
         struct sc_conn_out *o = c->out;
-        struct iovec iov = {o->data + o->at, o->n - o->at};
+        /* More than this at a time would keep the other connections waiting. */
+        struct iovec iov = {(void *)(o->p + o->at), SC_MIN(o->n - o->at, SC_CONN_WRITE_BYTES)};
         ssize_t n = send_now(c, &iov, 1);
         if (n < 0) {
             if (errno == EAGAIN)
@@ -212,7 +240,7 @@ bool sc_conn_flush(struct sc_conn *c)
             return true;
         c->out = o->next;
         c->out_bytes -= sizeof *o + o->n;
-        free(o);
+        sc_conn_out_free(o);
     }
     return true;
 }
@@ -222,7 +250,7 @@ void sc_conn_drop_output(struct sc_conn *c)
     while (c->out) {
         struct sc_conn_out *o = c->out;
         c->out = o->next;
-        free(o);
+        sc_conn_out_free(o);
     }
     c->out_last = NULL;
     c->out_bytes = 0;

@@ -107,6 +107,7 @@ static void exchange_begin(struct sc_conn *c)
     c->x.user = NULL;
     c->x.on_data = NULL;
     c->x.quiet = false;
+    c->x.status = 0;
     sc_http_uuid(c->part->random, c->x.id);
     c->live = true;
     c->answered = c->streaming = c->stalled = c->told_gone = false;

@@ -53,10 +53,13 @@ struct sc_conn_block {
     char data[SC_CONN_READ_BYTES];
 };
 
-/* Bytes the socket did not take. */
+/* Bytes the socket did not take: a copy, behind it, or where they lie until they are released. */
 struct sc_conn_out {
     struct sc_conn_out *next;
+    const char *p;
     size_t at, n;
+    void (*release)(void *arg); /* NULL: a copy */
+    void *arg;
     char data[];
 };
 
@@ -191,6 +194,11 @@ bool sc_conn_read(struct sc_conn *c);
 size_t sc_conn_space(struct sc_conn *c);
 /* Sends the pieces, or keeps copies of what the socket does not take. False: c was closed. */
 bool sc_conn_send(struct sc_conn *c, const struct iovec *iov, int n);
+/* As send, of a head and a large body that stays where it is until release(arg) was called, which may be at
+ * once. */
+bool sc_conn_send_held(struct sc_conn *c, const struct iovec iov[2], void (*release)(void *arg), void *arg);
+/* Frees o and what it holds. */
+void sc_conn_out_free(struct sc_conn_out *o);
 /* Sends what waits. False: c was closed. */
 bool sc_conn_flush(struct sc_conn *c);
 void sc_conn_drop_output(struct sc_conn *c);
@@ -214,7 +222,7 @@ const struct sc_http_response *sc_http_fitting(const struct sc_http_server *s,
                                                const struct sc_http_response *r);
 bool sc_http_has_body(int status);
 /* Access line and counters of an answer. */
-void sc_conn_account(struct sc_conn *c, const struct sc_http_exchange *x, int status, bool parsed);
+void sc_conn_account(struct sc_conn *c, struct sc_http_exchange *x, int status, bool parsed);
 
 /* ---- access_log.c --------------------------------------------------------------------- */
 

@@ -90,13 +90,15 @@ static void answer_fields(struct fields *f, const struct sc_stream *st, const st
 
 /* ---- bodies --------------------------------------------------------------------------------- */
 
-static bool append(struct sc_stream *st, struct sc_span data)
+/* A copy of it, or, if it is released by that, itself. */
+static bool append(struct sc_stream *st, struct sc_span data, void (*release)(void *arg), void *arg)
 {
-    struct sc_conn_out *o = malloc(sizeof *o + data.n);
+    struct sc_conn_out *o = malloc(sizeof *o + (release ? 0 : data.n));
     if (!o)
         return false;
-    *o = (struct sc_conn_out){.n = data.n};
-    memcpy(o->data, data.p, data.n);
+    *o = (struct sc_conn_out){.p = data.p, .n = data.n, .release = release, .arg = arg};
+    if (!release)
+        o->p = memcpy(o->data, data.p, data.n);
     if (st->out)
         st->out_last->next = o;
     else
@@ -113,7 +115,7 @@ void sc_stream_drop_output(struct sc_stream *st)
     while (st->out) {
         struct sc_conn_out *o = st->out;
         st->out = o->next;
-        free(o);
+        sc_conn_out_free(o);
     }
     st->out_last = NULL;
     st->out_bytes = 0;
@@ -131,14 +133,14 @@ size_t sc_stream_take(void *stream, char *to, size_t room, bool *end)
     while (st->out && n < room) {
         struct sc_conn_out *o = st->out;
         size_t k = SC_MIN(o->n - o->at, room - n);
-        memcpy(to + n, o->data + o->at, k);
+        memcpy(to + n, o->p + o->at, k);
         n += k;
         o->at += k;
         if (o->at < o->n)
             break;
         st->out = o->next;
         st->out_bytes -= sizeof *o + o->n;
-        free(o);
+        sc_conn_out_free(o);
     }
     if (st->out) {
         sc_deadline_set(d, &st->deadline, SC_CONN_TIME_STREAM_WRITE);
@@ -207,30 +209,33 @@ static void send_fields(struct sc_stream *st, int status, struct fields *f, bool
     sc_h2_conn_touch(st->conn);
 }
 
-static void send_whole(struct sc_stream *st, const struct sc_http_response *r)
+/* True: the body was released, or will be once it is sent. */
+static bool send_whole(struct sc_stream *st, const struct sc_http_response *r)
 {
     struct fields f;
+    bool held = r->release && r->body.n > SC_CONN_WRITE_BYTES;
     bool bodied = sc_http_has_body(r->status), sent = bodied && !st->x.req.head && r->body.n;
     sc_conn_account(st->conn, &st->x, r->status, true);
     answer_fields(&f, st, r);
     if (!r->bare && r->status != 204)
         add_length(&f, bodied ? r->body.n : 0);
     keep_trailers(st, r->trailers, r->ntrailers);
-    if (sent && !append(st, r->body)) {
+    held = held && sent;
+    if (sent && !append(st, r->body, held ? r->release : NULL, r->release_arg)) {
         sc_buf_free(&f.clean);
         sc_h2_reset(st->conn->h2->session, st->id, SC_H2_INTERNAL_ERROR);
         sc_h2_conn_touch(st->conn);
-        return;
+        return false;
     }
     send_fields(st, r->status, &f, sent || st->nend_fields);
+    return held;
 }
 
 void sc_stream_respond(struct sc_http_exchange *x, const struct sc_http_response *r)
 {
     struct sc_stream *st = sc_stream_of(x);
-    if (st->id && st->conn->fd >= 0)
-        send_whole(st, sendable(st, r));
-    if (r->release)
+    bool held = st->id && st->conn->fd >= 0 && send_whole(st, sendable(st, r));
+    if (r->release && !held)
         r->release(r->release_arg);
     sc_stream_answered(st);
 }
@@ -261,7 +266,7 @@ int sc_stream_chunk(struct sc_http_exchange *x, struct sc_span data)
     }
     if (data.n == 0 || x->req.head)
         return 0;
-    if (!append(st, data))
+    if (!append(st, data, NULL, NULL))
         return SC_ECLOSED;
     sc_h2_resume(st->conn->h2->session, st->id);
     sc_h2_conn_touch(st->conn);

@@ -52,6 +52,7 @@ struct sc_http_exchange {
      * application has taken (sc_http_consumed) and SC_H2_STREAM_WINDOW more. on_body follows when it is
      * complete, on_gone if that does not happen. The answer may begin, and end, before that. */
     void (*on_data)(struct sc_http_exchange *x, struct sc_span data);
+    int status; /* of the answer that was given; 0: none */
     /* on_request may set it: no access line and no counters for the answer; see sc_http_access. */
     bool quiet;
     void *user; /* the application's */

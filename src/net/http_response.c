@@ -332,9 +332,10 @@ static void bump(_Atomic uint64_t *n)
     atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1, memory_order_relaxed);
 }
 
-void sc_conn_account(struct sc_conn *c, const struct sc_http_exchange *x, int status, bool parsed)
+void sc_conn_account(struct sc_conn *c, struct sc_http_exchange *x, int status, bool parsed)
 {
     struct sc_conn_counts *n = &c->part->counts;
+    x->status = status;
     if (x->quiet)
         return;
     bump(status / 100 == 2 ? &n->r2xx : status / 100 == 4 ? &n->r4xx : &n->r5xx);
@@ -362,7 +363,8 @@ bool sc_http_has_body(int status)
 
 /* ---- whole answers -------------------------------------------------------------------- */
 
-static void send_whole(struct sc_conn *c, const struct sc_http_response *r, bool parsed)
+/* True: the body was released, or will be once it is sent. */
+static bool send_whole(struct sc_conn *c, const struct sc_http_response *r, bool parsed)
 {
     account(c, r->status, parsed);
     bool bodied = sc_http_has_body(r->status);
@@ -381,7 +383,12 @@ static void send_whole(struct sc_conn *c, const struct sc_http_response *r, bool
         }
     }
     iov[0] = (struct iovec){c->part->scratch, (size_t)(w - c->part->scratch)};
+    if (r->release && n == 2 && r->body.n > SC_CONN_WRITE_BYTES) {
+        sc_conn_send_held(c, iov, r->release, r->release_arg);
+        return true;
+    }
     sc_conn_send(c, iov, n);
+    return false;
 }
 
 void sc_http_respond(struct sc_http_exchange *x, const struct sc_http_response *r)
@@ -391,9 +398,10 @@ void sc_http_respond(struct sc_http_exchange *x, const struct sc_http_response *
         return;
     }
     struct sc_conn *c = sc_conn_of(x);
+    bool held = false;
     if (c->fd >= 0)
-        send_whole(c, sc_http_fitting(c->part->server, r), true);
-    if (r->release)
+        held = send_whole(c, sc_http_fitting(c->part->server, r), true);
+    if (r->release && !held)
         r->release(r->release_arg);
     c->answered = true;
     sc_conn_run(c);

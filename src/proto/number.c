@@ -59,6 +59,33 @@ static char *put_plain(char *o, const char *digits, unsigned n, int point)
     return put(o, digits + point, n - (unsigned)point);
 }
 
+/* What a scrape mostly tells, counts and sums of nanoseconds, far quicker than by digits_of. A decimal of at
+ * most 15 digits is the shortest text of the double next to it. 0: it is another number. */
+static size_t put_decimal(char *out, double v)
+{
+    char digits[20], *o = out;
+    unsigned n = 0, places = v < 1e6 ? 9 : 8;
+    if (v < 1e-3 || v >= 1e7)
+        return 0;
+    uint64_t scale = places == 9 ? 1000000000 : 100000000, whole = (uint64_t)llround(v * (double)scale);
+    if ((double)whole / (double)scale != v)
+        return 0;
+    uint64_t behind = whole % scale;
+    whole /= scale;
+    do
+        digits[n++] = (char)('0' + whole % 10);
+    while (whole /= 10);
+    while (n)
+        *o++ = digits[--n];
+    *o++ = '.';
+    do {
+        scale /= 10;
+        *o++ = (char)('0' + behind / scale);
+        behind %= scale;
+    } while (behind);
+    return (size_t)(o - out);
+}
+
 size_t sc_number_java(char out[SC_NUMBER_MAX], double v)
 {
     char digits[20] = "", *o = out;
@@ -71,8 +98,9 @@ size_t sc_number_java(char out[SC_NUMBER_MAX], double v)
         return (size_t)(put(o, "Infinity", 8) - out);
     if (v == 0)
         return (size_t)(put(o, "0.0", 3) - out);
-    if (fabs(v) < 1e7 && v == (double)(int)v) /* counts: most of what a scrape tells, and far quicker so */
-        return (size_t)(o - out) + (size_t)snprintf(o, SC_NUMBER_MAX - 1, "%d.0", abs((int)v));
+    size_t fast = put_decimal(o, fabs(v));
+    if (fast)
+        return (size_t)(o - out) + fast;
     unsigned n = digits_of(v, false, digits, &point);
     if (point > -3 && point <= 7)
         return (size_t)(put_plain(o, digits, n, point) - out);

@@ -140,12 +140,18 @@ void sc_board_running(const struct sc_board *b, uint32_t lane, struct sc_running
         out->ids[i] = atomic_load_explicit(&page->ids[i], memory_order_relaxed);
 }
 
-void sc_board_work(const struct sc_board *b, uint64_t *batches, uint64_t *requests)
+void sc_board_work(const struct sc_board *b, struct sc_board_work *out)
 {
-    *batches = *requests = 0;
+    *out = (struct sc_board_work){0};
     for (uint32_t i = 0; i < b->lanes; i++) {
-        *batches += atomic_load_explicit(&b->shared->pages[i].batches, memory_order_relaxed);
-        *requests += atomic_load_explicit(&b->shared->pages[i].requests, memory_order_relaxed);
+        const struct sc_board_page *page = &b->shared->pages[i];
+        out->batches += atomic_load_explicit(&page->batches, memory_order_relaxed);
+        out->requests += atomic_load_explicit(&page->requests, memory_order_relaxed);
+        out->cost += atomic_load_explicit(&page->cost, memory_order_relaxed);
+        for (unsigned k = 0; k < SC_BATCH_BUCKETS; k++) {
+            out->sizes[k] += atomic_load_explicit(&page->sizes[k], memory_order_relaxed);
+            out->costs[k] += atomic_load_explicit(&page->costs[k], memory_order_relaxed);
+        }
     }
 }
 
@@ -489,8 +495,11 @@ static int poll_one(struct sc_chan *c, struct sc_completion *out)
     if (d.body_len > c->max_response)
         return broken(c, "an answer longer than max_response_size");
 
-    *out = (struct sc_completion){
-        .id = d.id, .status = d.status, .flags = d.flags & ~SC_DESC_LARGE, .taken_ns = d.taken_ns};
+    *out = (struct sc_completion){.id = d.id,
+                                  .status = d.status,
+                                  .flags = d.flags & ~SC_DESC_LARGE,
+                                  .taken_ns = d.taken_ns,
+                                  .batch = d.batch};
     out->meta = sc_span(c->meta, d.meta_len);
     if (d.flags & SC_DESC_LARGE)
         return take_large(c, &d, out);

@@ -48,8 +48,15 @@ struct sc_running {
  * exact. */
 void sc_board_running(const struct sc_board *b, uint32_t lane, struct sc_running *out);
 uint32_t sc_board_lanes(const struct sc_board *b);
-/* Batches begun and requests in them since the board was made, as the worker says. Any thread. */
-void sc_board_work(const struct sc_board *b, uint64_t *batches, uint64_t *requests);
+/* Since the board was made, as the worker says: batches begun, requests and cost in them, and how many of
+ * them were how large. Bucket i: of more than 2^(i-1) and at most 2^i; the last one: of more. */
+#define SC_BATCH_BUCKETS 18
+struct sc_board_work {
+    uint64_t batches, requests, cost;
+    uint64_t sizes[SC_BATCH_BUCKETS], costs[SC_BATCH_BUCKETS]; /* costs: of those whose cost is known */
+};
+/* Any thread. */
+void sc_board_work(const struct sc_board *b, struct sc_board_work *out);
 
 /* request_fd/request_bytes: the memory of the request arena that this channel's submissions point into
  * (sc_shm_create, readonly_peers). The descriptor is duplicated. */
@@ -109,6 +116,7 @@ struct sc_completion {
     uint32_t status;     /* as the worker gave it, unchecked but for its range 0..999 */
     uint32_t flags;      /* SC_COMPLETE_...; no others pass */
     int64_t taken_ns;    /* sc_clock_ns when computing began, as the worker says: unchecked; 0: never */
+    uint32_t batch;      /* requests computed together, as the worker says: unchecked; 0: it does not */
     struct sc_span meta; /* copied: valid until the next poll of this channel */
     struct sc_span body; /* in shared memory (the worker may still scribble on it) or in a mapping of its own;
                             valid until sc_chan_release */
@@ -159,6 +167,7 @@ struct sc_work {
     void *body_map;      /* of a large body, body.n bytes, unmapped by sc_port_done */
     int64_t arrival_ns;
     int64_t taken_ns; /* sc_clock_ns when its computing began: the worker's to set, sent with the answer */
+    uint32_t batch;   /* requests of its batch: the same */
     uint64_t cost;
 };
 /* The next submission of any channel, fairly: 1, 0 if there is none, or an error (SC_EPROTO, SC_ESYS:
@@ -176,6 +185,8 @@ void sc_port_awake(struct sc_port *p);
 /* Writes lane's running page before a batch starts, and clears it after. One thread per lane. */
 void sc_port_begin(struct sc_port *p, uint32_t lane, const uint64_t *ids, uint32_t n);
 void sc_port_end(struct sc_port *p, uint32_t lane);
+/* What the batch costs, in the backend's unit, where it has one. Any thread. */
+void sc_port_cost(struct sc_port *p, uint32_t lane, uint64_t cost);
 /*
  * The set that the lane computes has changed: writes the page anew (n = 0: clears it); `fresh` of the ids
  * have come since the last time, and count as a batch. At no moment is an id that stays missing on the page,

@@ -16,8 +16,9 @@
 
 #include "base/array.h"
 #include "base/limits.h"
+#include "worker/channel.h"
 
-#define SC_CHAN_VERSION 3
+#define SC_CHAN_VERSION 4
 #define SC_BOARD_MAGIC UINT64_C(0x6472616f62206373)
 #define SC_CHAN_MAGIC UINT64_C(0x6e6e616863206373)
 
@@ -34,8 +35,15 @@ struct sc_board_page {
         SC_APART) _Atomic int64_t since_ns; /* written last by begin, first by end; 0: the rest is void */
     _Atomic uint32_t n;
     _Atomic uint64_t ids[SC_LANE_RUNNING_MAX];
-    _Atomic uint64_t batches, requests; /* since the board was made; only counted */
+    _Atomic uint64_t batches, requests; /* since the board was made; only counted, as what follows */
+    _Atomic uint64_t cost;
+    _Atomic uint64_t sizes[SC_BATCH_BUCKETS], costs[SC_BATCH_BUCKETS];
 };
+
+static inline unsigned sc_batch_bucket(uint64_t v)
+{
+    return v <= 1 ? 0 : (unsigned)SC_MIN(64 - __builtin_clzll(v - 1), SC_BATCH_BUCKETS - 1);
+}
 
 struct sc_board_shared {
     uint64_t magic;
@@ -89,7 +97,7 @@ struct sc_comp_desc {
     uint32_t meta_len;
     uint32_t flags;
     uint32_t status;
-    uint32_t unused;
+    uint32_t batch;
     int64_t taken_ns;
     uint64_t unused_too;
 };

@@ -251,16 +251,22 @@ static size_t run_batch(struct sc_lane_thread *t, size_t n)
     /* The page belongs to the newest port; requests of an older one have nobody who would look. */
     struct sc_port_ref *ref = t->batch[n - 1].request->ref;
     uint32_t on_page = 0;
+    uint64_t cost = 0;
     int64_t now = sc_clock_ns();
     for (size_t i = 0; i < n; i++) {
         struct sconce_request *r = t->batch[i].request;
         if (r->ref == ref)
             ids[on_page++] = r->work.id;
         int64_t never = 0; /* another lane may have begun with other items of it */
-        atomic_compare_exchange_strong(&r->taken_ns, &never, now);
+        if (atomic_compare_exchange_strong(&r->taken_ns, &never, now))
+            r->work.batch = (uint32_t)n;
+        for (uint32_t k = 0; ex->info.bytes_per_cost && k < t->batch[i].n; k++)
+            cost += t->batch[i].items[k].cost;
     }
     atomic_fetch_add(&ref->refs, 1); /* another lane may finish the request meanwhile */
     sc_port_begin(ref->port, t->index, ids, on_page);
+    if (ex->info.bytes_per_cost)
+        sc_port_cost(ref->port, t->index, cost);
     if (ex->slices)
         lane_compute(t, n);
     else

@@ -30,7 +30,7 @@ static void record(struct mode *mode, struct sc_span s)
     sc_collector_read(s, mode->m, NULL, NULL);
     sc_buf_init(&out, 1 << 22);
     if (mode->used % 64 == 0)
-        sc_metrics_render(mode->m, NULL, 0, &out);
+        sc_metrics_render(mode->m, SC_PROM_TEXT, NULL, 0, &out);
     sc_buf_free(&out);
 }
 

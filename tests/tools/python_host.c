@@ -308,10 +308,11 @@ static void load(double seconds, unsigned window, struct sc_span meta, struct sc
     struct lane *l = &host.lanes[0];
     struct sc_completion c;
     struct sc_msg msg = {""};
-    uint64_t answers = 0, errors = 0, id = 1, b0, r0, b1, r1;
+    uint64_t answers = 0, errors = 0, id = 1;
+    struct sc_board_work before_it, after_it;
     int64_t start = sc_clock_ns(), end = start + (int64_t)(seconds * 1e9), now = start;
     unsigned open = 0;
-    sc_board_work(host.board, &b0, &r0);
+    sc_board_work(host.board, &before_it);
     while (now < end || open) {
         unsigned before = open;
         while (now < end && open < window && submit(l, id, 0, meta, body) == 0) {
@@ -336,8 +337,9 @@ static void load(double seconds, unsigned window, struct sc_span meta, struct sc
         }
         now = sc_clock_ns();
     }
-    sc_board_work(host.board, &b1, &r1);
-    printf("load %" PRIu64 " %" PRId64 " %" PRIu64 " %" PRIu64 "\n", answers, now - start, b1 - b0, errors);
+    sc_board_work(host.board, &after_it);
+    printf("load %" PRIu64 " %" PRId64 " %" PRIu64 " %" PRIu64 "\n", answers, now - start,
+           after_it.batches - before_it.batches, errors);
 }
 
 /* ---- commands ----------------------------------------------------------------------------------- */

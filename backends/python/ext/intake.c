@@ -240,8 +240,10 @@ static PyObject *hand_over(struct sc_py_channel *c)
     int64_t now = sc_clock_ns();
     c->decode_ns += (c->decode_sum_ns + now + c->ahead.spent_ns - c->decode_ns) / 8;
     c->ahead.spent_ns = 0;
-    for (uint32_t i = 0; i < c->n; i++)
+    for (uint32_t i = 0; i < c->n; i++) {
         c->batch[i].work.taken_ns = now;
+        c->batch[i].work.batch = c->n;
+    }
     if (c->port)
         sc_port_begin(c->port, 0, c->ids, c->n);
     note_batch(c, now);
@@ -420,8 +422,10 @@ PyObject *sc_py_take_new(struct sc_py_channel *c, uint32_t limit, int wait_ms)
     if (!list)
         return NULL;
     int64_t now = sc_clock_ns();
-    for (uint32_t i = before; i < c->n; i++)
+    for (uint32_t i = before; i < c->n; i++) {
         c->batch[i].work.taken_ns = now;
+        c->batch[i].work.batch = c->n;
+    }
     sc_py_open_page(c, c->n - before);
     note_batch(c, now);
     return list;

@@ -42,7 +42,7 @@ static const char *shown(const char *name)
 {
     struct sc_span n = sc_span_str(name);
     sc_buf_clear(&out);
-    sc_metrics_render(m, &n, 1, &out);
+    sc_metrics_render(m, SC_PROM_TEXT, &n, 1, &out);
     sc_buf_char(&out, '\0');
     return out.p;
 }

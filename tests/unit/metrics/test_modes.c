@@ -54,7 +54,7 @@ static const char *content(const char *name)
 static const char *shown(void)
 {
     sc_buf_clear(&out);
-    sc_metrics_render(m, NULL, 0, &out);
+    sc_metrics_render(m, SC_PROM_TEXT, NULL, 0, &out);
     sc_buf_char(&out, '\0');
     return out.p;
 }

@@ -30,7 +30,7 @@ static const char *render(const char *name)
 {
     struct sc_span filter = sc_span_str(name);
     sc_buf_clear(&out);
-    sc_metrics_render(m, &filter, name ? 1 : 0, &out);
+    sc_metrics_render(m, SC_PROM_TEXT, &filter, name ? 1 : 0, &out);
     sc_buf_char(&out, '\0');
     return out.p;
 }
@@ -234,6 +234,120 @@ static void loops_do_not_disturb_each_other(void **state)
     sc_metrics_model_release(m, h);
 }
 
+/* What a scrape has taken is there until it is written, whatever leaves meanwhile. */
+static void a_scrape_holds_what_it_tells(void **state)
+{
+    (void)state;
+    static const char *const labels[] = {"x"};
+    const char *const values[] = {"gone"};
+    struct sc_metrics_model *h = sc_metrics_model(m, "m", "1.0");
+    struct sc_series *g =
+        sc_family_series(sc_metrics_family(m, SC_METRIC_GAUGE, "g", "Count", labels, 1), values);
+    sc_series_set(g, 7);
+    sc_metrics_request(h, 0, true);
+    sc_metrics_worker_loaded(m, h, "W-9000-m_1.0", 5);
+    struct sc_scrape *s = sc_scrape_new(m);
+    sc_metrics_model_release(m, h);
+    sc_series_release(g);
+    struct sc_metrics_model *again = sc_metrics_model(m, "m", "1.0");
+    sc_buf_clear(&out);
+    sc_scrape_write(s, SC_PROM_TEXT, NULL, 0, &out);
+    sc_buf_char(&out, '\0');
+    assert_non_null(strstr(
+        out.p,
+        "\nts_inference_requests_total{model_name=\"m\",model_version=\"1.0\",hostname=\"vm\",} 1.0\n"));
+    assert_non_null(strstr(out.p, "\ng{x=\"gone\",Hostname=\"vm\",} 7.0\n"));
+    assert_non_null(strstr(out.p, "WorkerName=\"W-9000-m_1.0\""));
+    sc_scrape_del(s);
+    assert_string_equal(render("ts_inference_requests_total"), "");
+    assert_string_equal(render("g"), "");
+    sc_metrics_model_release(m, again);
+}
+
+static const char *render_open(const char *name)
+{
+    struct sc_span filter = sc_span_str(name);
+    sc_buf_clear(&out);
+    sc_metrics_render(m, SC_PROM_OPENMETRICS, &filter, 1, &out);
+    sc_buf_char(&out, '\0');
+    return out.p;
+}
+
+static void batches_are_counted_by_their_size(void **state)
+{
+    (void)state;
+    struct sc_metrics_model *h = sc_metrics_model(m, "m", "1.0");
+    assert_string_equal(render("sconce_batch_size_bucket"), "");
+    sc_metrics_batches(h, SC_MS_REQUESTS, 0, 3); /* of one */
+    sc_metrics_batches(h, SC_MS_REQUESTS, 3, 1); /* of 5 to 8 */
+    sc_metrics_batches(h, SC_MS_REQUESTS, 17, 1);
+    sc_metrics_batches(h, SC_MS_REQUESTS, 99, 1); /* nothing */
+    sc_metrics_add(h, 0, SC_MM_BATCHED, 70010);
+    sc_metrics_batches(h, SC_MS_TOKENS, 2, 1);
+    sc_metrics_batches(h, SC_MS_TOKENS, 10, 1);
+    const char *text = render("sconce_batch_size_bucket");
+    assert_non_null(strstr(text, "le=\"1.0\",} 3.0\n"));
+    assert_non_null(strstr(text, "le=\"4.0\",} 3.0\n"));
+    assert_non_null(strstr(text, "le=\"8.0\",} 4.0\n"));
+    assert_non_null(strstr(text, "le=\"1024.0\",} 4.0\n"));
+    assert_non_null(strstr(text, "le=\"+Inf\",} 5.0\n"));
+    assert_non_null(strstr(render("sconce_batch_size_sum"), "} 70010.0\n"));
+    text = render("sconce_batch_tokens_bucket");
+    assert_non_null(strstr(text, "le=\"16.0\",} 1.0\n"));
+    assert_non_null(strstr(text, "le=\"512.0\",} 1.0\n"));
+    assert_non_null(strstr(text, "le=\"1024.0\",} 2.0\n"));
+    sc_metrics_model_release(m, h);
+}
+
+static void the_latest_trace_explains_a_bucket(void **state)
+{
+    (void)state;
+    static const uint64_t first[] = {1, 2}, second[] = {0x4bf92f3577b34da6, 0xa3ce929d0e0e4736};
+    struct sc_metrics_model *h = sc_metrics_model(m, "m", "1.0");
+    sc_metrics_time(h, 0, SC_MT_QUEUE, 2000000);
+    assert_null(strstr(render_open("sconce_queue_seconds_bucket"), " # {"));
+    sc_metrics_exemplar(h, 0, SC_MT_QUEUE, 2000000, first, 0);
+    sc_metrics_exemplar(h, 0, SC_MT_QUEUE, 1900000, second, 0xb7ad6b7169203331);
+    const char *text = render_open("sconce_queue_seconds_bucket");
+    assert_non_null(strstr(text, "le=\"0.0025\"} 1.0 # {trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\","
+                                 "span_id=\"b7ad6b7169203331\"} 0.0019 "));
+    assert_null(strstr(text, "00000000000000010000000000000002"));
+    assert_null(strstr(render("sconce_queue_seconds_bucket"), "trace_id"));
+    sc_metrics_model_release(m, h);
+}
+
+static void *explain_many(void *arg)
+{
+    struct writer *w = arg;
+    for (uint64_t i = 1; i < 50000; i++) {
+        const uint64_t id[] = {i, i};
+        sc_metrics_time(w->h, w->loop, SC_MT_WORKER, 1000);
+        sc_metrics_exemplar(w->h, w->loop, SC_MT_WORKER, 1000, id, i);
+    }
+    return NULL;
+}
+
+/* An exemplar that is read while it is written is whole, or not told. */
+static void exemplars_are_whole(void **state)
+{
+    (void)state;
+    struct sc_metrics_model *h = sc_metrics_model(m, "m", "1.0");
+    struct writer writer = {h, 2};
+    pthread_t thread;
+    pthread_create(&thread, NULL, explain_many, &writer);
+    for (unsigned i = 0; i < 300; i++) {
+        char hi[17], lo[17], span[17];
+        const char *e = strstr(render_open("sconce_worker_seconds_bucket"), "trace_id=\"");
+        if (e && sscanf(e, "trace_id=\"%16[0-9a-f]%16[0-9a-f]\",span_id=\"%16[0-9a-f]", hi, lo, span) == 3) {
+            assert_string_equal(hi, lo);
+            assert_string_equal(hi, span);
+        }
+    }
+    pthread_join(thread, NULL);
+    assert_non_null(strstr(render_open("sconce_worker_seconds_bucket"), "span_id=\"000000000000c34f\""));
+    sc_metrics_model_release(m, h);
+}
+
 int main(void)
 {
 #define WITH_M(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -247,6 +361,10 @@ int main(void)
         WITH_M(series_are_bounded),
         WITH_M(series_leave_and_come_in_order),
         WITH_M(loops_do_not_disturb_each_other),
+        WITH_M(a_scrape_holds_what_it_tells),
+        WITH_M(batches_are_counted_by_their_size),
+        WITH_M(the_latest_trace_explains_a_bucket),
+        WITH_M(exemplars_are_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

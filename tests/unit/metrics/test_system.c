@@ -51,7 +51,7 @@ static void all_gauges_appear_once(void **state)
         struct sc_span name = sc_span_str(names[i]);
         double v;
         sc_buf_clear(&out);
-        sc_metrics_render(m, &name, 1, &out);
+        sc_metrics_render(m, SC_PROM_TEXT, &name, 1, &out);
         sc_buf_char(&out, '\0');
         const char *sample = strrchr(out.p, '{');
         assert_non_null(sample);

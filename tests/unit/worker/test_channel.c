@@ -135,7 +135,7 @@ static void a_page_follows_what_is_open(void **state)
     struct pair p;
     pair_make(&p, 1, ARENA);
     static struct sc_running r;
-    uint64_t ids[SC_LANE_RUNNING_MAX + 1], batches, requests;
+    uint64_t ids[SC_LANE_RUNNING_MAX + 1];
     for (uint64_t i = 0; i < SC_COUNT(ids); i++)
         ids[i] = i + 10;
     sc_port_touch(p.port, 0); /* nothing is open: nothing to keep young */
@@ -152,9 +152,15 @@ static void a_page_follows_what_is_open(void **state)
     assert_int_equal(r.n, 2);
     assert_int_equal(r.ids[0], 11);
     assert_true(r.since_ns > since);
-    sc_board_work(p.board, &batches, &requests);
-    assert_int_equal(batches, 2);
-    assert_int_equal(requests, 3);
+    sc_port_cost(p.port, 0, 700);
+    struct sc_board_work work;
+    sc_board_work(p.board, &work);
+    assert_int_equal(work.batches, 2);
+    assert_int_equal(work.requests, 3);
+    assert_int_equal(work.sizes[0], 1);
+    assert_int_equal(work.sizes[1], 1);
+    assert_int_equal(work.cost, 700);
+    assert_int_equal(work.costs[10], 1);
     sc_port_list(p.port, 0, ids, SC_COUNT(ids), 0);
     sc_board_running(p.board, 0, &r);
     assert_int_equal(r.n, SC_LANE_RUNNING_MAX);

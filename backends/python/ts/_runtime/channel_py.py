@@ -238,7 +238,7 @@ class Channel:
                 work, row = self._waiting.popleft()
                 self.alone = bool(work.flags & _ALONE)
                 self._open[row[0]] = work
-                work.taken_ns = time.monotonic_ns()
+                work.taken_ns, work.batch = time.monotonic_ns(), len(self._open)
                 rows.append(row)
             self._list(len(rows))
         if rows:
@@ -371,7 +371,7 @@ class Channel:
                 rows = []
         now = time.monotonic_ns()
         for work in self._batch:
-            work.taken_ns = now
+            work.taken_ns, work.batch = now, len(self._batch)
         self._port.begin([work.id for work in self._batch])
         self._note_batch()
         return rows

@@ -19,7 +19,7 @@ from ts._runtime import shared_py as shared
 SLEEP_MS = 20
 BOARD_FDS, CHAN_FDS = 2, 5
 
-_VERSION = 3
+_VERSION = 4
 _BOARD_MAGIC = 0x6472616F62206373
 _CHAN_MAGIC = 0x6E6E616863206373
 _RING, _HELD, _LARGE = 1024, 4096, 256
@@ -29,10 +29,11 @@ LARGE_FLAG = 1 << 31
 CANCEL = 2  # flag of a submission: no request, nobody waits for this id any more
 MORE = 1  # flag of an answer: it goes on
 _RELEASE_LARGE = (1 << 64) - 1
+_BUCKETS = 18  # of batches by their size
 
 # Offsets, in bytes.
-BOARD_SLEEPS, BOARD_PAGES, BOARD_PAGE = 128, 256, 8320
-PAGE_N, PAGE_IDS, PAGE_BATCHES = 8, 16, 8208
+BOARD_SLEEPS, BOARD_PAGES, BOARD_PAGE = 128, 256, 8576
+PAGE_N, PAGE_IDS, PAGE_BATCHES, PAGE_SIZES = 8, 16, 8208, 8232
 HOST_SLEEPS, SUB, COMP, REL, HEAD = 128, 256, 512, 768, 128
 SUBS, COMPS, RELS = 1024, 1024 + 64 * _RING, 1024 + 128 * _RING
 CHAN_BYTES = (RELS + 8 * _HELD + 4095) & ~4095
@@ -40,7 +41,7 @@ CHAN_BYTES = (RELS + 8 * _HELD + 4095) & ~4095
 _BOARD_HEAD = struct.Struct("=QQII")
 _CHAN_HEAD = struct.Struct("=QQIIIIQQQ")
 _SUB_DESC = struct.Struct("=QQQQIIqQQ")
-_COMP_DESC = struct.Struct("=QQQQIIIxxxxq8x")
+_COMP_DESC = struct.Struct("=QQQQIIIIq8x")
 _ONE = struct.pack("=Q", 1)
 
 _fence = threading.Lock()
@@ -58,7 +59,7 @@ class BadAttachment(Exception):
 class Work:
     """A submission: as struct sc_work. `name` (the request's id) and `answered` are the channel's."""
 
-    __slots__ = ("id", "end", "flags", "meta", "body", "map", "arrival_ns", "taken_ns", "name", "answered")
+    __slots__ = ("id", "end", "flags", "meta", "body", "map", "arrival_ns", "taken_ns", "batch", "name", "answered")
 
 
 class _End:
@@ -181,7 +182,7 @@ class Port:
             raise OSError("a submission that lies outside of its arena")
         work = Work()
         work.answered = False
-        work.taken_ns = 0
+        work.taken_ns = work.batch = 0
         work.id, work.end, work.flags, work.arrival_ns = number, end, flags & ~LARGE_FLAG, arrival
         work.meta = bytes(end.request[off:off + meta_len])
         work.map = None
@@ -222,6 +223,12 @@ class Port:
 
     # ---- running pages ---------------------------------------------------------------------------
 
+    def _count(self, requests):
+        page, first = self.page, BOARD_PAGES // 8
+        page[first + PAGE_BATCHES // 8] += 1
+        page[first + PAGE_BATCHES // 8 + 1] += requests
+        page[first + PAGE_SIZES // 8 + min((requests - 1).bit_length(), _BUCKETS - 1)] += 1
+
     def begin(self, ids):
         page, first = self.page, BOARD_PAGES // 8
         ids = ids[:_RUNNING]
@@ -232,8 +239,7 @@ class Port:
             at += 1
         self.flags[(BOARD_PAGES + PAGE_N) // 4] = len(ids)
         page[first] = time.monotonic_ns()
-        page[first + PAGE_BATCHES // 8] += 1
-        page[first + PAGE_BATCHES // 8 + 1] += len(ids)
+        self._count(len(ids))
 
     def end(self):
         self.page[BOARD_PAGES // 8] = 0
@@ -244,8 +250,7 @@ class Port:
         page, first = self.page, BOARD_PAGES // 8
         ids = ids[:_RUNNING]
         if fresh:
-            page[first + PAGE_BATCHES // 8] += 1
-            page[first + PAGE_BATCHES // 8 + 1] += fresh
+            self._count(fresh)
         if not ids:
             page[first] = 0
             return
@@ -294,7 +299,7 @@ class Port:
         if fd is not None:
             flags |= LARGE_FLAG
         desc = _COMP_DESC.pack(work.id, self.epoch, off or 0, len(body), len(meta), flags, status,
-                               work.taken_ns)
+                               work.batch, work.taken_ns)
         try:
             self._push(end, desc, size > 0, fd, shared.TAG.pack(work.id, self.epoch))
         finally:
