@@ -53,7 +53,9 @@ static void describe(struct sc_call *c, struct sc_span_record *r)
         r->code = 0;
         set(r->route, sizeof r->route, sc_span_sub(q->path, 1, q->path.n));
     } else if (c->found) {
-        set(r->route, sizeof r->route, sc_span_str(c->found->path));
+        struct sc_span path = sc_span_str(c->found->path);
+        bool more = path.n > 2 && path.p[path.n - 1] == '*';
+        set(r->route, sizeof r->route, sc_span_sub(path, 0, path.n - (more ? 2 : 0)));
     }
     if (spec) {
         set(r->model, sizeof r->model, sc_span_str(spec->name));

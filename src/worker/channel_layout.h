@@ -45,6 +45,19 @@ static inline unsigned sc_batch_bucket(uint64_t v)
     return v <= 1 ? 0 : (unsigned)SC_MIN(64 - __builtin_clzll(v - 1), SC_BATCH_BUCKETS - 1);
 }
 
+static inline void sc_page_count(struct sc_board_page *page, uint32_t requests)
+{
+    atomic_fetch_add_explicit(&page->batches, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&page->requests, requests, memory_order_relaxed);
+    atomic_fetch_add_explicit(&page->sizes[sc_batch_bucket(requests)], 1, memory_order_relaxed);
+}
+
+static inline void sc_page_cost(struct sc_board_page *page, uint64_t cost)
+{
+    atomic_fetch_add_explicit(&page->cost, cost, memory_order_relaxed);
+    atomic_fetch_add_explicit(&page->costs[sc_batch_bucket(cost)], 1, memory_order_relaxed);
+}
+
 struct sc_board_shared {
     uint64_t magic;
     uint64_t epoch;

@@ -296,13 +296,6 @@ void sc_port_awake(struct sc_port *p)
 
 /* ---- running pages --------------------------------------------------------------------- */
 
-static void count_batch(struct sc_board_page *page, uint32_t requests)
-{
-    atomic_fetch_add_explicit(&page->batches, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&page->requests, requests, memory_order_relaxed);
-    atomic_fetch_add_explicit(&page->sizes[sc_batch_bucket(requests)], 1, memory_order_relaxed);
-}
-
 void sc_port_begin(struct sc_port *p, uint32_t lane, const uint64_t *ids, uint32_t n)
 {
     if (lane >= p->lanes)
@@ -316,16 +309,13 @@ void sc_port_begin(struct sc_port *p, uint32_t lane, const uint64_t *ids, uint32
         atomic_store_explicit(&page->ids[i], ids[i], memory_order_relaxed);
     atomic_store_explicit(&page->n, n, memory_order_relaxed);
     atomic_store_explicit(&page->since_ns, sc_clock_ns(), memory_order_release);
-    count_batch(page, n);
+    sc_page_count(page, n);
 }
 
 void sc_port_cost(struct sc_port *p, uint32_t lane, uint64_t cost)
 {
-    if (lane >= p->lanes)
-        return;
-    struct sc_board_page *page = &p->board->pages[lane];
-    atomic_fetch_add_explicit(&page->cost, cost, memory_order_relaxed);
-    atomic_fetch_add_explicit(&page->costs[sc_batch_bucket(cost)], 1, memory_order_relaxed);
+    if (lane < p->lanes)
+        sc_page_cost(&p->board->pages[lane], cost);
 }
 
 void sc_port_end(struct sc_port *p, uint32_t lane)
@@ -341,7 +331,7 @@ void sc_port_list(struct sc_port *p, uint32_t lane, const uint64_t *ids, uint32_
     struct sc_board_page *page = &p->board->pages[lane];
     n = SC_MIN(n, SC_LANE_RUNNING_MAX);
     if (fresh)
-        count_batch(page, fresh);
+        sc_page_count(page, fresh);
     if (n == 0) {
         sc_port_end(p, lane);
         return;
