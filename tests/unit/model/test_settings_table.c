@@ -133,6 +133,8 @@ static const struct row {
      "TS_MODEL_METRICS_AUTO_DETECT"},
     {"disable_system_metrics", BOOL, AT(system_metrics), "true", "true", "TRUE", "false", NULL,
      "TS_DISABLE_SYSTEM_METRICS"},
+    {"otlp_traces_endpoint", TEXT, AT(otlp_endpoint), NULL, NULL, "http://c:4318/v1/traces",
+     "http://c:4318/v1/traces", NULL, NULL},
     {"system_metrics_cmd", TEXT, AT(system_metrics_cmd), NULL, NULL, "c", "c", NULL, NULL},
     {"metric_time_interval", INT, AT(metric_interval), "60", "60", "1", "1", "0", NULL},
     {"cpp_log_config", NONE, NOTHING, NULL, NULL, "x", NULL, NULL, "TS_CPP_LOG_CONFIG"},
