@@ -24,6 +24,8 @@ enum sc_grpc_code sc_grpc_code_of_http(int status)
     return status >= 0 && status / 100 < (int)SC_COUNT(classes) ? classes[status / 100] : SC_GRPC_UNKNOWN;
 }
 
+#define LONGEST_NS (INT64_MAX / 4) /* 73 years, which can be added to any time */
+
 int sc_grpc_timeout(struct sc_span value, int64_t *ns)
 {
     static const struct {
@@ -36,7 +38,7 @@ int sc_grpc_timeout(struct sc_span value, int64_t *ns)
         return SC_EINVAL;
     for (size_t i = 0; i < SC_COUNT(units); i++)
         if (units[i].unit == value.p[value.n - 1]) {
-            *ns = (int64_t)n * units[i].ns; /* 11,000 years of hours fit */
+            *ns = (int64_t)n > LONGEST_NS / units[i].ns ? LONGEST_NS : (int64_t)n * units[i].ns;
             return 0;
         }
     return SC_EINVAL;

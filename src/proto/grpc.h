@@ -31,7 +31,8 @@ enum sc_grpc_code {
 
 /* The code that TorchServe gives for an HTTP status that a worker reports. */
 enum sc_grpc_code sc_grpc_code_of_http(int status);
-/* A grpc-timeout: one to eight digits and a unit. SC_EINVAL for anything else. */
+/* A grpc-timeout: one to eight digits and a unit; what is longer than decades is decades. SC_EINVAL for
+ * anything else. */
 int sc_grpc_timeout(struct sc_span value, int64_t *ns) SC_MUST_USE;
 /* Appends a text as grpc-message carries it: percent-encoded. */
 void sc_grpc_put_text(struct sc_buf *out, struct sc_span text);
