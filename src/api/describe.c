@@ -114,6 +114,8 @@ static void put_worker(struct sc_json_writer *w, const struct sc_worker_view *v)
         sc_json_put_str(w, "gpuSharing", v->gpu_sharing);
         if (strcmp(v->gpu_sharing, "mps") == 0)
             sc_json_put_bool(w, "mpsClient", v->mps_client);
+        if (v->gpu_memory >= 0)
+            sc_json_put_int(w, "gpuMemory", v->gpu_memory);
     }
     if (v->last_end && *v->last_end) /* ours: why it was started again, or was not */
         sc_json_put_str(w, "lastEnd", v->last_end);

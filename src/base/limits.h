@@ -128,6 +128,13 @@
 #define SC_MPS_START_MS 30000  /* for a daemon to come up */
 #define SC_MPS_DECIDE_MS 10000 /* for the gpu agent's first report, which the choice waits for */
 #define SC_GPU_COUNT_MS 20000  /* for the driver to say how many GPUs there are */
+#define SC_GPU_FACTS_MS 2000   /* a worker waits for the first report, to know whether there is room for it */
+#define SC_GPU_ROOM_MS 60000   /* ... and for room that workers leave which are ending */
+#define SC_GPU_LEAST_BYTES (INT64_C(128) << 20) /* with less free no CUDA context is made */
+#define SC_GPU_CONTEXT_BYTES \
+    (INT64_C(520) << 20)              /* of a process, measured; what a worker is guessed to take */
+#define SC_TUNE_FILE_BYTES (1u << 20) /* what tune has measured */
+#define SC_TUNE_ENTRIES_MAX 1024
 
 /* --- metrics --- */
 #define SC_METRIC_LABELS_MAX 16

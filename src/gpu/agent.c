@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "gpu/health.h"
 #include "gpu/inventory.h"
 #include "worker/control.h"
 #include "worker/supervisor.h"
@@ -22,6 +23,7 @@ enum { CONTROL, INPUT, OUTPUT, SIGNALS, WATCHED };
 
 struct agent {
     struct sc_nvml nvml;
+    struct sc_gpu_health health; /* with --once it is not looked for: that would be looking back */
     struct sc_gpu_report report;
     struct sc_buf line; /* what of the latest report is not written yet */
     struct pollfd watched[WATCHED];
@@ -109,6 +111,8 @@ static void report(struct agent *a, pid_t parent)
         int64_t now = sc_clock_ms();
         if (now >= next && a->line.n == 0) {
             sc_inventory_read(&a->nvml, &a->report);
+            if (!a->once)
+                sc_gpu_health_look(&a->health, &a->nvml, &a->report);
             sc_buf_clear(&a->line);
             sc_gpu_report_write(&a->report, &a->line);
             if (a->line.failed)
@@ -161,10 +165,13 @@ int sc_gpu_agent_main(int argc, char **argv)
         (void)!say(&a, SC_SLOT_FAILED, msg.text);
         return SC_EXIT_FATAL;
     }
+    if (!a.once)
+        sc_gpu_health_open(&a.health, &a.nvml);
     /* Until here a signal ends the process as it is; NVML may have hung. */
     a.watched[SIGNALS] = (struct pollfd){.fd = sc_ctl_open_signals(), .events = POLLIN};
     if (say(&a, SC_SLOT_LOADED, "{}") == 0 && getppid() == parent)
         report(&a, parent);
+    sc_gpu_health_close(&a.health, &a.nvml);
     sc_nvml_close(&a.nvml);
     sc_buf_free(&a.line);
     return 0;

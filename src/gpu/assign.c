@@ -4,6 +4,18 @@
 
 #include "base/span.h"
 
+/* An entry that is no number: CUDA takes a UUID, or its beginning. */
+static bool is_uuid(struct sc_span s)
+{
+    if (!sc_span_starts(s, SC_SPAN("GPU-")) && !sc_span_starts(s, SC_SPAN("MIG-")))
+        return false;
+    s = sc_span_sub(s, 4, s.n);
+    for (size_t i = 0; i < s.n; i++)
+        if (!memchr("0123456789abcdefABCDEF-/GPU", s.p[i], 27)) /* older instances: MIG-GPU-uuid/3/0 */
+            return false;
+    return s.n > 0;
+}
+
 int sc_gpu_visible_count(const char *value, struct sc_msg *msg)
 {
     struct sc_span rest = sc_span_str(value);
@@ -16,10 +28,11 @@ int sc_gpu_visible_count(const char *value, struct sc_msg *msg)
     while (rest.n) {
         size_t n = sc_span_find(rest, ',');
         struct sc_span entry = sc_span_sub(rest, 0, n);
-        if (!sc_span_i32(entry, &id))
+        if (!sc_span_i32(entry, &id) && !is_uuid(entry))
             return sc_fail(
                 msg, SC_EINVAL,
-                "For input string: \"%.*s\" (CUDA_VISIBLE_DEVICES must be integers separated by commas)",
+                "For input string: \"%.*s\" (CUDA_VISIBLE_DEVICES must be integers, or UUIDs of GPUs, "
+                "separated by commas)",
                 (int)SC_MIN(entry.n, (size_t)100), entry.p);
         count++;
         rest = sc_span_sub(rest, n + 1, rest.n);
@@ -27,16 +40,30 @@ int sc_gpu_visible_count(const char *value, struct sc_msg *msg)
     return count;
 }
 
-unsigned sc_gpu_physical(const char *value, unsigned gpu_id)
+struct sc_span sc_gpu_entry(const char *value, unsigned gpu_id)
 {
     struct sc_span rest = sc_span_str(value);
-    int32_t id;
     for (unsigned i = 0; rest.n; i++) {
         size_t n = sc_span_find(rest, ',');
-        if (i == gpu_id && sc_span_i32(sc_span_sub(rest, 0, n), &id) && id >= 0)
-            return (unsigned)id;
+        if (i == gpu_id)
+            return sc_span_sub(rest, 0, n);
         rest = sc_span_sub(rest, n + 1, rest.n);
     }
+    return sc_span(NULL, 0);
+}
+
+unsigned sc_gpu_physical(const char *value, unsigned gpu_id, const struct sc_gpu_report *r)
+{
+    struct sc_span entry = sc_gpu_entry(value, gpu_id);
+    int32_t id;
+    if (sc_span_i32(entry, &id))
+        return id >= 0 ? (unsigned)id : gpu_id;
+    for (unsigned i = 0; entry.n && r && i < r->ngpus; i++)
+        if (sc_span_starts(sc_span_str(r->gpus[i].uuid), entry))
+            return r->gpus[i].index;
+    for (unsigned i = 0; entry.n && r && i < r->ninstances; i++)
+        if (sc_span_starts(sc_span_str(r->instances[i].uuid), entry))
+            return r->instances[i].gpu;
     return gpu_id;
 }
 
@@ -72,13 +99,15 @@ int sc_gpu_next(const struct sc_gpu_choice *c, unsigned *server_counter, unsigne
     return c->level ? (int)(block * step) : device_at(c, block);
 }
 
-int sc_gpu_block(const struct sc_gpu_choice *c, int gpu_id, char *out, size_t size)
+int sc_gpu_block(const struct sc_gpu_choice *c, int gpu_id, const char *visible, char *out, size_t size)
 {
     size_t n = 0;
     if (!c->level || !sc_gpu_used(c) || gpu_id < 0)
         return SC_ENOTFOUND;
     for (unsigned i = (unsigned)gpu_id; i < (unsigned)gpu_id + c->level && i < available(c); i++) {
-        int k = snprintf(out + n, size - n, "%s%d", n ? "," : "", device_at(c, i));
+        struct sc_span called = sc_gpu_entry(visible, (unsigned)device_at(c, i));
+        int k = called.n ? snprintf(out + n, size - n, "%s%.*s", n ? "," : "", SC_FMT(called))
+                         : snprintf(out + n, size - n, "%s%d", n ? "," : "", device_at(c, i));
         if (k < 0 || (size_t)k >= size - n)
             return SC_ELIMIT;
         n += (size_t)k;

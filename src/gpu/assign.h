@@ -9,18 +9,23 @@
 
 #include "base/array.h"
 #include "base/error.h"
+#include "base/span.h"
+#include "gpu/report.h"
 
 /* ---- CUDA_VISIBLE_DEVICES -------------------------------------------------------------------------- */
 
 /*
- * The number of GPUs that the variable's value makes: the number of its comma-separated integers (empty ones
- * at the end do not count). SC_ENOTFOUND: NULL or empty, so the driver is asked. SC_EINVAL: an entry is no
- * integer; *msg begins with TorchServe's text behind "Invalid configuration: ".
+ * The number of GPUs that the value makes: of its comma-separated integers, or UUIDs of GPUs and instances of
+ * MIG, which CUDA takes, too (empty entries at the end do not count). SC_ENOTFOUND: NULL or empty, so the
+ * driver is asked. SC_EINVAL: an entry is neither; *msg begins with TorchServe's text behind "Invalid
+ * configuration: ".
  */
 int sc_gpu_visible_count(const char *value, struct sc_msg *msg) SC_MUST_USE;
-/* The driver's index of what a process under that variable calls GPU `gpu_id`. The id itself when the
- * variable says nothing about it. */
-unsigned sc_gpu_physical(const char *value, unsigned gpu_id);
+/* The driver's index of what a process under that variable calls GPU `gpu_id`; r (may be NULL) knows UUIDs.
+ * The id itself when the variable says nothing about it that is understood. */
+unsigned sc_gpu_physical(const char *value, unsigned gpu_id, const struct sc_gpu_report *r);
+/* That entry of the variable's value, as it stands there; empty: there is none. */
+struct sc_span sc_gpu_entry(const char *value, unsigned gpu_id);
 
 /* ---- a worker's GPUs ------------------------------------------------------------------------------- */
 
@@ -46,9 +51,11 @@ int sc_gpu_next(const struct sc_gpu_choice *c, unsigned *server_counter, unsigne
 
 /*
  * CUDA_VISIBLE_DEVICES of a worker with parallelLevel whose block begins with `gpu_id` (as sc_gpu_next gave
- * it): "2,3". SC_ENOTFOUND: such a worker gets no such variable (no level, no GPU). SC_ELIMIT: no room.
+ * it): "2,3", or what these are called in our own variable, `visible` (may be NULL). SC_ENOTFOUND: such a
+ * worker gets no such variable (no level, no GPU). SC_ELIMIT: no room.
  */
-int sc_gpu_block(const struct sc_gpu_choice *c, int gpu_id, char *out, size_t size) SC_MUST_USE;
+int sc_gpu_block(const struct sc_gpu_choice *c, int gpu_id, const char *visible, char *out,
+                 size_t size) SC_MUST_USE;
 
 /*
  * Workers of a model with parallelLevel on GPUs: *min and *max are cut to what the GPUs allow. SC_ELIMIT,

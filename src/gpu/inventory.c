@@ -16,7 +16,8 @@ int sc_inventory_count(const struct sc_nvml *n, struct sc_msg *msg)
     return (int)SC_MIN(count, (unsigned)SC_GPUS_MAX);
 }
 
-static void read_memory(const struct sc_nvml *n, nvmlDevice_t d, int64_t *used, int64_t *total)
+/* What the driver keeps for itself; 0 where it is part of what is used. */
+static int64_t read_memory(const struct sc_nvml *n, nvmlDevice_t d, int64_t *used, int64_t *total)
 {
     /* The newer call leaves out what the driver keeps for itself, as its own tool does. */
     struct nvml_memory_v2 v2 = {.version = NVML_MEMORY_V2};
@@ -24,10 +25,13 @@ static void read_memory(const struct sc_nvml *n, nvmlDevice_t d, int64_t *used, 
     if (n->memory_v2 && n->memory_v2(d, &v2) == NVML_SUCCESS) {
         *used = bytes(v2.used);
         *total = bytes(v2.total);
-    } else if (n->memory(d, &v1) == NVML_SUCCESS) {
+        return SC_MAX(bytes(v2.reserved), 0);
+    }
+    if (n->memory(d, &v1) == NVML_SUCCESS) {
         *used = bytes(v1.used);
         *total = bytes(v1.total);
     }
+    return 0;
 }
 
 static void read_number(nvmlReturn_t (*call)(nvmlDevice_t, unsigned *), nvmlDevice_t d, int *out)
@@ -49,9 +53,8 @@ static void read_mode(const struct sc_nvml *n, nvmlDevice_t d, struct sc_gpu_inf
     read_number(n->power_limit, d, &g->power_limit);
 }
 
-static bool read_gpu(const struct sc_nvml *n, unsigned index, nvmlDevice_t d, struct sc_gpu_info *g)
+static void nothing_known(struct sc_gpu_info *g, unsigned index)
 {
-    struct nvml_utilization u;
     *g = (struct sc_gpu_info){.index = index,
                               .memory_used = SC_GPU_UNKNOWN,
                               .memory_total = SC_GPU_UNKNOWN,
@@ -61,18 +64,38 @@ static bool read_gpu(const struct sc_nvml *n, unsigned index, nvmlDevice_t d, st
                               .mig = SC_GPU_UNKNOWN,
                               .power = SC_GPU_UNKNOWN,
                               .power_limit = SC_GPU_UNKNOWN};
-    if (n->uuid(d, g->uuid, sizeof g->uuid) != NVML_SUCCESS)
-        return false;
+}
+
+/* What the driver remembers of the memory's errors. */
+static void read_errors(const struct sc_nvml *n, nvmlDevice_t d, struct sc_gpu_info *g)
+{
+    unsigned corrected, uncorrected, pending, failed = 0;
+    unsigned long long errors;
+    if (n->ecc && n->ecc(d, 1, 0, &errors) == NVML_SUCCESS)
+        g->ecc_errors = SC_MAX(bytes(errors), 0);
+    if (n->remapped && n->remapped(d, &corrected, &uncorrected, &pending, &failed) == NVML_SUCCESS && failed)
+        snprintf(g->trouble, sizeof g->trouble, "a row of its memory is broken and could not be replaced");
+}
+
+static nvmlReturn_t read_gpu(const struct sc_nvml *n, nvmlDevice_t d, struct sc_gpu_info *g)
+{
+    struct nvml_utilization u;
+    nvmlReturn_t r = n->uuid(d, g->uuid, sizeof g->uuid);
+    if (r != NVML_SUCCESS)
+        return r;
     if (n->name(d, g->name, sizeof g->name) != NVML_SUCCESS)
         g->name[0] = '\0';
     g->uuid[sizeof g->uuid - 1] = g->name[sizeof g->name - 1] = '\0';
-    read_memory(n, d, &g->memory_used, &g->memory_total);
+    g->memory_reserved = read_memory(n, d, &g->memory_used, &g->memory_total);
     read_mode(n, d, g);
-    if (n->utilization(d, &u) == NVML_SUCCESS) {
+    read_errors(n, d, g);
+    /* Of a GPU that is gone some calls still answer, from what the driver remembers. */
+    r = n->utilization(d, &u);
+    if (r == NVML_SUCCESS) {
         g->utilization = (int)SC_MIN(u.gpu, 100u);
         g->memory_utilization = (int)SC_MIN(u.memory, 100u);
     }
-    return true;
+    return r == NVML_ERROR_GPU_IS_LOST ? r : NVML_SUCCESS;
 }
 
 static void read_instances(const struct sc_nvml *n, unsigned gpu, nvmlDevice_t d, struct sc_gpu_report *r)
@@ -89,7 +112,7 @@ static void read_instances(const struct sc_nvml *n, unsigned gpu, nvmlDevice_t d
             n->uuid(part, i->uuid, sizeof i->uuid) != NVML_SUCCESS)
             continue;
         i->uuid[sizeof i->uuid - 1] = '\0';
-        read_memory(n, part, &i->memory_used, &i->memory_total);
+        (void)read_memory(n, part, &i->memory_used, &i->memory_total);
         r->ninstances++;
     }
 }
@@ -133,10 +156,18 @@ void sc_inventory_read(const struct sc_nvml *n, struct sc_gpu_report *r)
         r->driver[0] = '\0';
     r->driver[sizeof r->driver - 1] = '\0';
     for (unsigned i = 0; i < (unsigned)count; i++) {
+        struct sc_gpu_info *g = &r->gpus[r->ngpus];
         nvmlDevice_t d;
-        if (n->handle(i, &d) != NVML_SUCCESS || !read_gpu(n, i, d, &r->gpus[r->ngpus]))
+        nothing_known(g, i);
+        nvmlReturn_t rc = n->handle(i, &d);
+        if (rc == NVML_SUCCESS)
+            rc = read_gpu(n, d, g);
+        r->ngpus += rc == NVML_SUCCESS || rc == NVML_ERROR_GPU_IS_LOST;
+        if (rc == NVML_ERROR_GPU_IS_LOST)
+            snprintf(g->trouble, sizeof g->trouble, SC_GPU_LOST);
+        if (rc != NVML_SUCCESS)
             continue;
-        if (r->gpus[r->ngpus++].mig == 1)
+        if (g->mig == 1)
             read_instances(n, i, d, r);
         read_processes(n->processes, 0, i, d, r);
         read_processes(n->mps_processes, 1, i, d, r);

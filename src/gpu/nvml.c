@@ -31,6 +31,12 @@ static const struct symbol symbols[] = {
     {"nvmlDeviceGetPowerUsage", offsetof(struct sc_nvml, power), true},
     {"nvmlDeviceGetEnforcedPowerLimit", offsetof(struct sc_nvml, power_limit), true},
     {"nvmlSystemGetDriverVersion", offsetof(struct sc_nvml, driver), true},
+    {"nvmlDeviceGetTotalEccErrors", offsetof(struct sc_nvml, ecc), true},
+    {"nvmlDeviceGetRemappedRows", offsetof(struct sc_nvml, remapped), true},
+    {"nvmlEventSetCreate", offsetof(struct sc_nvml, event_set), true},
+    {"nvmlDeviceRegisterEvents", offsetof(struct sc_nvml, event_register), true},
+    {"nvmlEventSetWait_v2", offsetof(struct sc_nvml, event_wait), true},
+    {"nvmlEventSetFree", offsetof(struct sc_nvml, event_free), true},
 };
 
 /* The name of a function that is missing, or NULL. */

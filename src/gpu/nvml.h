@@ -18,7 +18,24 @@
 typedef struct nvmlDevice_st *nvmlDevice_t;
 typedef int nvmlReturn_t;
 
-enum { NVML_SUCCESS = 0, NVML_ERROR_NOT_SUPPORTED = 3, NVML_ERROR_INSUFFICIENT_SIZE = 7 };
+enum {
+    NVML_SUCCESS = 0,
+    NVML_ERROR_NOT_SUPPORTED = 3,
+    NVML_ERROR_INSUFFICIENT_SIZE = 7,
+    NVML_ERROR_TIMEOUT = 10,
+    NVML_ERROR_GPU_IS_LOST = 15
+};
+
+/* nvmlEventTypeXidCriticalError */
+#define NVML_EVENT_XID 8ull
+
+typedef struct nvmlEventSet_st *nvmlEventSet_t;
+
+struct nvml_event {
+    nvmlDevice_t device;
+    unsigned long long type, data; /* data: the XID */
+    unsigned gpu_instance, compute_instance;
+};
 
 struct nvml_utilization {
     unsigned gpu, memory; /* percent of the last sampling period */
@@ -62,6 +79,13 @@ struct sc_nvml {
     nvmlReturn_t (*power)(nvmlDevice_t, unsigned *mw);
     nvmlReturn_t (*power_limit)(nvmlDevice_t, unsigned *mw);
     nvmlReturn_t (*driver)(char *, unsigned);
+    nvmlReturn_t (*ecc)(nvmlDevice_t, int uncorrected, int aggregate, unsigned long long *);
+    nvmlReturn_t (*remapped)(nvmlDevice_t, unsigned *corrected, unsigned *uncorrected, unsigned *pending,
+                             unsigned *failed);
+    nvmlReturn_t (*event_set)(nvmlEventSet_t *);
+    nvmlReturn_t (*event_register)(nvmlDevice_t, unsigned long long types, nvmlEventSet_t);
+    nvmlReturn_t (*event_wait)(nvmlEventSet_t, struct nvml_event *, unsigned timeout_ms);
+    nvmlReturn_t (*event_free)(nvmlEventSet_t);
 };
 
 /* Loads and initialises. SC_ENOTFOUND: there is no library, so no NVIDIA driver; SC_EUNSUPPORTED: a function

@@ -32,6 +32,12 @@ static void put_gpu(struct sc_json_writer *w, const struct sc_gpu_info *g)
     put_known(w, "mig", g->mig);
     put_known(w, "power", g->power);
     put_known(w, "powerLimit", g->power_limit);
+    if (g->memory_reserved > 0)
+        sc_json_put_int(w, "memoryReserved", g->memory_reserved);
+    if (g->ecc_errors > 0)
+        sc_json_put_int(w, "eccErrors", g->ecc_errors);
+    if (*g->trouble)
+        sc_json_put_str(w, "trouble", g->trouble);
     sc_json_end_object(w);
 }
 
@@ -118,6 +124,9 @@ static const struct member gpu_members[] = {
     {.name = "mig", .offset = OF_GPU(mig), .max = 1, .nullable = true},
     {.name = "power", .offset = OF_GPU(power), .max = INT32_MAX, .nullable = true},
     {.name = "powerLimit", .offset = OF_GPU(power_limit), .max = INT32_MAX, .nullable = true},
+    {.name = "memoryReserved", .offset = OF_GPU(memory_reserved), .max = INT64_MAX, .wide = true},
+    {.name = "eccErrors", .offset = OF_GPU(ecc_errors), .max = INT64_MAX, .wide = true},
+    {.name = "trouble", .offset = OF_GPU(trouble), .text = sizeof((struct sc_gpu_info){0}.trouble)},
 };
 
 static const struct member instance_members[] = {
@@ -265,6 +274,14 @@ double sc_gpu_memory_percent(const struct sc_gpu_info *g)
     if (g->memory_used == SC_GPU_UNKNOWN || g->memory_total <= 0)
         return SC_GPU_UNKNOWN;
     return 100.0 * (double)g->memory_used / (double)g->memory_total;
+}
+
+int64_t sc_gpu_memory_free(const struct sc_gpu_info *g)
+{
+    if (g->memory_used == SC_GPU_UNKNOWN || g->memory_total <= 0)
+        return SC_GPU_UNKNOWN;
+    int64_t left = g->memory_total - g->memory_used;
+    return left > g->memory_reserved ? left - g->memory_reserved : 0;
 }
 
 /* As the driver's own tool prints a figure in its CSV. */

@@ -107,6 +107,7 @@ struct sc_metrics {
     void (*spans)(void *ctx, uint64_t *sent, uint64_t *dropped); /* NULL: none are sent */
     void *spans_ctx;
     int64_t made_ms;
+    unsigned char gpu_health[SC_GPUS_MAX]; /* 0: nothing is known; 1: ill; 2: well */
     unsigned nloops;
     char *host;
     enum sc_metrics_to to;

@@ -258,6 +258,12 @@ void sc_metrics_spans(struct sc_metrics *m, void (*counts)(void *ctx, uint64_t *
     m->spans_ctx = ctx;
 }
 
+void sc_metrics_gpu_health(struct sc_metrics *m, unsigned gpu, bool well)
+{
+    if (gpu < SC_GPUS_MAX)
+        m->gpu_health[gpu] = well ? 2 : 1;
+}
+
 void sc_metrics_mps_fault(struct sc_metrics *m)
 {
     m->mps_faults++;

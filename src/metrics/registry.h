@@ -65,6 +65,9 @@ void sc_metrics_spans(struct sc_metrics *m, void (*counts)(void *ctx, uint64_t *
 void sc_metrics_mps_fault(struct sc_metrics *m);
 void sc_metrics_mps_recovery(struct sc_metrics *m);
 
+/* Whether the GPU with that index of the driver is used. */
+void sc_metrics_gpu_health(struct sc_metrics *m, unsigned gpu, bool well);
+
 /* --- models ------------------------------------------------------------------------------------------ */
 
 /* The first three exist for requests that named no version (label "default") and for those that did. */

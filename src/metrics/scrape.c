@@ -2,6 +2,7 @@
  * What GET /metrics tells (docs/contract.md §7.1, docs/running.md). A scrape holds what it is to tell by
  * pins, so that loop 0 goes on, registers and forgets, while another thread writes.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -29,6 +30,7 @@ struct model_at {
 struct sc_scrape {
     struct sc_metrics *m;
     uint64_t responses[3], mps_faults, mps_recoveries;
+    unsigned char gpu_health[SC_GPUS_MAX];
     size_t nfamilies, nseries, nmodels;
     struct family_at *families;
     struct series_at *series;
@@ -85,6 +87,7 @@ struct sc_scrape *sc_scrape_new(struct sc_metrics *m)
     s->mps_faults = m->mps_faults;
     s->mps_recoveries = m->mps_recoveries;
     memcpy(s->responses, m->responses, sizeof s->responses);
+    memcpy(s->gpu_health, m->gpu_health, sizeof s->gpu_health);
     take_families(s);
     take_models(s);
     return s;
@@ -208,12 +211,30 @@ static void own_counter(struct writing *t, const char *name, const char *help, u
     sc_prom_created(&t->w, names, values, 1, t->m->made_ms);
 }
 
+static void write_gpus(struct writing *t)
+{
+    static const char *const names[] = {"DeviceId", "Hostname"};
+    bool begun = false;
+    for (unsigned i = 0; i < SC_GPUS_MAX; i++) {
+        char index[16];
+        const char *const values[] = {index, t->m->host};
+        if (!t->s->gpu_health[i])
+            continue;
+        if (!begun)
+            sc_prom_family(&t->w, "sconce_gpu_healthy", "gauge", "0 for a GPU that is not used any more");
+        begun = true;
+        snprintf(index, sizeof index, "%u", i);
+        sc_prom_sample(&t->w, names, values, 2, t->s->gpu_health[i] == 2);
+    }
+}
+
 static void write_own(struct writing *t)
 {
     uint64_t sent, dropped;
     own_counter(t, "sconce_mps_faults_total", "Times that all MPS clients of a GPU were lost",
                 t->s->mps_faults);
     own_counter(t, "sconce_mps_recoveries_total", "Times that all of them came back", t->s->mps_recoveries);
+    write_gpus(t);
     own_counter(t, "sconce_log_lines_dropped_total", "Log lines that were dropped", sc_log_dropped());
     if (!t->m->spans)
         return;

@@ -180,6 +180,7 @@ struct sc_worker_view {
     const char *gpu_usage;   /* as describe shows it; NULL: none */
     const char *gpu_sharing; /* gpuSharing; NULL: no GPU */
     bool mps_client;         /* seen as one by its daemon */
+    int64_t gpu_memory;      /* bytes that its process has there (lanes: all of them); -1: not known */
     int64_t rss;
     const char *last_end; /* how its last life ended; "" if there is nothing to say */
 };

@@ -9,6 +9,7 @@
  *   plane.c     per-loop state: catalog, hooks, tick
  *   worker.c    worker slots of a version: start, stop, states
  *   gpus.c      which GPU a worker gets; the gpu agent
+ *   placement.c which GPU has room for a worker; GPUs that are not to be used any more
  *   sharing.c   which workers are MPS clients (keepers.c: the daemons)
  *   save.c      when snapshots are written
  *   prepare.c   archives found and removed, off the loops
@@ -171,6 +172,8 @@ struct sc_worker {
     int gpu_id;                   /* -1: none */
     uint8_t way;                  /* enum sc_mps_way: how it shares its GPU */
     bool held, looked_at;         /* no process is started yet (sharing.h) */
+    bool placed;                  /* its GPU is settled (placement.h) */
+    int64_t waits_ns;             /* since when it waits to be placed; 0: it has not begun to */
     uint64_t verified_life;       /* the life that was seen as an MPS client; 0: none */
     unsigned missed, strikes;     /* looks at which it was no client; replacements for that */
     int64_t recovering_ms;        /* wall clock of the first death that no load has followed; 0: none */
@@ -257,6 +260,7 @@ struct sc_plane {
 struct sc_line_out;
 struct sc_gpus;
 struct sc_sharing;
+struct sc_placement;
 struct sc_kept;
 struct sc_workflow;
 
@@ -279,6 +283,7 @@ struct sc_engine {
     unsigned gpu_next;                      /* of models without deviceIds */
     struct sc_gpus *gpus;                   /* the agent and what it tells; NULL: none */
     struct sc_sharing *sharing;             /* NULL: no worker has had a GPU */
+    struct sc_placement *placement;         /* what workers have cost; NULL: nothing is known */
     uv_poll_t line;
     struct sc_line_out *out, **out_tail;
     size_t out_n;

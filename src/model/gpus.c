@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "gpu/assign.h"
 #include "model/output.h"
+#include "model/placement.h"
 #include "model/report_lines.h"
 
 #define LINE_MAX_BYTES (256 << 10) /* a report: SC_GPUS_MAX GPUs, SC_GPU_PROCESSES_MAX processes */
@@ -21,6 +22,11 @@ struct sc_gpus {
     struct sc_report_lines *reports; /* NULL: nothing is read */
     struct sc_output *errors;
     bool known;
+    bool over; /* there is no agent, and there will be none */
+    char trouble[SC_GPUS_MAX][96];
+    bool mapped;
+    uint8_t physical[SC_GPUS_MAX]; /* the driver's index of each of ours: UUIDs are known from the first
+                                      report on */
     uint64_t life;
     int64_t heard_ns, record_ns; /* the last report; when metrics are due */
     struct sc_gpu_report report;
@@ -63,10 +69,28 @@ int sc_gpus_choose(struct sc_version *v)
     return !may_use(&v->spec) ? -1 : sc_gpu_next(&c, &v->engine->gpu_next, &v->gpu_next);
 }
 
+unsigned sc_gpus_allowed(const struct sc_version *v, int ids[SC_GPUS_MAX])
+{
+    struct sc_gpu_choice c = choice_of(v);
+    unsigned n = SC_MIN(c.ndevices ? c.ndevices : c.gpus, (unsigned)SC_GPUS_MAX);
+    for (unsigned i = 0; i < n; i++)
+        ids[i] = c.ndevices ? c.devices[i] : (int)i;
+    return n;
+}
+
+unsigned sc_gpus_physical(const struct sc_engine *e, int gpu_id)
+{
+    const struct sc_gpus *g = e->gpus;
+    unsigned id = (unsigned)SC_MAX(gpu_id, 0);
+    if (g && g->mapped && id < SC_GPUS_MAX)
+        return g->physical[id];
+    return SC_MIN(sc_gpu_physical(getenv("CUDA_VISIBLE_DEVICES"), id, NULL), SC_GPUS_MAX - 1u);
+}
+
 bool sc_gpus_block(const struct sc_version *v, int gpu_id, char *out, size_t size)
 {
     struct sc_gpu_choice c = choice_of(v);
-    return sc_gpu_block(&c, gpu_id, out, size) == 0;
+    return sc_gpu_block(&c, gpu_id, getenv("CUDA_VISIBLE_DEVICES"), out, size) == 0;
 }
 
 /* ---- the agent -------------------------------------------------------------------------------------- */
@@ -74,6 +98,40 @@ bool sc_gpus_block(const struct sc_version *v, int gpu_id, char *out, size_t siz
 const struct sc_gpu_report *sc_gpus_report(const struct sc_engine *e)
 {
     return e->gpus && e->gpus->known ? &e->gpus->report : NULL;
+}
+
+const char *sc_gpus_trouble(const struct sc_engine *e, unsigned index)
+{
+    return e->gpus && index < SC_GPUS_MAX && *e->gpus->trouble[index] ? e->gpus->trouble[index] : NULL;
+}
+
+bool sc_gpus_hoped_for(const struct sc_engine *e)
+{
+    return e->gpus ? !e->gpus->over : e->spec.settings->number_of_gpu > 0;
+}
+
+static void map_numbers(struct sc_gpus *g)
+{
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    for (unsigned i = 0; !g->mapped && i < SC_GPUS_MAX; i++)
+        g->physical[i] = (uint8_t)SC_MIN(sc_gpu_physical(visible, i, &g->report), SC_GPUS_MAX - 1u);
+    g->mapped = true;
+}
+
+/* It stays, also when another agent, which has not seen what happened, says nothing of it. */
+static void take_trouble(struct sc_engine *e)
+{
+    struct sc_gpus *g = e->gpus;
+    for (unsigned i = 0; i < g->report.ngpus; i++) {
+        const struct sc_gpu_info *gpu = &g->report.gpus[i];
+        char *known = g->trouble[gpu->index];
+        if (*gpu->trouble && !*known) {
+            snprintf(known, sizeof g->trouble[0], "%s", gpu->trouble);
+            sc_log(SC_LOG_ERROR, "GPU %u (%s) is not used any more, until the server is started again: %s",
+                   gpu->index, gpu->uuid, known);
+        }
+        sc_metrics_gpu_health(e->spec.metrics, gpu->index, !*known);
+    }
 }
 
 static void gauge(struct sc_engine *e, const char *name, unsigned gpu, double v)
@@ -111,6 +169,11 @@ static void take_line(void *engine, struct sc_span line)
     }
     g->known = g->report.error[0] == '\0';
     g->heard_ns = sc_clock_ns();
+    if (g->known) {
+        map_numbers(g);
+        take_trouble(e);
+        sc_placement_learn(e);
+    }
     record(e);
     if (!g->known)
         sc_log(SC_LOG_WARN, "the gpu agent: %s", g->report.error);
@@ -163,6 +226,7 @@ void sc_gpus_state(struct sc_engine *e, const struct sc_ctl_slot *s, int *fds, u
         read_from(e, fds);
     g->life = s->life;
     g->heard_ns = sc_clock_ns();
+    g->over = s->state == SC_SLOT_GONE || (s->state == SC_SLOT_EXITED && s->delay_ms < 0);
     if (s->state == SC_SLOT_EXITED) {
         g->known = false;
         if (s->delay_ms < 0)

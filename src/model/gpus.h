@@ -14,6 +14,10 @@
 int sc_gpus_choose(struct sc_version *v);
 /* True if the model's workers get GPUs. */
 bool sc_gpus_used(const struct sc_version *v);
+/* The numbers of the GPUs that the model may use, in their order; how many there are. */
+unsigned sc_gpus_allowed(const struct sc_version *v, int ids[SC_GPUS_MAX]);
+/* The driver's index of the server's GPU `gpu_id`, below SC_GPUS_MAX. */
+unsigned sc_gpus_physical(const struct sc_engine *e, int gpu_id);
 /* CUDA_VISIBLE_DEVICES of a worker with parallelLevel; false: it gets no such variable. */
 bool sc_gpus_block(const struct sc_version *v, int gpu_id, char *out, size_t size);
 
@@ -26,6 +30,10 @@ void sc_gpus_state(struct sc_engine *e, const struct sc_ctl_slot *s, int *fds, u
 void sc_gpus_tick(struct sc_engine *e, int64_t now);
 void sc_gpus_close(struct sc_engine *e);
 void sc_gpus_free(struct sc_engine *e);
+/* Why the GPU with that index of the driver is not to be used any more; NULL: it is. */
+const char *sc_gpus_trouble(const struct sc_engine *e, unsigned index);
+/* False: there is no agent that could report. */
+bool sc_gpus_hoped_for(const struct sc_engine *e);
 /* The latest report; NULL: none yet. */
 const struct sc_gpu_report *sc_gpus_report(const struct sc_engine *e);
 

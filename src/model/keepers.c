@@ -294,5 +294,7 @@ void sc_sharing_close(struct sc_engine *e)
 
 void sc_sharing_free(struct sc_engine *e)
 {
+    if (e->sharing)
+        sc_tune_record_free(&e->sharing->measured);
     free(e->sharing);
 }

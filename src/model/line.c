@@ -8,6 +8,7 @@
 #include "model/engine_private.h"
 #include "model/gpus.h"
 #include "model/oom.h"
+#include "model/placement.h"
 #include "model/sharing.h"
 
 /* Messages waiting for a supervisor that is slow; it never blocks, so more means that it is broken. */
@@ -221,6 +222,7 @@ void sc_engine_del(struct sc_engine *e)
     sc_record_free(e);
     sc_gpus_free(e);
     sc_sharing_free(e);
+    sc_placement_free(e);
     while (e->out)
         drop_out(e);
     if (e->journal)

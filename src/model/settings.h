@@ -87,7 +87,9 @@ struct sc_settings {
     char *sequence_id_header, *sequence_start_header, *sequence_end_header;
 
     /* GPUs */
-    char *mps; /* sc_settings_mps */
+    char *mps;           /* sc_settings_mps */
+    char *gpu_placement; /* sc_settings_places_by_memory */
+    char *tune_record;   /* file of what tune has measured; NULL: there is none */
 
     /* logs and metrics */
     char *log_dir, *metrics_dir; /* LOG_LOCATION, METRICS_LOCATION; default "logs" */
@@ -157,6 +159,8 @@ bool sc_settings_mps_is_off(const struct sc_settings *s);
 
 /* True if there is a setting of that name. */
 bool sc_settings_known(const char *key);
+/* gpu_placement=memory: a worker gets the GPU with most room; else they take turns. */
+bool sc_settings_places_by_memory(const struct sc_settings *s);
 /* How many GPUs there are: number_of_gpu becomes the smaller of it and what is wanted (TS_NUMBER_OF_GPU is
  * believed as it is). */
 void sc_settings_set_gpus(struct sc_settings *s, int detected);

@@ -1,4 +1,4 @@
-/* mps=... and mps.<index or UUID>=...: what is to be done about MPS on which GPU. */
+/* mps=... and mps.<index or UUID>=...: what is to be done about MPS on which GPU. gpu_placement. */
 #include <stdio.h>
 #include <unistd.h>
 
@@ -50,6 +50,9 @@ static int check(const struct sc_settings *s, const char *key, const char *value
 
 int sc_settings_check_mps(const struct sc_settings *s, struct sc_msg *msg)
 {
+    const char *placement = s->gpu_placement ? s->gpu_placement : "";
+    if (*placement && strcmp(placement, "turns") != 0 && strcmp(placement, "memory") != 0)
+        return refuse(s, "gpu_placement", placement, "it must be turns or memory", msg);
     int rc = check(s, "mps", s->mps && *s->mps ? s->mps : "auto", msg);
     for (unsigned i = 0; rc == 0 && i < s->all.n; i++) {
         const struct sc_property *p = &s->all.items[i];
@@ -78,6 +81,11 @@ enum sc_mps_want sc_settings_mps(const struct sc_settings *s, unsigned index, co
     if (want < 0)
         want = want_of(s->mps);
     return want < 0 ? SC_MPS_AUTO : (enum sc_mps_want)want;
+}
+
+bool sc_settings_places_by_memory(const struct sc_settings *s)
+{
+    return s->gpu_placement && strcmp(s->gpu_placement, "memory") == 0;
 }
 
 bool sc_settings_mps_is_off(const struct sc_settings *s)

@@ -248,6 +248,12 @@ static const struct sc_setting_key keys[] = {
          SAYS("auto, off, managed or external: whether workers of a GPU are MPS clients; mps.INDEX and "
               "mps.UUID "
               "say it of one GPU")),
+    TEXT(
+        "gpu_placement", OURS, gpu_placement, "turns", NO_ENV,
+        SAYS("turns: workers take GPUs in turn, as with TorchServe, and the next one where the turn's has no "
+             "room; memory: the GPU with most room")),
+    PATH("tune_record", OURS, tune_record, NO_ENV,
+         SAYS("JSON file of what was measured of ways to share a GPU, which mps=auto obeys")),
     TEXT("interface_models", OURS, interface_models, NULL, NO_ENV,
          SAYS("models asked by calls of other servers' interfaces that name none, first of these")),
     PATH("tls_client_ca", OURS, tls_client_ca, NO_ENV,

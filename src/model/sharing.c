@@ -2,14 +2,15 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "gpu/assign.h"
 #include "model/gpus.h"
 #include "model/launch.h"
+#include "model/placement.h"
 #include "model/sharing_parts.h"
 
 /* No daemon lives there, so CUDA runs without MPS, whatever the server's own environment says. */
@@ -17,7 +18,7 @@
 
 unsigned sc_sharing_physical(const struct sc_worker *w)
 {
-    return SC_MIN(sc_gpu_physical(getenv("CUDA_VISIBLE_DEVICES"), (unsigned)w->gpu_id), SC_GPUS_MAX - 1u);
+    return sc_gpus_physical(w->version->engine, w->gpu_id);
 }
 
 static struct sc_sharing *sharing_of(struct sc_engine *e)
@@ -83,13 +84,13 @@ void sc_sharing_environment(const struct sc_worker *w, struct sc_ctl_start *star
 /* A worker that counts when ways are decided. */
 static bool counts(const struct sc_worker *w)
 {
-    return w->gpu_id >= 0 && !w->quarantine && !w->stopping && !w->draining;
+    return w->gpu_id >= 0 && !w->quarantine && !w->stopping && !w->draining && (w->placed || !w->held);
 }
 
 struct survey {
     unsigned gpu, models, processes, workers, held;
-    const char *names[SC_MPS_CLIENTS_MAX];
-    unsigned of_model[SC_MPS_CLIENTS_MAX];
+    const struct sc_model_spec *specs[SC_MPS_CLIENTS_MAX]; /* one version of each */
+    unsigned of_model[SC_MPS_CLIENTS_MAX], lanes[SC_MPS_CLIENTS_MAX];
 };
 
 static bool survey_one(void *arg, struct sc_worker *w)
@@ -101,12 +102,13 @@ static bool survey_one(void *arg, struct sc_worker *w)
     v->workers++;
     v->held += w->held;
     unsigned i = 0;
-    while (i < v->models && strcmp(v->names[i], s->name) != 0)
+    while (i < v->models && strcmp(v->specs[i]->name, s->name) != 0)
         i++;
-    if (i == SC_COUNT(v->names))
+    if (i == SC_COUNT(v->specs))
         return false;
     if (i == v->models)
-        v->names[v->models++] = s->name;
+        v->specs[v->models++] = s;
+    v->lanes[i] += w->lanes;
     if (!sc_spec_has_lanes(s)) {
         v->of_model[i]++;
         v->processes = SC_MAX(v->processes, v->of_model[i]);
@@ -118,6 +120,43 @@ static void take_survey(struct sc_engine *e, unsigned gpu, struct survey *v)
 {
     *v = (struct survey){.gpu = gpu};
     (void)sc_workers_each(e, survey_one, v);
+}
+
+const struct sc_tune_record *sc_sharing_measured(struct sc_engine *e)
+{
+    struct sc_sharing *s = e->sharing;
+    const char *path = e->spec.settings->tune_record;
+    struct sc_msg msg;
+    struct stat st = {0};
+    if (!path || !*path)
+        return &s->measured;
+    (void)!stat(path, &st);
+    const int64_t at[3] = {st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_size};
+    if (memcmp(at, s->measured_at, sizeof at) == 0)
+        return &s->measured;
+    memcpy(s->measured_at, at, sizeof at);
+    sc_tune_record_free(&s->measured);
+    int rc = sc_tune_record_read(&s->measured, path, &msg);
+    if (rc < 0 && rc != SC_ENOTFOUND)
+        sc_log(SC_LOG_WARN, "tune_record: nothing of it is believed: %s", msg.text);
+    return &s->measured;
+}
+
+/* sc_mps_facts.recorded: every model there must have been measured as it is placed, and all agree. */
+static int recorded(struct sc_engine *e, const struct sc_gpu_info *g, const struct survey *v)
+{
+    const struct sc_gpu_report *r = sc_gpus_report(e);
+    const struct sc_tune_record *measured = sc_sharing_measured(e);
+    int verdict = -1;
+    for (unsigned i = 0; g && r && measured->n && i < v->models; i++) {
+        const struct sc_model_spec *s = v->specs[i];
+        const struct sc_tune_entry *t =
+            sc_tune_record_find(measured, g->name, r->driver, s->content, (int)v->lanes[i], s->batch_size);
+        if (!t || (i && verdict != (t->best == SC_TUNE_MPS)))
+            return -1;
+        verdict = t->best == SC_TUNE_MPS;
+    }
+    return verdict;
 }
 
 /* UNDECIDED: what has to be known is not known yet. */
@@ -157,7 +196,7 @@ static enum sc_mps_way way_of(struct sc_engine *e, unsigned gpu, const struct su
         .managed = s->way[gpu] == SC_WAY_MANAGED && v->workers > v->held,
         .compute_mode = g ? g->compute_mode : SC_GPU_UNKNOWN,
         .mig = g ? g->mig : SC_GPU_UNKNOWN,
-        .recorded = -1,
+        .recorded = recorded(e, g, v),
         .models = v->models,
         .processes = v->processes,
     };
@@ -177,14 +216,15 @@ static void decide(struct sc_engine *e, unsigned gpu, int64_t now)
         s->broken[gpu] = false;
         return;
     }
-    if (!v.held)
+    if (!v.held && !s->again[gpu])
         return;
     enum sc_mps_way way = way_of(e, gpu, &v, now, &why);
+    s->again[gpu] = false;
     if (way == SC_WAY_UNDECIDED || way == s->way[gpu])
         return;
     enum sc_mps_want want = sc_settings_mps(e->spec.settings, gpu, "");
     bool missed = way == SC_WAY_OFF && (want == SC_MPS_MANAGED || want == SC_MPS_EXTERNAL);
-    bool quiet = way == SC_WAY_OFF && want == SC_MPS_AUTO && s->way[gpu] == SC_WAY_UNDECIDED;
+    bool quiet = way == SC_WAY_OFF && !missed && s->way[gpu] == SC_WAY_UNDECIDED;
     sc_log(missed  ? SC_LOG_ERROR
            : quiet ? SC_LOG_DEBUG
                    : SC_LOG_INFO,
@@ -209,16 +249,26 @@ static enum sc_mps_way wanted(const struct sc_worker *w)
 
 bool sc_sharing_place(struct sc_worker *w)
 {
-    struct sc_sharing *s = sharing_of(w->version->engine);
+    struct sc_engine *e = w->version->engine;
+    struct sc_sharing *s = sharing_of(e);
+    struct sc_msg why;
+    int rc;
     if (w->gpu_id < 0)
         return true;
-    if (sc_settings_mps_is_off(w->version->engine->spec.settings)) {
+    if (sc_settings_mps_is_off(e->spec.settings)) {
         w->way = SC_WAY_OFF;
-        return true;
+        if (sc_placement_settle(w, sc_clock_ns(), &rc, &why) == SC_PLACED)
+            return true;
     }
     s->dirty = true;
     w->held = true;
     return false;
+}
+
+void sc_sharing_left(const struct sc_worker *w)
+{
+    if (w->gpu_id >= 0 && !w->quarantine)
+        sharing_of(w->version->engine)->again[sc_sharing_physical(w)] = true;
 }
 
 /* ---- letting go ------------------------------------------------------------------------------------- */
@@ -231,18 +281,23 @@ static bool is_client(void *keeper, struct sc_worker *w)
     return false;
 }
 
-static void refuse(struct sc_worker *w)
+static void refuse(struct sc_worker *w, int rc, const char *text)
 {
     struct sc_version *v = w->version;
+    sc_log(SC_LOG_ERROR, "model %s: no further worker: %s", v->spec.name, text);
+    sc_worker_stop(w, false);
+    sc_registry_workers_changed(v, rc, text);
+}
+
+static void refuse_client(struct sc_worker *w)
+{
     char text[256];
     snprintf(
         text, sizeof text,
         "GPU %u has %d MPS clients, which is the most that there can be; scale other models down, or set "
         "mps=off",
         sc_sharing_physical(w), SC_MPS_CLIENTS_MAX);
-    sc_log(SC_LOG_ERROR, "model %s: no further worker: %s", v->spec.name, text);
-    sc_worker_stop(w, false);
-    sc_registry_workers_changed(v, SC_ELIMIT, text);
+    refuse(w, SC_ELIMIT, text);
 }
 
 static void let_go(struct sc_worker *w)
@@ -263,7 +318,7 @@ static bool look_at_held(struct sc_engine *e, struct sc_worker *w)
         sc_worker_state(e, &gone, sc_span(NULL, 0), sc_span(NULL, 0), NULL, 0);
         return true;
     }
-    if (s->way[gpu] == SC_WAY_UNDECIDED && !w->quarantine)
+    if (!w->placed || (s->way[gpu] == SC_WAY_UNDECIDED && !w->quarantine))
         return false;
     w->way = (uint8_t)way;
     if (way != SC_WAY_MANAGED && way != SC_WAY_EXTERNAL) {
@@ -284,7 +339,7 @@ static bool look_at_held(struct sc_engine *e, struct sc_worker *w)
     k->clients = 0;
     (void)sc_workers_each(e, is_client, k);
     if (k->clients >= SC_MPS_CLIENTS_MAX) {
-        refuse(w);
+        refuse_client(w);
         return true;
     }
     let_go(w);
@@ -302,6 +357,26 @@ static bool forget_look(void *unused, struct sc_worker *w)
     (void)unused;
     w->looked_at = false;
     return false;
+}
+
+static bool is_unplaced(void *unused, struct sc_worker *w)
+{
+    (void)unused;
+    return w->held && !w->placed && !w->stopping && !w->looked_at;
+}
+
+/* Before ways are decided, which the workers of a GPU decide. */
+static void place_held(struct sc_engine *e, int64_t now)
+{
+    struct sc_worker *w;
+    struct sc_msg why;
+    int rc;
+    (void)sc_workers_each(e, forget_look, NULL);
+    while ((w = sc_workers_each(e, is_unplaced, NULL))) {
+        w->looked_at = true;
+        if (sc_placement_settle(w, now, &rc, &why) == SC_PLACE_REFUSED)
+            refuse(w, rc, why.text);
+    }
 }
 
 /* ---- those that go another way ---------------------------------------------------------------------- */
@@ -352,8 +427,10 @@ void sc_sharing_tick(struct sc_engine *e, int64_t now)
     struct sc_worker *w;
     if (!s || !e->restored || e->closed)
         return;
-    for (unsigned i = 0; s->dirty && i < SC_GPUS_MAX; i++)
-        decide(e, i, now);
+    place_held(e, now);
+    for (unsigned i = 0; i < SC_GPUS_MAX; i++)
+        if (s->dirty || s->again[i])
+            decide(e, i, now);
     bool held = false;
     (void)sc_workers_each(e, forget_look, NULL);
     while ((w = sc_workers_each(e, is_held, NULL))) {

@@ -5,6 +5,7 @@
 #include "gpu/mps_find.h"
 #include "gpu/mps_keeper.h"
 #include "gpu/mps_rule.h"
+#include "gpu/tune_record.h"
 #include "model/engine_private.h"
 
 struct sc_report_lines;
@@ -37,7 +38,10 @@ struct sc_sharing {
     uint8_t way[SC_GPUS_MAX];     /* enum sc_mps_way, by the driver's index */
     bool broken[SC_GPUS_MAX + 1]; /* that keeper could not be had, for the workers that are there */
     bool dirty;                   /* workers are held */
+    bool again[SC_GPUS_MAX];      /* workers of a model that was unregistered have left that GPU */
     int64_t began_ns;
+    struct sc_tune_record measured; /* of the file as it was then: */
+    int64_t measured_at[3];         /* its time (s, ns) and size; 0: not read */
 };
 
 /* The driver's index of a worker's GPU; it has one. */
@@ -46,6 +50,8 @@ unsigned sc_sharing_physical(const struct sc_worker *w);
 struct sc_keeper *sc_keeper_of(const struct sc_worker *w);
 /* The one that runs, or a new one. NULL: no slot is free. */
 struct sc_keeper *sc_keeper_start(struct sc_engine *e, unsigned key);
+/* What was measured, read anew if the file has changed. */
+const struct sc_tune_record *sc_sharing_measured(struct sc_engine *e);
 /* Stops those without workers; looks whether clients are clients. */
 void sc_keepers_tick(struct sc_engine *e, int64_t now);
 

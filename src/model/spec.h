@@ -68,6 +68,7 @@ struct sc_model_spec {
         bool process, kind_said;        /* workerKind: process; it was said */
         char bad[200];                  /* what is wrong with one of these: sc_spec_mps_check refuses it */
     } mps;
+    char content[17]; /* sc_tune_content, where a tune_record is named; "": not known */
     unsigned nextras; /* settings for the backend */
     struct {
         char *key, *value;

@@ -39,6 +39,7 @@ static const struct field fields[] = {
     A_TEXT("rdzv_endpoint", torchrun.rdzv_endpoint),
     A_WORD("mps_percentage", mps.percentage),
     A_WORD("mps_memory", mps.memory),
+    A_WORD("content", content),
     AN_INT("mps_priority", mps.priority),
     A_FLAG("process", mps.process),
     A_FLAG("kind_said", mps.kind_said),

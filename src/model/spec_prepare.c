@@ -9,6 +9,7 @@
 #include "archive/locate.h"
 #include "base/alloc.h"
 #include "base/file.h"
+#include "gpu/tune_record.h"
 #include "model/spec_parts.h"
 #include "proto/yaml.h"
 
@@ -400,6 +401,7 @@ int sc_spec_prepare(struct sc_model_spec *s, const struct sc_settings *settings,
 {
     const struct preparing p = {s, settings, want, err};
     char real[PATH_MAX];
+    struct sc_msg why;
     int rc;
     *err = (struct sc_archive_error){0};
     sc_spec_init(s);
@@ -413,5 +415,7 @@ int sc_spec_prepare(struct sc_model_spec *s, const struct sc_settings *settings,
         rc = fetched(&p);
     if (rc < 0)
         sc_spec_free(s);
+    else if (settings->tune_record && sc_tune_content(s->dir, s->content, &why) < 0)
+        sc_log(SC_LOG_WARN, "model %s: what was measured of it is not found again: %s", s->name, why.text);
     return rc;
 }

@@ -172,7 +172,7 @@ static void python_strings(const struct sc_worker *w, struct sc_ctl_start *start
     if (s->config_json)
         sc_start_add(b, &start->envc, SC_ENV_MODEL_CONFIG "=%s", s->config_json);
     sc_launch_environment(&launch, start, b);
-    char devices[SC_DEVICES_MAX * 4];
+    char devices[SC_DEVICES_MAX * 48]; /* UUIDs, perhaps */
     if (sc_gpus_block(w->version, w->gpu_id, devices, sizeof devices))
         sc_start_add(b, &start->envc, "CUDA_VISIBLE_DEVICES=%s", devices);
     sc_sharing_environment(w, start, b);

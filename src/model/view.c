@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "gpu/assign.h"
 #include "model/engine_private.h"
 #include "model/gpus.h"
+#include "model/placement.h"
 #include "model/sharing.h"
 
 static int64_t rss_of(int pid)
@@ -31,8 +31,7 @@ static const char *gpu_usage(const struct sc_engine *e, int gpu, unsigned worker
     static char texts[SC_WORKERS_MAX][160];
     if (gpu < 0 || worker >= SC_WORKERS_MAX)
         return NULL;
-    sc_gpu_usage(sc_gpus_report(e), gpu, sc_gpu_physical(getenv("CUDA_VISIBLE_DEVICES"), (unsigned)gpu),
-                 texts[worker], sizeof texts[worker]);
+    sc_gpu_usage(sc_gpus_report(e), gpu, sc_gpus_physical(e, gpu), texts[worker], sizeof texts[worker]);
     return texts[worker];
 }
 
@@ -58,6 +57,7 @@ static void view_version(struct sc_version *v, bool is_default,
                                         .gpu_usage = usage,
                                         .gpu_sharing = sc_sharing_name(w),
                                         .mps_client = w->verified_life && w->verified_life == w->life,
+                                        .gpu_memory = w->gpu_id >= 0 ? sc_placement_memory(w) : -1,
                                         .last_end = w->last_end,
                                         .rss = rss};
     }

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "model/gpus.h"
+#include "model/placement.h"
 #include "model/sharing.h"
 
 /* How long a quarantine worker without suspects is kept. */
@@ -120,6 +121,7 @@ void sc_workers_tick(struct sc_engine *e)
 {
     int64_t now = sc_clock_ns();
     sc_gpus_tick(e, now);
+    sc_placement_tick(e);
     sc_sharing_tick(e, now);
     (void)sc_workers_each(e, look_at_worker, &now);
     for (unsigned i = 0; i < e->nmodels; i++)

@@ -25,6 +25,7 @@
 #include "model/launch.h"
 #include "model/oom.h"
 #include "model/output.h"
+#include "model/placement.h"
 #include "model/sharing.h"
 
 /* Credit of a model whose requests have no cost: enough to keep the rings busy between two wake-ups. */
@@ -327,6 +328,7 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s, struct sc_s
         return;
     sc_metrics_add(v->metrics, 0, SC_MM_RESTARTS, 1);
     note_reason(w, why);
+    sc_placement_explain(w, w->failure, sizeof w->failure);
     note_end(w, s->wait_status);
     w->given_up = s->delay_ms < 0;
     tell_end(w, was_loaded, s->delay_ms);
@@ -346,6 +348,8 @@ static void gone(struct sc_worker *w)
 {
     struct sc_version *v = w->version;
     sc_attachment_let_go(w);
+    if (v->unregistering)
+        sc_sharing_left(w);
     sc_list_remove(&w->node);
     read_output(w);
     sc_worker_del(w);

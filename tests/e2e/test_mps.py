@@ -209,7 +209,7 @@ def test_an_external_daemon_that_disappears_is_told_and_the_workers_go_on(mps, e
 
 
 def test_off_is_off(mps):
-    server = mps("gpus=1 mode=3", config={"mps": "off"})
+    server = mps("gpus=1 mode=3 processes=/dev/null", config={"mps": "off"})
     register(server, workers=2)
     settled(server, 2, "timeslice")
     assert ask(server)["CUDA_MPS_PIPE_DIRECTORY"].startswith("/nonexistent/") and not keeper(server)

@@ -11,7 +11,10 @@
  *
  *     mode=N           compute mode of all GPUs (0)
  *     mig=N            GPU 0 is divided into N instances
- *     processes=FILE   lines "GPU PID" and, of MPS clients, " mps": these processes in place of the others
+ *     processes=FILE   lines "GPU PID [MIB] [mps]", the last of MPS clients: these processes, of 500 MiB
+ * where none are said, in place of the others state=FILE       lines "GPU WORD [N]", looked at again at each
+ * call: free N, total N (MiB), mode N, ecc N (uncorrected errors), remap (a row that could not be replaced),
+ * xid N (an event), lost
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -42,6 +45,35 @@ static const char *word(const char *name, char value[64])
         if (strncmp(at, name, n) == 0 && at[n] == '=')
             snprintf(value, 64, "%.*s", (int)strcspn(at + n + 1, " "), at + n + 1);
     return value;
+}
+
+/* The file that a word of FAKE_NVML names; NULL. */
+static FILE *open_named(const char *name)
+{
+    char path[512] = "";
+    const char *all = getenv("FAKE_NVML"), *at = all ? strstr(all, name) : NULL;
+    if (!at)
+        return NULL;
+    at += strlen(name);
+    snprintf(path, sizeof path, "%.*s", (int)strcspn(at, " "), at);
+    return fopen(path, "re");
+}
+
+/* What the state's file says last of that GPU: its number (0 without one), or the fallback. */
+static long said(unsigned gpu, const char *what, long fallback)
+{
+    char line[128], key[32];
+    unsigned of;
+    long n;
+    FILE *f = open_named("state=");
+    while (f && fgets(line, sizeof line, f)) {
+        n = 0;
+        if (sscanf(line, "%u %31s %ld", &of, key, &n) >= 2 && of == gpu && strcmp(key, what) == 0)
+            fallback = n;
+    }
+    if (f)
+        fclose(f);
+    return fallback;
 }
 
 static nvmlReturn_t enter(const char *call)
@@ -102,6 +134,8 @@ EXPORT nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned i, nvmlDevice_t *d)
 EXPORT nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t d, char *out, unsigned size);
 EXPORT nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t d, char *out, unsigned size)
 {
+    if (said(d->index, "lost", -1) >= 0)
+        return NVML_ERROR_GPU_IS_LOST;
     snprintf(out, size, "%s-00000000-0000-0000-%04u-%012u", d->part ? "MIG" : "GPU", d->part, d->index);
     return enter("uuid");
 }
@@ -113,11 +147,24 @@ EXPORT nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t d, char *out, unsigned size)
     return NVML_SUCCESS;
 }
 
+/* Total memory, and what is used of it. */
+static unsigned long long total_of(nvmlDevice_t d)
+{
+    return (unsigned long long)said(d->index, "total", 1000 * ((long)d->index + 1)) * MIB;
+}
+
+static unsigned long long used_of(nvmlDevice_t d)
+{
+    long left = said(d->index, "free", -1);
+    return left >= 0 ? total_of(d) - ((unsigned long long)left + 300) * MIB
+                     : (100 * (d->index + 1) + 1) * MIB;
+}
+
 EXPORT nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t d, struct nvml_memory *m);
 EXPORT nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t d, struct nvml_memory *m)
 {
-    m->total = 1000 * (d->index + 1) * MIB;
-    m->used = (100 * (d->index + 1) + 301) * MIB; /* with what the driver keeps for itself */
+    m->total = total_of(d);
+    m->used = used_of(d) + 300 * MIB; /* with what the driver keeps for itself */
     m->free = m->total - m->used;
     return enter("memory");
 }
@@ -128,16 +175,83 @@ EXPORT nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t d, struct nvml_memor
     char old[64];
     if (m->version != NVML_MEMORY_V2 || strcmp(word("old", old), "memory") == 0)
         return NVML_ERROR_NOT_SUPPORTED;
-    m->total = 1000 * (d->index + 1) * MIB;
+    m->total = total_of(d);
     m->reserved = 300 * MIB;
-    m->used = (100 * (d->index + 1) + 1) * MIB;
+    m->used = used_of(d);
     m->free = m->total - m->used - m->reserved;
     return enter("memory");
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t d, int type, int counter, unsigned long long *n);
+EXPORT nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t d, int type, int counter, unsigned long long *n)
+{
+    *n = (unsigned long long)said(d->index, "ecc", 0);
+    return type == 1 && counter == 0 ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t d, unsigned *corrected, unsigned *uncorrected,
+                                              unsigned *pending, unsigned *failed);
+EXPORT nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t d, unsigned *corrected, unsigned *uncorrected,
+                                              unsigned *pending, unsigned *failed)
+{
+    *corrected = *uncorrected = *pending = 0;
+    *failed = said(d->index, "remap", -1) >= 0;
+    return NVML_SUCCESS;
+}
+
+/* ---- events ---------------------------------------------------------------------------------------- */
+
+EXPORT nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set);
+EXPORT nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set)
+{
+    static char one;
+    *set = (nvmlEventSet_t)(void *)&one;
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t d, unsigned long long types, nvmlEventSet_t set);
+EXPORT nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t d, unsigned long long types, nvmlEventSet_t set)
+{
+    (void)d;
+    return set && types == NVML_EVENT_XID ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
+}
+
+/* Each line of the file is told once. */
+EXPORT nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, struct nvml_event *e, unsigned timeout_ms);
+EXPORT nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, struct nvml_event *e, unsigned timeout_ms)
+{
+    static unsigned told;
+    unsigned gpu, at = 0;
+    unsigned long long xid;
+    char line[128];
+    FILE *f = open_named("state=");
+    (void)set;
+    (void)timeout_ms;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "%u xid %llu", &gpu, &xid) == 2 && at++ == told) {
+            fclose(f);
+            told++;
+            *e = (struct nvml_event){
+                .device = &devices[gpu % SC_COUNT(devices)], .type = NVML_EVENT_XID, .data = xid};
+            return NVML_SUCCESS;
+        }
+    if (f)
+        fclose(f);
+    return NVML_ERROR_TIMEOUT;
+}
+
+EXPORT nvmlReturn_t nvmlEventSetFree(nvmlEventSet_t set);
+EXPORT nvmlReturn_t nvmlEventSetFree(nvmlEventSet_t set)
+{
+    (void)set;
+    return NVML_SUCCESS;
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t d, struct nvml_utilization *u);
 EXPORT nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t d, struct nvml_utilization *u)
 {
+    if (said(d->index, "lost", -1) >= 0)
+        return NVML_ERROR_GPU_IS_LOST;
     u->gpu = 10 * d->index;
     u->memory = d->index;
     return enter("utilization");
@@ -153,7 +267,7 @@ EXPORT nvmlReturn_t nvmlDeviceGetComputeMode(nvmlDevice_t d, int *mode);
 EXPORT nvmlReturn_t nvmlDeviceGetComputeMode(nvmlDevice_t d, int *mode)
 {
     (void)d;
-    *mode = number("mode");
+    *mode = (int)said(d->index, "mode", number("mode"));
     return NVML_SUCCESS;
 }
 
@@ -216,11 +330,12 @@ static bool listed(nvmlDevice_t d, bool mps, unsigned *n, struct nvml_process *o
     snprintf(path, sizeof path, "%.*s", (int)strcspn(at, " "), at);
     FILE *f = fopen(path, "r");
     unsigned room = *n, gpu, pid;
+    unsigned long long mib;
     *n = 0;
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "%u %u", &gpu, &pid) == 2 && gpu == d->index &&
+    while (f && (mib = 500, fgets(line, sizeof line, f)))
+        if (sscanf(line, "%u %u %llu", &gpu, &pid, &mib) >= 2 && gpu == d->index &&
             (strstr(line, "mps") != NULL) == mps && *n < room)
-            out[(*n)++] = (struct nvml_process){.pid = pid, .memory = 500 * MIB};
+            out[(*n)++] = (struct nvml_process){.pid = pid, .memory = mib * MIB};
     if (f)
         fclose(f);
     return true;

@@ -39,7 +39,9 @@ static void another_entry_is_refused_with_torchserves_text(void **state)
         {"0,,1", "For input string: \"\""},
         {"0, 1", "For input string: \" 1\""},
         {" ", "For input string: \" \""},
-        {"GPU-1a2b", "For input string: \"GPU-1a2b\""},
+        {"GPU-1x2b", "For input string: \"GPU-1x2b\""},
+        {"0,GPU-", "For input string: \"GPU-\""},
+        {"gpu-1a2b", "For input string: \"gpu-1a2b\""},
         {"99999999999", "For input string: \"99999999999\""},
     };
     for (size_t i = 0; i < SC_COUNT(bad); i++) {
@@ -51,12 +53,32 @@ static void another_entry_is_refused_with_torchserves_text(void **state)
 static void an_id_names_the_gpu_at_its_place(void **state)
 {
     (void)state;
-    assert_int_equal(sc_gpu_physical(NULL, 3), 3);
-    assert_int_equal(sc_gpu_physical("", 3), 3);
-    assert_int_equal(sc_gpu_physical("2,3", 0), 2);
-    assert_int_equal(sc_gpu_physical("2,3", 1), 3);
-    assert_int_equal(sc_gpu_physical("2,3", 2), 2);
-    assert_int_equal(sc_gpu_physical("-1", 0), 0);
+    assert_int_equal(sc_gpu_physical(NULL, 3, NULL), 3);
+    assert_int_equal(sc_gpu_physical("", 3, NULL), 3);
+    assert_int_equal(sc_gpu_physical("2,3", 0, NULL), 2);
+    assert_int_equal(sc_gpu_physical("2,3", 1, NULL), 3);
+    assert_int_equal(sc_gpu_physical("2,3", 2, NULL), 2);
+    assert_int_equal(sc_gpu_physical("-1", 0, NULL), 0);
+}
+
+static void uuids_are_gpus_too(void **state)
+{
+    (void)state;
+    static const struct sc_gpu_report r = {.ngpus = 3,
+                                           .gpus = {{.index = 0, .uuid = "GPU-aa-1"},
+                                                    {.index = 1, .uuid = "GPU-bb-2"},
+                                                    {.index = 2, .uuid = "GPU-cc-3"}},
+                                           .ninstances = 1,
+                                           .instances = {{.gpu = 2, .uuid = "MIG-dd-4"}}};
+    assert_int_equal(sc_gpu_visible_count("GPU-bb-2,GPU-aa", &msg), 2);
+    assert_int_equal(sc_gpu_visible_count("MIG-dd-4,1", &msg), 2);
+    assert_int_equal(sc_gpu_visible_count("MIG-GPU-aa-1/3/0", &msg), 1);
+    assert_int_equal(sc_gpu_physical("GPU-bb-2,GPU-aa", 0, &r), 1);
+    assert_int_equal(sc_gpu_physical("GPU-bb-2,GPU-aa", 1, &r), 0);
+    assert_int_equal(sc_gpu_physical("MIG-dd-4", 0, &r), 2);
+    /* Not known (yet): the number itself. */
+    assert_int_equal(sc_gpu_physical("GPU-bb-2,GPU-aa", 1, NULL), 1);
+    assert_int_equal(sc_gpu_physical("GPU-ee", 0, &r), 0);
 }
 
 static void expect(const struct sc_gpu_choice *c, const int *ids, size_t n)
@@ -104,7 +126,7 @@ static void expect_block(const struct sc_gpu_choice *c, int gpu_id, const char *
 {
     char text[64];
     assert_int_equal(sc_gpu_next(c, &server, &model), gpu_id);
-    assert_int_equal(sc_gpu_block(c, gpu_id, text, sizeof text), 0);
+    assert_int_equal(sc_gpu_block(c, gpu_id, NULL, text, sizeof text), 0);
     assert_string_equal(text, devices);
 }
 
@@ -121,6 +143,19 @@ static void parallel_workers_get_blocks(void **state)
     expect_block(&listed, 0, "3,1");
     expect_block(&listed, 2, "2,0");
     expect_block(&listed, 0, "3,1");
+}
+
+/* What the server calls 0 is what its own variable says first. */
+static void blocks_are_named_as_the_servers_own_variable_does(void **state)
+{
+    (void)state;
+    char text[64];
+    const struct sc_gpu_choice c = {.gpus = 4, .level = 2};
+    assert_int_equal(sc_gpu_block(&c, 2, "7,6,5,4", text, sizeof text), 0);
+    assert_string_equal(text, "5,4");
+    assert_int_equal(sc_gpu_block(&c, 0, "GPU-aa,GPU-bb", text, sizeof text), 0);
+    assert_string_equal(text, "GPU-aa,GPU-bb");
+    assert_int_equal(sc_gpu_block(&c, 0, "GPU-aa,GPU-bb", text, 8), SC_ELIMIT);
 }
 
 static void a_block_never_reaches_beyond_the_last_gpu(void **state)
@@ -141,9 +176,9 @@ static void only_parallel_workers_have_a_block(void **state)
     char text[4];
     const struct sc_gpu_choice plain = {.gpus = 4}, cpu = {.gpus = 4, .cpu = true, .level = 2},
                                wide = {.gpus = 4, .level = 4};
-    assert_int_equal(sc_gpu_block(&plain, 1, text, sizeof text), SC_ENOTFOUND);
-    assert_int_equal(sc_gpu_block(&cpu, -1, text, sizeof text), SC_ENOTFOUND);
-    assert_int_equal(sc_gpu_block(&wide, 0, text, sizeof text), SC_ELIMIT);
+    assert_int_equal(sc_gpu_block(&plain, 1, NULL, text, sizeof text), SC_ENOTFOUND);
+    assert_int_equal(sc_gpu_block(&cpu, -1, NULL, text, sizeof text), SC_ENOTFOUND);
+    assert_int_equal(sc_gpu_block(&wide, 0, NULL, text, sizeof text), SC_ELIMIT);
 }
 
 static void parallel_models_have_as_many_workers_as_gpus_allow(void **state)
@@ -178,6 +213,8 @@ int main(void)
         cmocka_unit_test_setup(every_integer_of_the_variable_is_a_gpu, setup),
         cmocka_unit_test_setup(another_entry_is_refused_with_torchserves_text, setup),
         cmocka_unit_test_setup(an_id_names_the_gpu_at_its_place, setup),
+        cmocka_unit_test_setup(uuids_are_gpus_too, setup),
+        cmocka_unit_test_setup(blocks_are_named_as_the_servers_own_variable_does, setup),
         cmocka_unit_test_setup(models_share_a_counter_that_is_counted_up_first, setup),
         cmocka_unit_test_setup(a_model_on_the_cpu_gets_none_and_uses_up_none, setup),
         cmocka_unit_test_setup(device_ids_are_gone_through_from_the_first, setup),
