@@ -80,7 +80,7 @@ static int read_ways(const json_t *j, struct sc_tune_entry *e, struct sc_msg *wh
 
 static int read_entry(const json_t *j, struct sc_tune_entry *e, struct sc_msg *why)
 {
-    int64_t workers, batch;
+    int64_t workers = 0, batch = 0;
     *e = (struct sc_tune_entry){0};
     if (!json_is_object(j))
         return sc_fail(why, SC_EINVAL, "it must be an object");

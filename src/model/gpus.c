@@ -23,7 +23,7 @@ struct sc_gpus {
     struct sc_output *errors;
     bool known;
     bool over; /* there is no agent, and there will be none */
-    char trouble[SC_GPUS_MAX][96];
+    char trouble[SC_GPUS_MAX][sizeof((struct sc_gpu_info *)0)->trouble];
     bool mapped;
     uint8_t physical[SC_GPUS_MAX]; /* the driver's index of each of ours: UUIDs are known from the first
                                       report on */
@@ -126,7 +126,7 @@ static void take_trouble(struct sc_engine *e)
         const struct sc_gpu_info *gpu = &g->report.gpus[i];
         char *known = g->trouble[gpu->index];
         if (*gpu->trouble && !*known) {
-            snprintf(known, sizeof g->trouble[0], "%s", gpu->trouble);
+            memcpy(known, gpu->trouble, sizeof gpu->trouble);
             sc_log(SC_LOG_ERROR, "GPU %u (%s) is not used any more, until the server is started again: %s",
                    gpu->index, gpu->uuid, known);
         }

@@ -295,16 +295,13 @@ def test_the_trouble_is_known_to_the_next_frontend(start):
 
 
 def test_a_prohibited_gpu_is_refused_with_what_to_type(start):
-    server, gpus = start(2)
-    gpus.say(0, "mode", 2)
-    gpus.say(1, "mode", 2)
+    server, _ = start(2, words="mode=2")
     text = wait_for(lambda: refused(server, 500), 20, "the refusal")
     assert "GPU 1: compute mode PROHIBITED: no process can use it; nvidia-smi -i 1 -c 0 permits it" in text, text
 
 
 def test_an_exclusive_gpu_without_mps_takes_one_process(start):
-    server, gpus = start(1, config={"mps": "off"})
-    gpus.say(0, "mode", 3)
+    server, gpus = start(1, config={"mps": "off"}, words="mode=3")
     register(server, "m", 1)
     measured(server, gpus, "m", GIB)
     text = scale(server, "m", 2, status=500)
@@ -313,8 +310,7 @@ def test_an_exclusive_gpu_without_mps_takes_one_process(start):
 
 def test_error_46_is_explained(start):
     """What CUDA says in a process that an exclusive GPU does not let in."""
-    server, gpus = start(1, config={"mps": "off"})
-    gpus.say(0, "mode", 3)
+    server, _ = start(1, config={"mps": "off"}, words="mode=3")
     register(server, "first", 1)
     text = register(server, "m", 1, SAYS_ERROR % "CUDA error: CUDA-capable device(s) is/are busy or unavailable", status=507,
                     maxRetryTimeoutInSec=0)

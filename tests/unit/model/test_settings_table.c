@@ -155,6 +155,8 @@ static const struct row {
     {"log_json", BOOL, AT(log_json), "false", "false", "true", "true", NULL, NULL},
     {"access_log", BOOL, AT(access_log), "true", "true", "f", "false", NULL, NULL},
     {"mps", TEXT, AT(mps), "auto", "auto", "off", "off", NULL, NULL},
+    {"gpu_placement", TEXT, AT(gpu_placement), "turns", "turns", "memory", "memory", NULL, NULL},
+    {"tune_record", TEXT, AT(tune_record), NULL, NULL, "/t.json", "/t.json", NULL, NULL},
     {"interface_models", TEXT, AT(interface_models), NULL, NULL, "a, b", "a, b", NULL, NULL},
     {"tls_client_ca", TEXT, AT(tls_client_ca), NULL, NULL, "/ca", "/ca", NULL, NULL},
     {"backend_dir", TEXT, AT(backend_dir), NULL, NULL, "/b", "/b", NULL, NULL},
