@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Growth of memory, descriptors and shared memory over millions of requests, and whether a planted leak is found."""
+"""Growth of memory, descriptors and shared memory over millions of requests and thousands of models, and whether a planted leak is found."""
 import argparse
+import http.client
 import os
 import re
 import shutil
@@ -56,9 +57,9 @@ def settled(server):
     return best
 
 
-def grown(before, after, requests, held=0):
+def grown(before, after, requests, held=0, slack=SLACK_BYTES):
     """What is larger than it may be: a list of sentences. `held`: shared memory that may be touched by chance."""
-    allowed = SLACK_BYTES + SLACK_PER_REQUEST * requests
+    allowed = slack + SLACK_PER_REQUEST * requests
     found = []
     (old, old_shared), (new, new_shared) = before, after
     for role in sorted(set(old) | set(new)):
@@ -109,6 +110,66 @@ def identity(requests):
         return check("identity", server, "/predictions/echo", requests, IDENTITY)
 
 
+# Models that are there at a time, and how many of them have a worker and are asked.
+BATCH = 250
+BUSY = 5
+# The heap of a moment with all of a batch's models and a snapshot of them, of which allocators keep more or less.
+SLACK_MODELS = 2048 * KIB
+
+
+def turn(server, number, times):
+    """Registers a batch of models and unregisters them; the seconds of each half go to `times`."""
+    address = server.management.removeprefix("http://")
+    manage = http.client.HTTPConnection(address, timeout=120)
+
+    def call(connection, method, path, body=None):
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        said = answer.read()
+        if answer.status != 200:
+            die(f"{method} {path}: {answer.status} {said[:300]}")
+
+    names = [f"m{number}-{i}" for i in range(BATCH)]
+    began = time.monotonic()
+    for i, name in enumerate(names):
+        call(manage, "POST", f"/models?url=identity&model_name={name}&initial_workers={int(i < BUSY)}")
+    registered = time.monotonic()
+    infer = http.client.HTTPConnection(server.inference.removeprefix("http://"), timeout=120)
+    for name in names[:BUSY]:
+        call(infer, "POST", f"/predictions/{name}", b"x")
+    infer.close()
+    asked = time.monotonic()
+    for name in names:
+        call(manage, "DELETE", f"/models/{name}")
+    times.append((registered - began, time.monotonic() - asked))
+    manage.close()
+
+
+def threads(server):
+    return sum(len(os.listdir(f"/proc/{pid}/task")) for pid in server.pids())
+
+
+def models(count):
+    """As many models come and go as `count`, after a quarter of that for warm-up: its row for the report and what has grown."""
+    with Sconce({"echo": "identity"}, {**QUIET, "disable_system_metrics": "true"}, core=None) as server:
+        times, samples, tasks = [], [], []
+        for batches in (count // BATCH // 4 + 1, count // BATCH):
+            for _ in range(batches):
+                turn(server, len(times), times)
+            samples.append(settled(server))
+            tasks.append(threads(server))
+    found = grown(*samples, count, slack=SLACK_MODELS)
+    if tasks[1] > tasks[0]:
+        found.append(f"{tasks[1] - tasks[0]} more threads")
+    first, last = times[1], times[-1]
+    say(f"models: {count:,}, " + ("; ".join(found) or "no growth") + f"; a batch of {BATCH}: registered in {first[0]:.2f} s, in the end "
+        f"{last[0]:.2f} s, unregistered in {first[1]:.2f} s, in the end {last[1]:.2f} s; {tasks[1]} threads")
+    total = [sum(r[0] for r in s[0].values()) / KIB for s in samples]
+    fds = [sum(r[1] for r in s[0].values()) for s in samples]
+    return ["models registered and unregistered", f"{count:,}", f"{total[0]:,.0f} → {total[1]:,.0f} KiB", f"{fds[0]} → {fds[1]}",
+            f"{samples[0][1] / KIB:,.0f} → {samples[1][1] / KIB:,.0f} KiB", "; ".join(found) or "none"], found
+
+
 def faulty_store(folder):
     model = Path(folder) / "f"
     model.mkdir(parents=True)
@@ -145,6 +206,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--identity", type=int, default=10_000_000, metavar="N")
     p.add_argument("--encoder", type=int, default=1_000_000, metavar="N")
+    p.add_argument("--models", type=int, default=10_000, metavar="N", help="registered and unregistered")
     p.add_argument("--model", help="folder for the encoder (default: the smallest in the repository)")
     p.add_argument("--plant", nargs="?", type=int, const=64, metavar="BYTES",
                    help="only the backend `faulty`, which loses so many bytes a request (64): the run must fail")
@@ -154,9 +216,10 @@ def main():
         _, found = planted(a.planted_requests, a.plant)
         raise SystemExit(1 if found else 0)
     rows, failed = [], []
-    for what, run in (("identity", lambda: identity(a.identity)), ("encoder", lambda: encoder(model, a.encoder))):
+    for what, run in (("identity", lambda: identity(a.identity)), ("encoder", lambda: encoder(model, a.encoder)),
+                      ("models", lambda: models(a.models))):
         model = Path(a.model).resolve() if a.model else demo_model()
-        count = a.identity if what == "identity" else a.encoder
+        count = getattr(a, what)
         if not count or (what == "encoder" and not model):
             say(f"{what}: left out")
             continue

@@ -1,6 +1,7 @@
 /* A spec as the journal keeps it: a line per field, a table for both directions. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "model/spec_parts.h"
@@ -79,26 +80,40 @@ void sc_spec_put_setting(struct sc_buf *b, const char *key, const char *value)
 {
     sc_buf_str(b, key);
     sc_buf_char(b, '=');
-    for (const char *p = value; *p; p++) {
-        if (*p == '\n' || *p == '\\')
-            sc_buf_char(b, '\\');
-        sc_buf_char(b, *p == '\n' ? 'n' : *p);
+    for (;;) {
+        size_t n = strcspn(value, "\n\\");
+        sc_buf_add(b, value, n);
+        value += n;
+        if (!*value)
+            break;
+        sc_buf_add(b, *value == '\n' ? "\\n" : "\\\\", 2);
+        value++;
     }
     sc_buf_char(b, '\n');
 }
 
+/* Defaults are left out: the journal of a thousand models is written at each change. */
 void sc_spec_write(const struct sc_model_spec *s, struct sc_buf *out)
 {
+    struct sc_model_spec plain;
+    sc_spec_init(&plain);
     for (size_t i = 0; i < SC_COUNT(fields); i++) {
         const void *at = (const char *)s + fields[i].offset;
+        const void *fallback = (const char *)&plain + fields[i].offset;
         switch (fields[i].form) {
         case WORD: sc_spec_put_setting(out, fields[i].key, at); break;
         case TEXT:
             if (*(char *const *)at)
                 sc_spec_put_setting(out, fields[i].key, *(char *const *)at);
             break;
-        case INT: sc_buf_printf(out, "%s=%d\n", fields[i].key, *(const int *)at); break;
-        case FLAG: sc_buf_printf(out, "%s=%d\n", fields[i].key, *(const bool *)at); break;
+        case INT:
+            if (*(const int *)at != *(const int *)fallback)
+                sc_buf_printf(out, "%s=%d\n", fields[i].key, *(const int *)at);
+            break;
+        case FLAG:
+            if (*(const bool *)at != *(const bool *)fallback)
+                sc_buf_printf(out, "%s=%d\n", fields[i].key, *(const bool *)at);
+            break;
         }
     }
     for (unsigned i = 0; i < s->ndevices; i++)

@@ -22,10 +22,10 @@
 _Static_assert((uint64_t)SC_ARENA_BLOCK_MIN << (ORDERS - 1) == SC_ARENA_BLOCK_MAX, "orders span the sizes");
 
 struct sc_arena_map {
+    size_t size;               /* of the mapping that all this lies in */
     uint32_t orders;           /* bit k: order k has a free block */
     uint64_t *words[ORDERS];   /* free blocks */
     uint64_t *summary[ORDERS]; /* words that are not zero */
-    uint64_t *bits;            /* memory of the two above */
     uint8_t *taken; /* per smallest block: 1 + order of the allocated block that begins here, or 0 */
 };
 
@@ -73,18 +73,15 @@ int sc_arena_init(struct sc_arena *a, void *base, size_t size)
     for (unsigned k = 0; k < ORDERS; k++)
         total += words_for(blocks(size, k)) + summary_words(size, k);
 
-    struct sc_arena_map *m = calloc(1, sizeof *m);
-    if (!m)
+    /* Most of it is never touched, and a heap would touch all of it to make it zero. */
+    size_t bytes = sizeof(struct sc_arena_map) + total * sizeof(uint64_t) + blocks(size, 0);
+    struct sc_arena_map *m =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (m == MAP_FAILED)
         return SC_ENOMEM;
-    m->bits = calloc(total, sizeof *m->bits);
-    m->taken = calloc(blocks(size, 0), 1);
-    if (!m->bits || !m->taken) {
-        free(m->bits);
-        free(m->taken);
-        free(m);
-        return SC_ENOMEM;
-    }
-    uint64_t *at = m->bits;
+    m->size = bytes;
+    uint64_t *at = (uint64_t *)(m + 1);
+    m->taken = (uint8_t *)(at + total);
     for (unsigned k = 0; k < ORDERS; k++) {
         m->words[k] = at;
         at += words_for(blocks(size, k));
@@ -99,11 +96,8 @@ int sc_arena_init(struct sc_arena *a, void *base, size_t size)
 
 void sc_arena_free(struct sc_arena *a)
 {
-    if (a->map) {
-        free(a->map->bits);
-        free(a->map->taken);
-        free(a->map);
-    }
+    if (a->map)
+        munmap(a->map, a->map->size);
     *a = (struct sc_arena){0};
 }
 

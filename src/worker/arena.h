@@ -1,7 +1,7 @@
 /*
  * Block allocator over a piece of shared memory.
  *
- * The memory is shared, the book-keeping is not: it lives on the heap of the one side that
+ * The memory is shared, the book-keeping is not: it lives in memory of the one side that
  * allocates, so that nothing the other side writes can confuse it. Used by the frontend for
  * request bodies (one arena per model version and loop) and by a worker for its answers
  * (one per channel). Not thread-safe: the owner serialises.

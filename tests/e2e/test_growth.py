@@ -28,6 +28,11 @@ def test_nothing_grows_over_encoder_requests(build):
     assert found == []
 
 
+def test_nothing_grows_over_models_that_come_and_go(build):
+    _, found = soak.models(750)  # by hand 10,000: bench/soak.py
+    assert found == []
+
+
 def test_a_leak_of_64_bytes_a_request_is_found(build):
     if not (build / "libsconce_faulty.so").exists():
         pytest.skip("the backend that misbehaves is not built")
