@@ -63,10 +63,10 @@ def read_proc(pid, name):
         return ""
 
 
-def fetch(url, data=None, method=None, timeout=30):
+def fetch(url, data=None, method=None, timeout=30, headers=None):
     """(status, headers, body); 0 for the status when nobody answers."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, method=method), timeout=timeout) as r:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers or {}, method=method), timeout=timeout) as r:
             return r.status, r.headers, r.read()
     except urllib.error.HTTPError as e:
         return e.code, e.headers, e.read()

@@ -21,11 +21,11 @@ def register(server, n):
 
 
 def scrapes(server, stop=None, n=50):
-    """Milliseconds of each scrape, and the bytes of the last."""
+    """Milliseconds of each scrape, and the bytes of the last. Asked as Prometheus asks."""
     times, body = [], b""
     while len(times) < n and not (stop and stop.is_set()):
         began = time.monotonic()
-        _, _, body = fetch(f"{server.metrics}/metrics")
+        _, _, body = fetch(f"{server.metrics}/metrics", headers={"Accept": "application/openmetrics-text,text/plain;q=0.5"})
         times.append((time.monotonic() - began) * 1000)
     return times, len(body)
 
@@ -33,17 +33,20 @@ def scrapes(server, stop=None, n=50):
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--models", type=int, default=1000)
+    p.add_argument("--scrapers", type=int, default=1, help="that ask beside the requests, each without a pause")
     a = p.parse_args()
     with Sconce(models={"echo": "identity"}, settings={"access_log": "false"}) as server:
         register(server, a.models)
         alone, size = scrapes(server)
         quiet = load(f"{server.inference}/predictions/echo", connections=8)
         stop, beside = threading.Event(), []
-        scraper = threading.Thread(target=lambda: beside.extend(scrapes(server, stop, 1 << 30)[0]))
-        scraper.start()
+        scrapers = [threading.Thread(target=lambda: beside.extend(scrapes(server, stop, 1 << 30)[0])) for _ in range(a.scrapers)]
+        for t in scrapers:
+            t.start()
         busy = load(f"{server.inference}/predictions/echo", connections=8)
         stop.set()
-        scraper.join()
+        for t in scrapers:
+            t.join()
     say(json.dumps({"scrape_ms": statistics.median(alone), "max_ms": max(alone), "bytes": size}))
     rows = [[f"{a.models}", f"{size / 1e6:.1f} MB", f"{statistics.median(alone):.1f} ms", f"{max(alone):.1f} ms",
              f"{quiet['latency_us']['p99'] / 1000:.2f} ms", f"{busy['latency_us']['p99'] / 1000:.2f} ms ({len(beside)} scrapes)"]]
