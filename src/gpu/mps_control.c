@@ -78,9 +78,9 @@ unsigned sc_mps_read_pids(struct sc_span text, pid_t *out, unsigned max)
 void sc_mps_read_server(struct sc_span text, struct sc_mps_state *out)
 {
     struct sc_span word = next_word(&text);
-    if (word.n && sc_span_find(text, ' ') == text.n) /* "Server 4242 not found" is no status */
-        snprintf(out->status, sizeof out->status, "%.*s", (int)SC_MIN(word.n, sizeof out->status - 1),
-                 word.p);
+    if (!word.n || sc_span_find(text, ' ') != text.n) /* "Server 4242 not found": it has just gone */
+        return;
+    snprintf(out->status, sizeof out->status, "%.*s", (int)SC_MIN(word.n, sizeof out->status - 1), word.p);
     out->nclients += sc_mps_read_pids(text, out->clients + out->nclients,
                                       (unsigned)SC_COUNT(out->clients) - out->nclients);
 }

@@ -280,11 +280,11 @@ static bool enough_loaded(const struct sc_version *v)
         if (w->quarantine || !w->loaded || w->draining || w->stopping)
             continue;
         loaded++;
-        if (sc_spec_is_native(&v->spec) && (int)w->lanes >= v->spec.min_workers &&
+        if (sc_spec_has_lanes(&v->spec) && (int)w->lanes >= v->spec.min_workers &&
             (int)w->lanes <= SC_MAX(v->spec.max_workers, 1))
             return true;
     }
-    return v->spec.max_workers == 0 || (!sc_spec_is_native(&v->spec) && loaded >= v->spec.min_workers);
+    return v->spec.max_workers == 0 || (!sc_spec_has_lanes(&v->spec) && loaded >= v->spec.min_workers);
 }
 
 static void tell_waiters(struct sc_version *v, int rc, const char *text)

@@ -398,3 +398,27 @@ def test_a_bad_record_is_told_and_counts_as_none(start, tmp_path, text, words):
     register(server, "m", 2)
     wait_for(lambda: [w["gpuSharing"] for w in described(server, "m")["workers"] if w["status"] == "READY"] == ["mps"] * 2, 40, "the rule")
     assert "tune_record: nothing of it is believed" in said(server) and words in said(server)
+
+
+# ---- native models as processes ----
+
+
+def test_a_native_models_workers_can_be_processes(start):
+    server, _ = start(1)
+    at = server.store / "echo"
+    at.mkdir()
+    (at / "model-config.yaml").write_text("backend: identity\nworkerKind: process\nminWorkers: 2\nmaxWorkers: 2\n")
+    r = server.post("/models", api="management", params={"url": "echo", "synchronous": "true"})
+    assert r.status_code == 200, r.text
+    pids = {w["pid"] for w in described(server, "echo")["workers"]}
+    assert len(pids) == 2
+    scale(server, "echo", 3)
+    workers = described(server, "echo")["workers"]
+    assert pids < {w["pid"] for w in workers} and len(workers) == 3, "those that run stay"
+    victim = pids.pop()
+    send(victim, signal.SIGKILL)
+    wait_for(lambda: len(w := {w["pid"] for w in described(server, "echo")["workers"] if w["status"] == "READY"}) == 3
+             and victim not in w, 30, "another process")
+    assert pids < {w["pid"] for w in described(server, "echo")["workers"]}, "and the others stay"
+    scale(server, "echo", 1)
+    assert server.post("/predictions/echo", data=b"hi").content == b"hi"
