@@ -50,7 +50,7 @@ static void nothing(void *ctx, void *p)
     (void)p;
 }
 
-/* ---- strings: UTF-8, which protobuf-c leaves to its caller -------------------------------------------- */
+/* ---- what protobuf-c leaves to its caller: strings are UTF-8, no field has the number 0 ---------------- */
 
 static bool good_text(const char *s)
 {
@@ -71,8 +71,11 @@ static size_t values(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *
 }
 
 /* None of the messages that we take contains itself: the descriptors bound the depth, not the bytes. */
-static bool good_texts(const ProtobufCMessage *m, unsigned depth)
+static bool good(const ProtobufCMessage *m, unsigned depth)
 {
+    for (unsigned i = 0; m && i < m->n_unknown_fields; i++)
+        if (m->unknown_fields[i].tag == 0)
+            return false;
     for (unsigned i = 0; m && i < m->descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
         const void *const *each;
@@ -81,7 +84,7 @@ static bool good_texts(const ProtobufCMessage *m, unsigned depth)
         if (depth == 0)
             return false;
         for (size_t n = values(m, f, &each), k = 0; k < n; k++)
-            if (f->type == PROTOBUF_C_TYPE_STRING ? !good_text(each[k]) : !good_texts(each[k], depth - 1))
+            if (f->type == PROTOBUF_C_TYPE_STRING ? !good_text(each[k]) : !good(each[k], depth - 1))
                 return false;
     }
     return true;
@@ -93,7 +96,7 @@ ProtobufCMessage *sc_pb_unpack(struct sc_pb_arena *a, const ProtobufCMessageDesc
     a->allocator = (ProtobufCAllocator){.alloc = bounded, .free = nothing, .allocator_data = a};
     a->left = SC_PROTOBUF_FREE + bytes.n * SC_PROTOBUF_RATIO_MAX;
     ProtobufCMessage *m = protobuf_c_message_unpack(of, &a->allocator, bytes.n, (const uint8_t *)bytes.p);
-    return good_texts(m, DEPTH) ? m : NULL;
+    return good(m, DEPTH) ? m : NULL;
 }
 
 void sc_pb_free(struct sc_pb_arena *a)

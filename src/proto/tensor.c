@@ -147,11 +147,11 @@ int sc_tensor_read(struct sc_span block, size_t *at, struct sc_tensor *out)
 {
     uint64_t bytes;
     size_t left = block.n - *at;
-    const char *head = block.p + *at;
     if (left == 0)
         return 0;
     if (left < HEAD)
         return SC_EINVAL;
+    const char *head = block.p + *at;
     unsigned kind = (unsigned char)head[0], type = (unsigned char)head[1], rank = (unsigned char)head[2];
     size_t before = before_data(head);
     memcpy(&bytes, head + 8, sizeof bytes);

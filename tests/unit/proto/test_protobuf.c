@@ -50,6 +50,7 @@ static void messages_are_read(void **state)
     sc_pb_free(&arena);
     assert_true(takes(&INFER, SC_SPAN("")));
     assert_true(takes(&INFER, SC_SPAN("\xfa\x07\3new"))); /* a field of another time */
+    assert_false(takes(&INFER, SC_SPAN("\x80\0\0"))); /* one that cannot be, written longer than it must */
 }
 
 static void what_is_malformed_is_not(void **state)
