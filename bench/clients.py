@@ -1,4 +1,4 @@
-"""Clients that sconce-load cannot be: each connection has its own story, chunks are looked at as they come. One thread,
+"""Clients that sconce bench cannot be: each connection has its own story, chunks are looked at as they come. One thread,
 one core, raw sockets: some 15,000 answers a second."""
 import select
 import socket

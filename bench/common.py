@@ -194,12 +194,12 @@ def children_seconds():
 
 
 def load(url, *, connections=64, seconds=2.0, warmup=0.3, core=LOAD_CORE, more=(), of=None):
-    """One run of sconce-load: its report; with `of` (a Process) also requests per second of that server's CPU time, and
+    """One run of `sconce bench`: its report; with `of` (a Process) also requests per second of that server's CPU time, and
     `disturbed`, the share of its core's time, or of the load's if that is more, that other processes and the machine's
     host took. Fails when a request fails."""
     pin = ["taskset", "-c", core] if core is not None and shutil.which("taskset") else []
-    command = [*pin, program("sconce-load"), "--json", "-c", str(connections), "-w", str(warmup), *map(str, more)]
-    if "-n" not in more:
+    command = [*pin, program("sconce"), "bench", "--json", "--quiet", "-c", str(connections), "--warmup", str(warmup), *map(str, more)]
+    if "-r" not in more:
         command += ["-d", str(seconds)]
     before, began = (of.cpu_seconds() if of else 0, children_seconds()), time.monotonic()
     cores = [core_seconds(c) for c in (SERVER_CORE, LOAD_CORE)]

@@ -67,7 +67,7 @@ def measure(a, server, texts, engine, n, lanes):
     full = [load(url, connections=a.connections, seconds=a.seconds, warmup=1, core=None, more=send, of=server)
             for _ in range(a.rounds)]
     rate = median([r["rate"] for r in full])
-    half = load(url, connections=a.connections, seconds=a.seconds, warmup=1, core=None, more=(*send, "-r", int(rate / 2)))
+    half = load(url, connections=a.connections, seconds=a.seconds, warmup=1, core=None, more=(*send, "--rate", int(rate / 2)))
     least, most = GOALS.get(n, (SHARE * engine, None) if n == 128 else (0, None))
     return [n, lanes, f"{engine:,.0f}", f"**{rate:,.0f}**", f"{rate / engine:.2f}",
             f"{rate / median([r['per_cpu_second'] for r in full]):.1f}",

@@ -141,7 +141,7 @@ def main():
     a = p.parse_args()
     if os.cpu_count() < 2:
         die("one core for the server and one for the load are needed")
-    parts = [f"Server on core 0, `sconce-load` with 64 keep-alive connections on core 1, a closed loop; medians of "
+    parts = [f"Server on core 0, `sconce bench` with 64 keep-alive connections on core 1, a closed loop; medians of "
              f"{a.rounds} rounds of {a.seconds:g} s that take turns. Identity: 16 bytes there and back, every answer "
              "compared. The ratio is the median of the rounds' ratios; the one per CPU second divides by the CPU time "
              "that the server's processes used, and so is hardly moved by other work on the machine."]

@@ -286,7 +286,7 @@ def main():
               "rates": "MicroBatching and async handlers, one worker:",
               "many": "Streams at once on one worker of an async handler; every chunk is checked:"}
     measure = {"first": first_chunks, "sequences": sequences, "rates": rates, "many": many}
-    parts = [f"Server with all its workers on core 0, the load on core 1: `sconce-load` for rates, else a client in Python (one "
+    parts = [f"Server with all its workers on core 0, the load on core 1: `sconce bench` for rates, else a client in Python (one "
              f"thread). Medians of {a.rounds} rounds that take turns (lowest and highest ratio in brackets), of {a.seconds:g} s "
              "where it is a rate. The same archives, started by the same command, default logging."]
     for part in a.parts:

@@ -82,10 +82,10 @@ def soak(server, target, requests, more, connections=64):
     url = server.inference + target
     samples = []
     for part in (requests // 4 + 1, requests):
-        load(url, connections=connections, core=None, warmup=0, more=("-n", part, *more))
+        load(url, connections=connections, core=None, warmup=0, more=("-r", part, *more))
         # A few large bodies, which travel in shared memory of their own.
         if "--echo" in more:
-            load(url, connections=LARGE, core=None, warmup=0, more=("-n", 40, "--random", "300000:900000", "--echo"))
+            load(url, connections=LARGE, core=None, warmup=0, more=("-r", 40, "--random", "300000:900000", "--echo"))
         samples.append(settled(server))
     return samples
 

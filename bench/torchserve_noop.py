@@ -111,7 +111,7 @@ def main():
         commands["Sconce"] = sconce_command()
 
     kept, parts = [], [
-        f"Server with all its workers on core 0, `sconce-load` on core 1 in a closed loop; medians of {a.rounds} rounds "
+        f"Server with all its workers on core 0, `sconce bench` on core 1 in a closed loop; medians of {a.rounds} rounds "
         f"of {a.seconds:g} s that take turns (lowest and highest ratio in brackets). The handler answers `ok`; 16 bytes "
         "are sent. `maxBatchDelay` 1 ms where batches hold 32. The same archives, started by the same command. The ratio per "
         "second of the server's CPU time is hardly moved by other work on the machine. Measured again, up to five times, "

@@ -178,8 +178,23 @@
 #define SC_OUTPUT_PARTIAL_MS 1000  /* text without a newline is logged after so long */
 #define SC_OUTPUT_PATIENCE_MS 1000 /* reading waits for a log that is behind, at most */
 
+/* --- load --- */
+#define SC_LOAD_HEAD_BYTES (64u << 10)     /* head of a request */
+#define SC_LOAD_ANSWER_BYTES (16u << 20)   /* of a body that is looked at as a whole */
+#define SC_LOAD_PAYLOAD_BYTES (256u << 20) /* files of bodies */
+#define SC_LOAD_PAYLOADS_MAX (1u << 20)    /* bodies */
+#define SC_LOAD_RANDOM_BODIES 256          /* different random bodies over HTTP/2 */
+#define SC_LOAD_CONNECTIONS_MAX (1u << 20)
+#define SC_LOAD_THREADS_MAX 256
+#define SC_LOAD_STREAMS_MAX 1024 /* on one connection */
+#define SC_LOAD_WORDS_MAX 100000 /* of one made-up text */
+#define SC_LOAD_TEXTS 1024        /* made up, taken in turn */
+#define SC_LOAD_RUNS_MAX 1000
+#define SC_LOAD_SAMPLES_MAX 2048 /* of GPUs and host in one report; then every second one is dropped */
+#define SC_LOAD_METRICS_MAX 512  /* of the server, in one report */
+
 /* --- cli --- */
-#define SC_CLI_ANSWER_BYTES (16u << 20) /* one answer of the management API to a command */
+#define SC_CLI_ANSWER_BYTES (16u << 20) /* what a command prints */
 
 /* --- encoder (backend) --- */
 #define SC_ENCODER_CONFIG_BYTES (4u << 20) /* config.json */

@@ -20,6 +20,7 @@ static void usage(FILE *to)
           "  archive      make an archive of a model (.mar) or workflow (.war)\n"
           "  torchserve   the command of TorchServe; also under that name\n"
           "  gpu          the GPUs: memory, use, MPS, and whose processes are on them\n"
+          "  bench        measure a server, or a model\n"
           "  check-config what the settings of a config.properties do here\n"
           "  version      print the version\n"
           "  help         print this\n"
@@ -79,6 +80,8 @@ int main(int argc, char **argv)
         return sc_cli_status(argc - 1, argv + 1);
     if (strcmp(command, "gpu") == 0)
         return sc_cli_gpu(argc - 1, argv + 1);
+    if (strcmp(command, "bench") == 0)
+        return sc_cli_bench(argc - 1, argv + 1);
     if (strcmp(command, "check-config") == 0)
         return sc_cli_check_config(argc - 1, argv + 1);
     if (strcmp(command, "serve") == 0 || strcmp(command, "--role=supervisor") == 0)

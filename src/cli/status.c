@@ -9,10 +9,10 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "cli/find_server.h"
-#include "cli/http_client.h"
 #include "cli/options.h"
 #include "cli/roles.h"
 #include "cli/watch.h"
+#include "load/http_client.h"
 
 #define KEY_FILE "key_file.json"
 #define ASK_MS 5000

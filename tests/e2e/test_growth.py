@@ -2,7 +2,7 @@
 import sys
 
 import pytest
-from harness import ROOT, build_dir, sanitized
+from harness import ROOT, sanitized
 
 sys.path.insert(0, str(ROOT / "bench"))
 import soak  # noqa: E402
@@ -11,7 +11,6 @@ import soak  # noqa: E402
 pytestmark = [
     pytest.mark.alone,
     pytest.mark.skipif(sanitized(), reason="memory under AddressSanitizer grows by itself; it looks for leaks at the end"),
-    pytest.mark.skipif(not (build_dir() / "sconce-load").exists(), reason="the load generator is not built"),
 ]
 
 

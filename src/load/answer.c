@@ -1,4 +1,4 @@
-#include "loadgen/answer.h"
+#include "load/answer.h"
 
 #include <stdlib.h>
 
@@ -12,13 +12,11 @@ void sc_answer_free(struct sc_answer *a)
     *a = (struct sc_answer){0};
 }
 
-void sc_answer_begin(struct sc_answer *a, bool compare, struct sc_span expected)
+void sc_answer_begin(struct sc_answer *a, struct sc_body *body)
 {
     a->status = 0;
-    a->close = a->differs = false;
-    a->body_bytes = 0;
-    a->expected = expected;
-    a->compare = compare;
+    a->close = false;
+    a->body = body;
     a->stage = HEAD;
     a->left = 0;
     a->partial_n = 0;
@@ -29,19 +27,9 @@ bool sc_answer_begun(const struct sc_answer *a)
     return a->stage != HEAD || a->partial_n;
 }
 
-static void body(struct sc_answer *a, const char *p, size_t n)
-{
-    if (a->compare && !a->differs) {
-        struct sc_span want = sc_span_sub(a->expected, (size_t)a->body_bytes, n);
-        a->differs = !sc_span_eq(want, sc_span(p, n));
-    }
-    a->body_bytes += n;
-}
-
 static int complete(struct sc_answer *a)
 {
-    if (a->compare && a->body_bytes != a->expected.n)
-        a->differs = true;
+    sc_body_end(a->body);
     a->stage = DONE;
     return 1;
 }
@@ -177,7 +165,7 @@ static size_t pass(struct sc_answer *a, const char *p, size_t n)
 {
     if (n > a->left)
         n = (size_t)a->left;
-    body(a, p, n);
+    sc_body_add(a->body, p, n);
     a->left -= n;
     return n;
 }
@@ -199,7 +187,7 @@ int sc_answer_feed(struct sc_answer *a, const char *p, size_t n)
             if (a->left == 0)
                 rc = complete(a);
             break;
-        case UNTIL_CLOSE: body(a, p, n); break;
+        case UNTIL_CLOSE: sc_body_add(a->body, p, n); break;
         case CHUNK_LINE:
             rc = upto(a, "\r\n", p, n, &text, &took);
             if (rc == 1)

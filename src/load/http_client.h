@@ -1,6 +1,6 @@
 /* One HTTP request at a time, blocking: for commands that ask a server. */
-#ifndef SC_CLI_HTTP_CLIENT_H
-#define SC_CLI_HTTP_CLIENT_H
+#ifndef SC_LOAD_HTTP_CLIENT_H
+#define SC_LOAD_HTTP_CLIENT_H
 
 #include "base/array.h"
 #include "base/buf.h"
@@ -19,6 +19,9 @@ struct sc_fetched {
  */
 int sc_http_get(struct sc_fetched *a, const char *address, uint16_t default_port, const char *path,
                 const char *token, int64_t ms, struct sc_msg *msg) SC_MUST_USE;
+/* The same with another method, without a body. */
+int sc_http_ask(struct sc_fetched *a, const char *method, const char *address, uint16_t default_port,
+                const char *path, const char *token, int64_t ms, struct sc_msg *msg) SC_MUST_USE;
 void sc_fetched_free(struct sc_fetched *a);
 
 #endif

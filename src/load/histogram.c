@@ -1,4 +1,4 @@
-#include "loadgen/histogram.h"
+#include "load/histogram.h"
 
 #include <string.h>
 

@@ -5,8 +5,8 @@
  * A bucket is 1 wide below 256 and from there on 1/128 of the power of two it lies in. Values are nanoseconds
  * by convention; nothing depends on it. Not thread-safe: each thread has its own, merged at the end.
  */
-#ifndef SC_LOADGEN_HISTOGRAM_H
-#define SC_LOADGEN_HISTOGRAM_H
+#ifndef SC_LOAD_HISTOGRAM_H
+#define SC_LOAD_HISTOGRAM_H
 
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-#include "loadgen/schedule.h"
+#include "load/schedule.h"
 
 #include <math.h>
 

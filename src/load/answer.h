@@ -1,26 +1,23 @@
 /*
- * Reads one HTTP/1.1 answer after the other from a connection, bytes in, verdict out; no I/O. Compares bodies
- * as they pass instead of keeping them. One object per connection.
+ * Reads one HTTP/1.1 answer after the other from a connection, bytes in, verdict out; no I/O. Bodies go where
+ * they are told to go. One object per connection.
  */
-#ifndef SC_LOADGEN_ANSWER_H
-#define SC_LOADGEN_ANSWER_H
+#ifndef SC_LOAD_ANSWER_H
+#define SC_LOAD_ANSWER_H
 
 #include <stdbool.h>
 
-#include "base/span.h"
+#include "load/body.h"
 
 #define SC_ANSWER_HEAD_MAX 65536
 
 struct sc_answer {
     /* Of the answer being read; valid once feed has returned 1. */
     unsigned status;
-    bool close;   /* the server will not take another request on this connection */
-    bool differs; /* the body is not what was expected */
-    uint64_t body_bytes;
+    bool close; /* the server will not take another request on this connection */
 
     /* private */
-    struct sc_span expected;
-    bool compare;
+    struct sc_body *body;
     int stage;
     uint64_t left; /* of the body or the chunk */
     char *partial; /* a head or chunk line that came in pieces */
@@ -29,9 +26,9 @@ struct sc_answer {
 
 /* A zeroed object is ready; free releases what it holds. */
 void sc_answer_free(struct sc_answer *a);
-/* Expects a new answer, with this body unless compare is false. The span must live until the answer is
- * complete. */
-void sc_answer_begin(struct sc_answer *a, bool compare, struct sc_span expected);
+/* Expects a new answer; its body, on which the caller has called sc_body_begin, must live until the answer is
+ * complete, and is ended then. */
+void sc_answer_begin(struct sc_answer *a, struct sc_body *body);
 /*
  * Reads n bytes. 1: the answer is complete and these bytes end with it; 0: it goes on; SC_EPROTO: these are
  * no answer, or more than one; SC_ELIMIT: its head is too large.

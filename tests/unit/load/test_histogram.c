@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-#include "loadgen/histogram.h"
-#include "loadgen/schedule.h"
+#include "load/histogram.h"
+#include "load/schedule.h"
 
 static struct sc_hist h, other;
 

@@ -4,8 +4,8 @@
  * The times depend on nothing but the rate and the seed: a server that is slow does not make the next request
  * later, and so cannot hide its slowness (coordinated omission). Pure arithmetic; one object per thread.
  */
-#ifndef SC_LOADGEN_SCHEDULE_H
-#define SC_LOADGEN_SCHEDULE_H
+#ifndef SC_LOAD_SCHEDULE_H
+#define SC_LOAD_SCHEDULE_H
 
 #include <stdbool.h>
 #include <stdint.h>

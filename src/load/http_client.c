@@ -1,4 +1,4 @@
-#include "cli/http_client.h"
+#include "load/http_client.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "load/answer.h"
 #include "proto/http1.h"
 
 struct client {
@@ -192,90 +193,57 @@ static int send_all(struct client *c, struct sc_span s)
     return 0;
 }
 
-/* Everything up to the end of the connection. */
-static int receive_all(struct client *c, struct sc_buf *in)
+/* Until the answer is complete: a server may leave the connection open in spite of what it was told. */
+static int receive(struct client *c, struct sc_answer *a)
 {
-    for (;;) {
-        if (sc_buf_reserve(in, 16384) < 0)
-            return failed(c, SC_ELIMIT, "the answer is too large");
+    char in[16384];
+    int rc = 0;
+    while (rc == 0) {
         size_t got = 0;
-        if (c->tls && SSL_read_ex(c->tls, in->p + in->n, in->cap - in->n, &got) != 1) {
-            if (SSL_get_error(c->tls, 0) == SSL_ERROR_ZERO_RETURN)
-                return 0;
-            int rc = await_tls(c, 0);
-            if (rc < 0)
+        ssize_t n = 0;
+        if (!c->tls)
+            n = recv(c->fd, in, sizeof in, 0);
+        else if (SSL_read_ex(c->tls, in, sizeof in, &got) == 1)
+            n = (ssize_t)got;
+        else if (SSL_get_error(c->tls, 0) != SSL_ERROR_ZERO_RETURN && (rc = await_tls(c, 0)) == 0)
+            continue;
+        if (rc < 0)
+            return rc;
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
+            return failed(c, SC_ECLOSED, strerror(errno));
+        if (n < 0) {
+            if ((rc = await(c, POLLIN)) < 0)
                 return rc;
             continue;
         }
-        ssize_t n = c->tls ? (ssize_t)got : recv(c->fd, in->p + in->n, in->cap - in->n, 0);
-        if (n == 0)
-            return 0;
-        if (n > 0) {
-            in->n += (size_t)n;
-            continue;
-        }
-        if (errno != EAGAIN && errno != EINTR)
-            return failed(c, SC_ECLOSED, strerror(errno));
-        int rc = await(c, POLLIN);
-        if (rc < 0)
-            return rc;
+        if (n == 0 && !sc_answer_begun(a))
+            return failed(c, SC_EPROTO, "closed without an answer");
+        rc = n ? sc_answer_feed(a, in, (size_t)n) : sc_answer_eof(a);
     }
-}
-
-static struct sc_span take_line(struct sc_span *rest)
-{
-    const char *end = rest->n ? memmem(rest->p, rest->n, "\r\n", 2) : NULL;
-    struct sc_span line = sc_span_sub(*rest, 0, end ? (size_t)(end - rest->p) : rest->n);
-    *rest = sc_span_sub(*rest, line.n + 2, rest->n);
-    return line;
-}
-
-static int unchunk(struct sc_fetched *a, struct sc_span rest)
-{
-    struct sc_http1_chunked chunked;
-    struct sc_span piece;
-    int rc;
-    sc_http1_chunked_init(&chunked);
-    while ((rc = sc_http1_chunked_next(&chunked, &rest, &piece)) > 0)
-        sc_buf_span(&a->body, piece);
-    return rc == 0 && !a->body.failed ? 0 : SC_EPROTO;
-}
-
-static int read_answer(struct sc_fetched *a, struct sc_span rest)
-{
-    struct sc_span line = take_line(&rest), version = SC_SPAN("HTTP/1.1 ");
-    uint64_t status = 0, length = 0;
-    bool chunked = false, has_length = false;
-    if (!sc_span_starts(line, version) || !sc_span_u64(sc_span_sub(line, version.n, 3), 999, &status))
-        return SC_EPROTO;
-    a->status = (int)status;
-    while ((line = take_line(&rest)).n) {
-        size_t colon = sc_span_find(line, ':');
-        struct sc_span name = sc_span_sub(line, 0, colon);
-        struct sc_span value = sc_span_trim(sc_span_sub(line, colon + 1, line.n));
-        if (sc_span_eq_nocase(name, SC_SPAN("transfer-encoding")))
-            chunked = sc_span_eq_nocase(value, SC_SPAN("chunked"));
-        else if (sc_span_eq_nocase(name, SC_SPAN("content-length")))
-            has_length = sc_span_u64(value, UINT32_MAX, &length);
-    }
-    if (chunked)
-        return unchunk(a, rest);
-    if (has_length && length > rest.n)
-        return SC_EPROTO;
-    sc_buf_span(&a->body, has_length ? sc_span_sub(rest, 0, length) : rest);
-    return a->body.failed ? SC_EPROTO : 0;
+    if (rc == 1 && a->body->differs)
+        return failed(c, SC_ELIMIT, "the answer is too large");
+    return rc == 1 ? 0 : failed(c, SC_EPROTO, "what answers there speaks another language");
 }
 
 int sc_http_get(struct sc_fetched *a, const char *address, uint16_t default_port, const char *path,
                 const char *token, int64_t ms, struct sc_msg *msg)
 {
+    return sc_http_ask(a, "GET", address, default_port, path, token, ms, msg);
+}
+
+int sc_http_ask(struct sc_fetched *a, const char *method, const char *address, uint16_t default_port,
+                const char *path, const char *token, int64_t ms, struct sc_msg *msg)
+{
     struct client c = {.address = address, .fd = -1, .end = sc_clock_ms() + ms, .msg = msg};
-    struct sc_buf out, in;
+    struct sc_buf out;
+    struct sc_answer answer = {0};
+    struct sc_body body = {0};
     *a = (struct sc_fetched){0};
-    sc_buf_init(&a->body, SC_CLI_ANSWER_BYTES);
     sc_buf_init(&out, SC_HTTP1_HEAD_MAX);
-    sc_buf_init(&in, SC_CLI_ANSWER_BYTES);
-    sc_buf_printf(&out, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", path);
+    sc_body_begin(&body, SC_BODY_KEEP, sc_span(NULL, 0));
+    sc_answer_begin(&answer, &body);
+    sc_buf_printf(&out, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s", method, path,
+                  strcmp(method, "POST") == 0 ? "Content-Length: 0\r\n" : "");
     if (token)
         sc_buf_printf(&out, "Authorization: Bearer %s\r\n", token);
     sc_buf_str(&out, "\r\n");
@@ -283,16 +251,15 @@ int sc_http_get(struct sc_fetched *a, const char *address, uint16_t default_port
     if (rc == 0 && c.fd >= 0)
         rc = send_all(&c, sc_buf_view(&out));
     if (rc == 0 && c.fd >= 0)
-        rc = receive_all(&c, &in);
-    if (rc == 0 && read_answer(a, sc_buf_view(&in)) < 0)
-        rc = failed(&c, SC_EPROTO,
-                    in.n ? "what answers there speaks another language" : "closed without an answer");
+        rc = receive(&c, &answer);
+    a->status = (int)answer.status;
+    a->body = body.kept;
+    sc_answer_free(&answer);
     SSL_free(c.tls);
     SSL_CTX_free(c.context);
     if (c.fd >= 0)
         close(c.fd);
     sc_buf_free(&out);
-    sc_buf_free(&in);
     return rc;
 }
 

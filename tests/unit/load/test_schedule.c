@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "loadgen/schedule.h"
+#include "load/schedule.h"
 
 static void constant_spacing_is_even(void **state)
 {

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "loadgen/loadgen.h"
+#include "load/load.h"
 
 enum manner {
     ECHO,
