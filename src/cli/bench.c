@@ -327,9 +327,10 @@ static void ask_version(struct bench *b, const char *address)
     if (strncmp(address, "http://", 7) != 0)
         return;
     int rc = sc_http_get(&a, address, 80, "/api-description", NULL, 2000, &ignored);
-    const char *at = rc == 0 && a.status == 200 ? memmem(a.body.p, a.body.n, "\"version\"", 9) : NULL;
-    const char *end = a.body.p + a.body.n;
-    struct sc_span text = at ? sc_span(at + 9, SC_MIN((size_t)(end - at - 9), (size_t)60)) : sc_span(NULL, 0);
+    const char *at =
+        rc == 0 && a.status == 200 && a.body.n ? memmem(a.body.p, a.body.n, "\"version\"", 9) : NULL;
+    size_t left = at ? a.body.n - (size_t)(at + 9 - a.body.p) : 0;
+    struct sc_span text = sc_span(at ? at + 9 : NULL, SC_MIN(left, (size_t)60));
     size_t open = sc_span_find(text, '"');
     text = sc_span_sub(text, open + 1, text.n);
     size_t close = sc_span_find(text, '"');

@@ -39,8 +39,13 @@ void sc_body_end(struct sc_body *b)
 {
     if (b->want == SC_BODY_COMPARE && b->n != b->expected.n)
         b->differs = true;
-    if (b->want == SC_BODY_KEEP && b->kept.failed)
+    if (b->want != SC_BODY_KEEP)
+        return;
+    sc_buf_char(&b->kept, '\0');
+    if (b->kept.failed)
         b->differs = true;
+    else
+        b->kept.n--;
 }
 
 void sc_body_free(struct sc_body *b)

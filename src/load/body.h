@@ -19,7 +19,7 @@ struct sc_body {
     struct sc_span expected; /* compare: the caller's, until the answer is complete */
     uint64_t n;              /* bytes so far */
     bool differs;            /* compare: it is not what was expected; keep: it is too large to be kept */
-    struct sc_buf kept;      /* keep: all of it */
+    struct sc_buf kept;      /* keep: all of it, with a NUL behind it at the end */
     size_t excerpt_n;
     char excerpt[SC_BODY_EXCERPT]; /* its beginning, for people */
 };

@@ -29,6 +29,7 @@ def read_options():
     for file in sorted((ROOT / "src/cli").glob("*.c")):
         text = file.read_text()
         names = re.findall(r'\{"([a-z][a-z-]+)", (?:no|required|optional)_argument', text)
+        names += re.findall(r'\{"([a-z][a-z_-]+)", (?:SC_OPTION_|(?:NULL|"[a-z]+"), [A-Z]+, AT)', text)
         names += [n for row in re.findall(r'\.?(?:names = )?\{"(--?[a-z][^}]*)"\}', text) for n in re.findall(r"--([a-z-]+)", row)]
         if names:
             found[file.name] = set(names) - UNTOLD
