@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,7 @@ BUILD = Path(os.environ.get("SCONCE_BUILD", ROOT / "build" / "release")).resolve
 DOCUMENT = ROOT / "docs" / "performance.md"
 TICKS = os.sysconf("SC_CLK_TCK")
 SERVER_CORE, LOAD_CORE = "0", "1"
+UNVERIFIED = ssl._create_unverified_context()  # servers that a comparison started itself
 
 
 def say(text=""):
@@ -66,7 +68,8 @@ def read_proc(pid, name):
 def fetch(url, data=None, method=None, timeout=30, headers=None):
     """(status, headers, body); 0 for the status when nobody answers."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers or {}, method=method), timeout=timeout) as r:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers or {}, method=method), timeout=timeout,
+                                    context=UNVERIFIED) as r:
             return r.status, r.headers, r.read()
     except urllib.error.HTTPError as e:
         return e.code, e.headers, e.read()
@@ -143,18 +146,21 @@ class Process:
 
 
 class Sconce(Process):
-    """`sconce serve`, ready to answer. models: name -> path; settings: keys of config.properties."""
+    """`sconce serve`, ready to answer. models: name -> path; settings: keys of config.properties;
+    grpc: with the gRPC port `grpc`."""
 
-    def __init__(self, models=None, settings=None, core=SERVER_CORE, store=None, wait=True):
-        self.ports = free_ports(3)
-        self.inference, self.management, self.metrics = (f"http://127.0.0.1:{p}" for p in self.ports)
+    def __init__(self, models=None, settings=None, core=SERVER_CORE, store=None, wait=True, scheme="http",
+                 grpc=False):
+        *self.ports, self.grpc = free_ports(4)
+        self.inference, self.management, self.metrics = (f"{scheme}://127.0.0.1:{p}" for p in self.ports)
         command = [program("sconce"), "serve", "--inference-address", self.inference, "--management-address",
                    self.management, "--metrics-address", self.metrics]
         if store:
             command += ["--model-store", str(store)]
         if models:
             command += ["--models", *(f"{k}={v}" for k, v in models.items())]
-        for key, value in {"grpc_inference_port": 0, "grpc_management_port": 0, **(settings or {})}.items():
+        for key, value in {"grpc_inference_port": self.grpc if grpc else 0, "grpc_management_port": 0,
+                           **(settings or {})}.items():
             command += ["--set", f"{key}={value}"]
         super().__init__(command, name="sconce", core=core)
         if wait:

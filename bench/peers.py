@@ -69,6 +69,7 @@ class Served(Process):
                  wait=True):
         ports = free_ports(5)
         self.inference, self.management = (f"http://127.0.0.1:{p}" for p in ports[:2])
+        self.grpc = ports[3]
         folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
         for sub in ("store", "tmp"):
             (folder / sub).mkdir()

@@ -19,7 +19,10 @@ static unsigned collect_headers(struct sc_span meta, struct sc_http_header *h, u
 
 void sc_answer_head(int status, struct sc_span meta, struct sc_answer_head *h)
 {
-    snprintf(h->reason, sizeof h->reason, "%.*s", SC_FMT(sc_meta_get(meta, SC_SPAN(":reason"))));
+    struct sc_span reason = sc_span_sub(sc_meta_get(meta, SC_SPAN(":reason")), 0, sizeof h->reason - 1);
+    if (reason.n)
+        memcpy(h->reason, reason.p, reason.n);
+    h->reason[reason.n] = '\0';
     h->r = (struct sc_http_response){
         .status = status,
         .reason = h->reason,

@@ -75,13 +75,15 @@ void sc_grpc_done(struct sc_call *c)
 /* TorchServe's access line has the code in the place of a status. */
 static void note_end(struct sc_http_exchange *x, int code)
 {
-    char what[256];
-    struct sc_span path = sc_span_sub(x->req.path, 1, sizeof what - 32);
-    int n = snprintf(what, sizeof what, "gRPC %.*s HTTP/2.0", SC_FMT(path));
+    char room[256];
+    struct sc_buf what = {.p = room, .cap = sizeof room, .max = sizeof room};
     struct sc_call *c = x->user;
     if (c && c->span)
         c->span->code = code;
-    sc_http_access(x, sc_span(what, (size_t)n), code);
+    sc_buf_str(&what, "gRPC ");
+    sc_buf_span(&what, sc_span_sub(x->req.path, 1, sizeof room - 32));
+    sc_buf_str(&what, " HTTP/2.0");
+    sc_http_access(x, sc_buf_view(&what), code);
 }
 
 static unsigned put_status(struct sc_http_header h[2], char digits[4], enum sc_grpc_code code,

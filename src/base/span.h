@@ -71,6 +71,19 @@ bool sc_span_u64(struct sc_span s, uint64_t max, uint64_t *out);
 /* The same with an optional leading '-' or '+', as Java's Integer.parseInt reads it. */
 bool sc_span_i32(struct sc_span s, int32_t *out);
 
+/* Writes v in decimal digits, at most SC_U64_DIGITS; the byte behind the last. */
+#define SC_U64_DIGITS 20
+static inline char *sc_put_u64(char *w, uint64_t v)
+{
+    char digits[SC_U64_DIGITS];
+    size_t n = 0;
+    do
+        digits[sizeof digits - ++n] = (char)('0' + v % 10);
+    while (v /= 10);
+    memcpy(w, digits + sizeof digits - n, n);
+    return w + n;
+}
+
 /* A NUL-terminated copy on the heap, NULL if memory is gone. The caller frees it. */
 char *sc_span_dup(struct sc_span s);
 

@@ -12,16 +12,6 @@ static char *put(char *w, const char *p, size_t n)
     return w + n;
 }
 
-static char *put_number(char *w, uint64_t v)
-{
-    char digits[20];
-    size_t n = 0;
-    do
-        digits[sizeof digits - ++n] = (char)('0' + v % 10);
-    while (v /= 10);
-    return put(w, digits + sizeof digits - n, n);
-}
-
 static char *put_peer(char *w, const struct sc_conn *c)
 {
     if (c->peer_port == 0)
@@ -32,13 +22,13 @@ static char *put_peer(char *w, const struct sc_conn *c)
         w += strlen(w);
     } else {
         for (int i = 0; i < 4; i++) {
-            w = put_number(w, c->peer_ip[i]);
+            w = sc_put_u64(w, c->peer_ip[i]);
             *w++ = i < 3 ? '.' : ':';
         }
-        return put_number(w, c->peer_port);
+        return sc_put_u64(w, c->peer_port);
     }
     *w++ = ':';
-    return put_number(w, c->peer_port);
+    return sc_put_u64(w, c->peer_port);
 }
 
 static bool wanted(const struct sc_conn *c)
@@ -49,10 +39,10 @@ static bool wanted(const struct sc_conn *c)
 static void write_line(const struct sc_http_exchange *x, char *line, char *w, unsigned status)
 {
     w = put(w, "\" ", 2);
-    w = put_number(w, status);
+    w = sc_put_u64(w, status);
     *w++ = ' ';
     int64_t ns = sc_clock_ns() - x->start_ns;
-    w = put_number(w, ns > 0 ? (uint64_t)ns / 1000000 : 0);
+    w = sc_put_u64(w, ns > 0 ? (uint64_t)ns / 1000000 : 0);
     sc_log_line(SC_LOGGER_ACCESS, SC_LOG_INFO, NULL, sc_span(line, (size_t)(w - line)));
 }
 

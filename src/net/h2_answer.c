@@ -12,7 +12,7 @@ struct fields {
     struct sc_http_header at[SC_H2_ANSWER_FIELDS_MAX];
     unsigned n;
     struct sc_buf clean; /* values that could not be sent as they are; reserved beforehand */
-    char number[24];
+    char number[SC_U64_DIGITS];
 };
 
 static bool is_clean(struct sc_span s)
@@ -67,8 +67,8 @@ static void reserve_clean(struct fields *f, const struct sc_http_response *r)
 
 static void add_length(struct fields *f, size_t n)
 {
-    int digits = snprintf(f->number, sizeof f->number, "%zu", n);
-    add(f, SC_SPAN("content-length"), sc_span(f->number, (size_t)digits));
+    size_t digits = (size_t)(sc_put_u64(f->number, n) - f->number);
+    add(f, SC_SPAN("content-length"), sc_span(f->number, digits));
 }
 
 /* In HTTP/1's order. */

@@ -113,16 +113,6 @@ static char *put_clean(char *w, struct sc_span s)
     return w;
 }
 
-static char *put_number(char *w, size_t v)
-{
-    char digits[20];
-    size_t n = 0;
-    do
-        digits[sizeof digits - ++n] = (char)('0' + v % 10);
-    while (v /= 10);
-    return put(w, digits + sizeof digits - n, n);
-}
-
 static char *put_status(char *w, int status, const char *reason)
 {
     if (SC_LIKELY(status == 200 && !reason))
@@ -370,7 +360,7 @@ static bool send_whole(struct sc_conn *c, const struct sc_http_response *r, bool
     bool bodied = sc_http_has_body(r->status);
     char *w = put_head(c->part->scratch, c, r);
     w = PUT(w, "content-length: ");
-    w = put_number(w, bodied ? r->body.n : 0);
+    w = sc_put_u64(w, bodied ? r->body.n : 0);
     w = PUT(w, "\r\n");
     w = put_connection(w, c->close);
     struct iovec iov[2];

@@ -20,6 +20,7 @@ struct sc_tls {
     struct sc_tls_source from;
     pthread_mutex_t lock; /* of context: connections begin on all loops */
     SSL_CTX *context;
+    BIO_METHOD *method;
 };
 
 static const char *reason(void)
@@ -230,6 +231,7 @@ struct sc_tls *sc_tls_new(const struct sc_tls_source *s)
 {
     struct sc_tls *t = sc_alloc(sizeof *t);
     t->from = *s;
+    t->method = sc_tls_method();
     pthread_mutex_init(&t->lock, NULL);
     return t;
 }
@@ -239,17 +241,25 @@ void sc_tls_del(struct sc_tls *t)
     if (!t)
         return;
     SSL_CTX_free(t->context);
+    BIO_meth_free(t->method);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
 
-SSL *sc_tls_session(struct sc_tls *t)
+BIO *sc_tls_session(struct sc_tls *t, SSL **ssl)
 {
-    SSL *ssl = NULL;
+    BIO *b = t->method ? BIO_new(t->method) : NULL;
+    *ssl = NULL;
     pthread_mutex_lock(&t->lock);
-    if (t->context)
-        ssl = SSL_new(t->context);
+    if (t->context && b)
+        *ssl = SSL_new(t->context);
     pthread_mutex_unlock(&t->lock);
+    if (*ssl) {
+        SSL_set_bio(*ssl, b, b);
+    } else {
+        BIO_free(b);
+        b = NULL;
+    }
     ERR_clear_error();
-    return ssl;
+    return b;
 }

@@ -22,13 +22,69 @@ static const char speak_tls[] =
     "connection: close\r\n\r\n"
     "{\n  \"status\": \"This TorchServe instance only accepts HTTPS requests\"\n}\n";
 
+/* ---- the descriptor, for OpenSSL: its own read and write take longer than recv and send ---- */
+
+static int bio_outcome(BIO *b, ssize_t n, size_t *done, void (*retry)(BIO *b))
+{
+    BIO_clear_flags(b, BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY | BIO_FLAGS_IN_EOF);
+    *done = n > 0 ? (size_t)n : 0;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        retry(b);
+    else if (n == 0)
+        BIO_set_flags(b, BIO_FLAGS_IN_EOF);
+    return n > 0;
+}
+
+static void retry_read(BIO *b)
+{
+    BIO_set_retry_read(b);
+}
+
+static void retry_write(BIO *b)
+{
+    BIO_set_retry_write(b);
+}
+
+static int bio_read(BIO *b, char *to, size_t room, size_t *done)
+{
+    struct sc_conn *c = BIO_get_data(b);
+    return bio_outcome(b, recv(c->fd, to, room, 0), done, retry_read);
+}
+
+static int bio_write(BIO *b, const char *from, size_t n, size_t *done)
+{
+    struct sc_conn *c = BIO_get_data(b);
+    return bio_outcome(b, send(c->fd, from, n, MSG_NOSIGNAL), done, retry_write);
+}
+
+static long bio_ctrl(BIO *b, int what, long n, void *p)
+{
+    (void)n;
+    (void)p;
+    return what == BIO_CTRL_EOF ? BIO_test_flags(b, BIO_FLAGS_IN_EOF) != 0 : what == BIO_CTRL_FLUSH;
+}
+
+BIO_METHOD *sc_tls_method(void)
+{
+    BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "connection");
+    if (m && BIO_meth_set_read_ex(m, bio_read) && BIO_meth_set_write_ex(m, bio_write) &&
+        BIO_meth_set_ctrl(m, bio_ctrl))
+        return m;
+    BIO_meth_free(m);
+    return NULL;
+}
+
+/* ---- life ---- */
+
 bool sc_tls_begin(struct sc_conn *c, struct sc_tls *t)
 {
-    c->tls = sc_tls_session(t);
-    if (!c->tls)
+    BIO *b = sc_tls_session(t, &c->tls);
+    if (!b)
         return false;
+    BIO_set_data(b, c);
+    BIO_set_init(b, 1);
     SSL_set_accept_state(c->tls);
-    return SSL_set_fd(c->tls, c->fd) == 1;
+    return true;
 }
 
 void sc_tls_end(struct sc_conn *c)
@@ -38,19 +94,26 @@ void sc_tls_end(struct sc_conn *c)
     c->tls_more = c->tls_blocked = false;
 }
 
+/* SSL_get_error needs it empty; clearing an empty queue takes longer than the look. */
+static void no_errors(void)
+{
+    if (SC_UNLIKELY(ERR_peek_error()))
+        ERR_clear_error();
+}
+
 void sc_tls_finish(struct sc_conn *c)
 {
-    ERR_clear_error();
+    no_errors();
     if (c->tls && c->tls_ready && !c->out)
         SSL_shutdown(c->tls);
-    ERR_clear_error();
+    no_errors();
 }
 
 /* What an operation that returned rc <= 0 is as a system call: 0 at the end, or -1 with errno. */
 static ssize_t outcome(struct sc_conn *c, int rc)
 {
     int error = SSL_get_error(c->tls, rc);
-    ERR_clear_error();
+    no_errors();
     c->tls_blocked = error == SSL_ERROR_WANT_WRITE;
     if (error == SSL_ERROR_ZERO_RETURN)
         return 0;
@@ -86,7 +149,7 @@ bool sc_tls_handshake(struct sc_conn *c)
         }
         c->tls_begun = true;
     }
-    ERR_clear_error();
+    no_errors();
     int rc = SSL_do_handshake(c->tls);
     if (rc != 1) {
         if (outcome(c, rc) == 0 || errno != EAGAIN)
@@ -106,7 +169,7 @@ bool sc_tls_handshake(struct sc_conn *c)
 ssize_t sc_tls_recv(struct sc_conn *c, void *to, size_t room)
 {
     size_t n;
-    ERR_clear_error();
+    no_errors();
     int rc = SSL_read_ex(c->tls, to, room, &n);
     c->tls_more = rc == 1 && SSL_has_pending(c->tls);
     return rc == 1 ? (ssize_t)n : outcome(c, 0);
@@ -141,7 +204,7 @@ ssize_t sc_tls_send(struct sc_conn *c, const struct iovec *iov, int n)
     const char *p;
     size_t sent = 0, k, done;
     while ((k = gather(iov, n, sent, buffer, &p)) > 0) {
-        ERR_clear_error();
+        no_errors();
         int rc = SSL_write_ex(c->tls, p, k, &done);
         if (rc != 1) {
             bool blocked = c->tls_blocked;

@@ -11,8 +11,11 @@
 
 struct sc_conn;
 
-/* A session of the context that is in use; NULL: there is none, or no memory. */
-SSL *sc_tls_session(struct sc_tls *t);
+/* A session of the context that is in use, and what it reads and writes through, which is its own; NULL:
+ * there is none, or no memory. */
+BIO *sc_tls_session(struct sc_tls *t, SSL **ssl);
+/* What those are made by; NULL: no memory. */
+BIO_METHOD *sc_tls_method(void);
 
 /* c becomes a TLS connection, before its first byte. False: it is to be closed. */
 bool sc_tls_begin(struct sc_conn *c, struct sc_tls *t);

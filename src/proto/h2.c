@@ -3,26 +3,28 @@
 #include <nghttp2/nghttp2.h>
 #include <stdlib.h>
 
+#include "base/buf.h"
+
 #define FIELDS_MAX (SC_HTTP_HEADERS_MAX + 8) /* with pseudo headers */
 #define TEXT_MAX (SC_HTTP_HEADERS_BYTES + SC_HTTP_LINE_MAX + 64)
+#define TEXT_KEPT 2048 /* ... of one head for the next */
 
 /* A block of headers while it comes in. */
 struct block {
-    int32_t id;
+    int32_t id; /* 0: none does */
     bool trailers, oversized;
     unsigned n;
-    size_t used;
     struct {
         uint16_t name_n, value_n; /* one behind the other in text */
     } field[FIELDS_MAX];
-    char text[TEXT_MAX];
+    struct sc_buf text;
 };
 
 struct sc_h2 {
     nghttp2_session *session;
     const struct sc_h2_events *events;
     void *ctx;
-    struct block *block;  /* between a HEADERS frame and the end of its last continuation */
+    struct block block;   /* between a HEADERS frame and the end of its last continuation */
     size_t block_bytes;   /* received since it began */
     const uint8_t *piece; /* what of the session's output was not taken yet */
     size_t piece_n;
@@ -82,10 +84,12 @@ static int on_invalid_frame(nghttp2_session *s, const nghttp2_frame *f, int erro
 
 /* ---- heads ------------------------------------------------------------------------------ */
 
+/* The memory of one head serves for the next, unless it was a large one. */
 static void drop_block(struct sc_h2 *h)
 {
-    free(h->block);
-    h->block = NULL;
+    h->block.id = 0;
+    if (h->block.text.cap > TEXT_KEPT)
+        sc_buf_free(&h->block.text);
 }
 
 static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *user)
@@ -94,35 +98,33 @@ static int on_begin_headers(nghttp2_session *s, const nghttp2_frame *f, void *us
     (void)s;
     drop_block(h);
     h->block_bytes = 0;
-    h->block = malloc(sizeof *h->block);
-    if (!h->block)
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    h->block->id = f->hd.stream_id;
-    h->block->trailers = f->headers.cat != NGHTTP2_HCAT_REQUEST;
-    h->block->oversized = false;
-    h->block->n = 0;
-    h->block->used = 0;
+    h->block.id = f->hd.stream_id;
+    h->block.trailers = f->headers.cat != NGHTTP2_HCAT_REQUEST;
+    h->block.oversized = false;
+    h->block.n = 0;
+    sc_buf_clear(&h->block.text);
     return 0;
 }
 
 static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *name, size_t name_n,
                      const uint8_t *value, size_t value_n, uint8_t flags, void *user)
 {
-    struct block *b = ((struct sc_h2 *)user)->block;
+    struct block *b = &((struct sc_h2 *)user)->block;
+    size_t room = TEXT_MAX - b->text.n;
     (void)s;
     (void)flags;
-    if (!b || b->id != f->hd.stream_id)
+    if (b->id != f->hd.stream_id)
         return 0;
-    if (b->n == FIELDS_MAX || name_n > TEXT_MAX - b->used || value_n > TEXT_MAX - b->used - name_n) {
+    if (b->n == FIELDS_MAX || name_n > room || value_n > room - name_n) {
         b->oversized = true;
         return 0;
     }
+    if (sc_buf_reserve(&b->text, name_n + value_n) < 0)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     b->field[b->n].name_n = (uint16_t)name_n;
     b->field[b->n++].value_n = (uint16_t)value_n;
-    memcpy(b->text + b->used, name, name_n);
-    if (value_n)
-        memcpy(b->text + b->used + name_n, value, value_n);
-    b->used += name_n + value_n;
+    sc_buf_add(&b->text, name, name_n);
+    sc_buf_add(&b->text, value, value_n);
     return 0;
 }
 
@@ -196,14 +198,15 @@ static void join_cookies(struct sc_h2_head *head, char *to)
 static bool finish_block(const struct block *b, bool ended, struct sc_h2_head *head)
 {
     size_t table = (b->n + 1) * sizeof *head->headers;
-    char *memory = malloc(table + 2 * b->used + 2 * b->n + 1);
+    char *memory = malloc(table + 2 * b->text.n + 2 * b->n + 1);
     bool has_host = false;
     unsigned cookies = 0;
     size_t bytes = 0;
     if (!memory)
         return false;
     char *text = memory + table;
-    memcpy(text, b->text, b->used);
+    if (b->text.n)
+        memcpy(text, b->text.p, b->text.n);
     *head = (struct sc_h2_head){.memory = memory,
                                 .headers = (struct sc_http_header *)(void *)memory,
                                 .content_length = ended ? 0 : -1,
@@ -252,16 +255,13 @@ static void headers_complete(struct sc_h2 *h, const nghttp2_frame *f)
 {
     int32_t id = f->hd.stream_id;
     bool ended = f->hd.flags & NGHTTP2_FLAG_END_STREAM;
-    struct block *b = h->block;
     struct sc_h2_head head;
-    h->block = NULL;
-    if (!b || b->id != id || !finish_block(b, ended, &head)) {
-        free(b);
+    bool trailers = h->block.trailers, whole = h->block.id == id && finish_block(&h->block, ended, &head);
+    drop_block(h);
+    if (!whole) {
         refuse(h, id, SC_H2_INTERNAL_ERROR);
         return;
     }
-    bool trailers = b->trailers;
-    free(b);
     void *stream = nghttp2_session_get_stream_user_data(h->session, id);
     if (!trailers) {
         stream = h->events->request(h->ctx, id, &head, ended);
@@ -336,7 +336,7 @@ int sc_h2_receive(struct sc_h2 *h, struct sc_span in, int64_t now_ms)
         h->broken = true;
         return n == NGHTTP2_ERR_NOMEM ? SC_ENOMEM : SC_EPROTO;
     }
-    if (h->block) {
+    if (h->block.id) {
         h->block_bytes += in.n;
         if (h->block_bytes > SC_H2_BLOCK_BYTES)
             sc_h2_terminate(h, SC_H2_ENHANCE_YOUR_CALM);
@@ -396,7 +396,7 @@ bool sc_h2_alive(const struct sc_h2 *h)
 
 bool sc_h2_owed(const struct sc_h2 *h)
 {
-    return !h->greeted || h->block;
+    return !h->greeted || h->block.id;
 }
 
 /* ---- answers ------------------------------------------------------------------------------ */
@@ -532,6 +532,7 @@ int sc_h2_new(struct sc_h2 **out, const struct sc_h2_events *events, void *ctx)
     h->events = events;
     h->ctx = ctx;
     h->patience = INT64_C(1000) * SC_H2_PATIENCE;
+    sc_buf_init(&h->block.text, TEXT_MAX);
     if (start(h) < 0) {
         sc_h2_del(h);
         return SC_ENOMEM;
@@ -545,7 +546,7 @@ void sc_h2_del(struct sc_h2 *h)
     if (!h)
         return;
     nghttp2_session_del(h->session);
-    drop_block(h);
+    sc_buf_free(&h->block.text);
     free(h);
 }
 
