@@ -80,10 +80,9 @@ static bool is_ascii(const char *s)
     return true;
 }
 
-static void local_header(struct sc_buf *b, const struct entry *e, const char *name)
+/* What stands alike in both headers. */
+static void common_fields(struct sc_buf *b, const struct entry *e, const char *name)
 {
-    sc_buf_str(b, "PK\3\4");
-    le16(b, e->version);
     le16(b, e->flags);
     le16(b, e->method);
     le32(b, e->dos_time);
@@ -91,6 +90,13 @@ static void local_header(struct sc_buf *b, const struct entry *e, const char *na
     le32(b, e->wide ? FULL32 : (uint32_t)e->packed);
     le32(b, e->wide ? FULL32 : (uint32_t)e->size);
     le16(b, (unsigned)strlen(name));
+}
+
+static void local_header(struct sc_buf *b, const struct entry *e, const char *name)
+{
+    sc_buf_str(b, "PK\3\4");
+    le16(b, e->version);
+    common_fields(b, e, name);
     le16(b, e->wide ? 20 : 0);
     sc_buf_str(b, name);
     if (e->wide) {
@@ -108,13 +114,7 @@ static void central_header(struct sc_buf *b, const struct entry *e, const char *
     sc_buf_str(b, "PK\1\2");
     le16(b, 3 << 8 | version); /* made on Unix: the attributes are a mode */
     le16(b, version);
-    le16(b, e->flags);
-    le16(b, e->method);
-    le32(b, e->dos_time);
-    le32(b, e->crc);
-    le32(b, e->wide ? FULL32 : (uint32_t)e->packed);
-    le32(b, e->wide ? FULL32 : (uint32_t)e->size);
-    le16(b, (unsigned)strlen(name));
+    common_fields(b, e, name);
     le16(b, e->wide || far ? 4 + (e->wide ? 16 : 0) + (far ? 8 : 0) : 0);
     le16(b, 0);
     le16(b, 0);

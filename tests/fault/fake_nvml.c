@@ -11,10 +11,12 @@
  *
  *     mode=N           compute mode of all GPUs (0)
  *     mig=N            GPU 0 is divided into N instances
- *     processes=FILE   lines "GPU PID [MIB] [mps]", the last of MPS clients: these processes, of 500 MiB
- * where none are said, in place of the others state=FILE       lines "GPU WORD [N]", looked at again at each
- * call: free N, total N (MiB), mode N, ecc N (uncorrected errors), remap (a row that could not be replaced),
- * xid N (an event), lost
+ *     processes=FILE   lines "GPU PID [MIB] [mps]", the last for MPS clients: these processes instead, of 500
+ *                      MiB where nothing else is said
+ *     state=FILE       lines "GPU WORD [N]", looked at again at each call:
+ *
+ * free N, total N (MiB), mode N, ecc N (uncorrected errors), remap (a row that could not be replaced), xid N
+ * (an event), lost
  */
 #include <stdbool.h>
 #include <stdio.h>
