@@ -139,8 +139,7 @@ static void put_tensor(struct sc_buf *out, const struct sc_tensor *t)
 {
     NAME(ModelMetadataResponse) r = INIT(MODEL_METADATA_RESPONSE);
     NAME(ModelMetadataResponse__TensorMetadata)
-    one = INIT(MODEL_METADATA_RESPONSE__TENSOR_METADATA),
-    *list = &one;
+    one = INIT(MODEL_METADATA_RESPONSE__TENSOR_METADATA), *list = &one;
     int64_t shape[SC_TENSOR_RANK_MAX];
     memcpy(shape, t->shape, sizeof shape);
     one.name = sc_span_dup(t->name); /* NULL is as empty */
@@ -212,8 +211,7 @@ static void put_entry(void *arg, const struct sc_version_view *v)
     struct sc_call *c = arg;
     NAME(RepositoryIndexResponse) r = INIT(REPOSITORY_INDEX_RESPONSE);
     NAME(RepositoryIndexResponse__ModelIndex)
-    one = INIT(REPOSITORY_INDEX_RESPONSE__MODEL_INDEX),
-    *list = &one;
+    one = INIT(REPOSITORY_INDEX_RESPONSE__MODEL_INDEX), *list = &one;
     bool ready = sc_v2_ready_workers(v) > 0;
     if (!ready && ((const NAME(RepositoryIndexRequest) *)c->grpc->request)->ready)
         return;

@@ -188,7 +188,7 @@
 #define SC_LOAD_THREADS_MAX 256
 #define SC_LOAD_STREAMS_MAX 1024 /* on one connection */
 #define SC_LOAD_WORDS_MAX 100000 /* of one made-up text */
-#define SC_LOAD_TEXTS 1024        /* made up, taken in turn */
+#define SC_LOAD_TEXTS 1024       /* made up, taken in turn */
 #define SC_LOAD_RUNS_MAX 1000
 #define SC_LOAD_SAMPLES_MAX 2048 /* of GPUs and host in one report; then every second one is dropped */
 #define SC_LOAD_METRICS_MAX 512  /* of the server, in one report */
