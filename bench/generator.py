@@ -5,30 +5,11 @@ import argparse
 import json
 import re
 import subprocess
-import tempfile
-from pathlib import Path
 
-from common import LOAD_CORE, Process, children_seconds, die, floor, free_ports, median, program, rounds, say, table, write_section
+from common import LOAD_CORE, children_seconds, die, floor, median, program, rounds, say, table, write_section
+from peers import Nginx
 
 CONNECTIONS, STREAMS = 64, 32
-
-
-class Nginx(Process):
-    """14 bytes for everybody, HTTP/1.1 on one port, HTTP/2 with prior knowledge on the other."""
-
-    def __init__(self):
-        one, two = free_ports(2)
-        folder = Path(tempfile.mkdtemp(prefix="sconce-bench-nginx-"))
-        paths = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        answer = 'location / { default_type text/plain; return 200 "Hello, world!\\n"; }'
-        (folder / "nginx.conf").write_text(f"""
-            worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log;
-            events {{ worker_connections 4000; }}
-            http {{ {paths} access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s; http2_max_concurrent_streams 256;
-                server {{ listen 127.0.0.1:{one}; {answer} }} server {{ listen 127.0.0.1:{two} http2; {answer} }} }}""")
-        super().__init__(["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")], name="nginx", folder=folder)
-        self.h1, self.h2 = (f"http://127.0.0.1:{p}/" for p in (one, two))
-        self.wait_for(self.h1)
 
 
 def ours(*args):

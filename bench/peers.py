@@ -1,4 +1,4 @@
-"""What the comparisons with TorchServe share: archives, the same command for both servers, Triton."""
+"""What the comparisons with TorchServe share: archives, the same command for both servers, Triton, nginx."""
 import json
 import os
 import re
@@ -60,6 +60,29 @@ def sconce_command():
     if not os.access(path, os.X_OK):
         die(f"there is no program {path}: ./dev bench builds it")
     return str(path)
+
+
+class Nginx(Process):
+    """One worker. `text` for everybody: HTTP/1.1 at `h1`, HTTP/2 with prior knowledge at `h2`, and with a pair of key and
+    certificate HTTP/1.1 over TLS at `tls`."""
+
+    def __init__(self, text="Hello, world!\\n", pair=None):
+        one, two, three = free_ports(3)
+        folder = Path(tempfile.mkdtemp(prefix="sconce-bench-nginx-"))
+        paths = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        answer = f'location / {{ default_type text/plain; return 200 "{text}"; }}'
+        servers = f"server {{ listen 127.0.0.1:{one}; {answer} }} server {{ listen 127.0.0.1:{two} http2; {answer} }}"
+        if pair:
+            servers += (f" server {{ listen 127.0.0.1:{three} ssl; ssl_certificate_key {pair[0]}; ssl_certificate {pair[1]}; "
+                        f"ssl_protocols TLSv1.3; {answer} }}")
+        (folder / "nginx.conf").write_text(f"""
+            worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log;
+            events {{ worker_connections 4000; }}
+            http {{ {paths} access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s; http2_max_concurrent_streams 256;
+                {servers} }}""")
+        super().__init__(["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")], name="nginx", folder=folder)
+        self.h1, self.h2, self.tls = f"http://127.0.0.1:{one}/", f"http://127.0.0.1:{two}/", f"https://127.0.0.1:{three}/"
+        self.wait_for(self.h1)
 
 
 class Served(Process):
