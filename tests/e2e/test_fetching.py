@@ -76,7 +76,7 @@ def test_what_is_allowed_is_fetched_through_a_redirection(server, origin):
     assert r.status_code == 200, r.text
     assert server.post("/predictions/m", data=b"hello").content == b"hello"
     assert server.delete("/models/m").status_code == 200
-    assert not list(server.store.iterdir()), "what was fetched goes with its model"
+    harness.wait_for(lambda: not list(server.store.iterdir()), 10, "what was fetched to go with its model")
 
 
 @pytest.mark.parametrize("target,why", [
