@@ -323,8 +323,9 @@ int sc_log_open(const struct sc_log_config *c, struct sc_msg *msg)
     static bool forks_watched;
     if (atomic_load(&running))
         return sc_fail(msg, SC_EEXIST, "The log is open already");
-    /* What a forked child inherited of its parent's lines is the parent's to write. */
-    memset(ring, 0, sizeof ring);
+    /* What a forked child inherited of its parent's lines is the parent's to write. Pages that no line has
+     * come to are zero, and stay untouched. */
+    memset(ring, 0, (size_t)SC_MIN(atomic_load(&tail), (uint64_t)sizeof ring));
     atomic_store(&tail, 0);
     atomic_store(&head, 0);
     atomic_store(&flushed, 0);
