@@ -108,7 +108,8 @@ static int put_model(const struct sc_bench_server *s, const char *url, struct sc
     return symlink(from, to) == 0 ? 0 : sc_fail(msg, SC_ESYS, "%s: %s", to, strerror(errno));
 }
 
-static int prepare(struct sc_bench_server *s, const struct sc_bench_options *o, struct sc_msg *msg)
+static int prepare(struct sc_bench_server *s, const struct sc_bench_options *o, const char *settings,
+                   struct sc_msg *msg)
 {
     static const char *const folders[] = {"", "/model_store", "/wf_store", "/tmp"};
     const char *tmp = o->tmp_dir ? o->tmp_dir : getenv("TMPDIR");
@@ -134,8 +135,11 @@ static int prepare(struct sc_bench_server *s, const struct sc_bench_options *o, 
     int rc = o->config_properties ? given_config(s, o->config_properties, &text, msg)
                                   : default_config(s, &text, msg);
     snprintf(path, sizeof path, "%s/config.properties", s->folder);
+    if (settings)
+        sc_buf_printf(&text, "\n%s", settings);
     if (rc == 0)
-        rc = write_file(path, sc_buf_view(&text), msg);
+        rc = text.failed ? sc_fail(msg, SC_ELIMIT, "the server's configuration is too large")
+                         : write_file(path, sc_buf_view(&text), msg);
     sc_buf_free(&text);
     return rc == 0 ? put_model(s, o->url, msg) : rc;
 }
@@ -254,7 +258,8 @@ static void escaped(struct sc_buf *out, const char *text)
             sc_buf_printf(out, "%%%02X", *p);
 }
 
-static int register_model(struct sc_bench_server *s, const struct sc_bench_options *o, struct sc_msg *msg)
+int sc_bench_server_register(struct sc_bench_server *s, const struct sc_bench_options *o, bool asked,
+                             struct sc_msg *msg)
 {
     struct sc_buf path;
     struct sc_fetched a = {0};
@@ -267,7 +272,9 @@ static int register_model(struct sc_bench_server *s, const struct sc_bench_optio
     sc_buf_str(&path,
                s->workflow ? "/workflows?workflow_name=benchmark&url=" : "/models?model_name=benchmark&url=");
     escaped(&path, strstr(o->url, "://") ? o->url : name + 1);
-    if (!s->workflow) {
+    if (!asked)
+        sc_buf_str(&path, "&synchronous=true");
+    if (asked && !s->workflow) {
         sc_buf_printf(&path, "&batch_size=%llu&initial_workers=%llu&synchronous=true",
                       (unsigned long long)o->batch_size, (unsigned long long)o->workers);
         if (sc_bench_given(o, &o->batch_delay))
@@ -282,14 +289,14 @@ static int register_model(struct sc_bench_server *s, const struct sc_bench_optio
     sc_fetched_free(&a);
     sc_buf_free(&path);
     s->registered = rc == 0;
-    return rc;
+    return rc < 0 && s->pid > 0 && !sc_bench_server_alive(s) ? ended(s, msg) : rc;
 }
 
-int sc_bench_server_start(struct sc_bench_server *s, const struct sc_bench_options *o,
+int sc_bench_server_start(struct sc_bench_server *s, const struct sc_bench_options *o, const char *settings,
                           const atomic_bool *stop, struct sc_msg *msg)
 {
     *s = (struct sc_bench_server){0};
-    int rc = prepare(s, o, msg);
+    int rc = prepare(s, o, settings, msg);
     if (rc < 0)
         return rc;
     fflush(NULL);
@@ -299,26 +306,24 @@ int sc_bench_server_start(struct sc_bench_server *s, const struct sc_bench_optio
         become(s, o, parent);
     if (s->pid < 0)
         return sc_fail(msg, SC_ESYS, "no process for the server: %s", strerror(errno));
-    rc = await_ping(s, stop, msg);
-    if (rc == 0)
-        rc = register_model(s, o, msg);
-    if (rc < 0 && s->pid > 0 && !sc_bench_server_alive(s))
-        return ended(s, msg);
-    return rc;
+    return await_ping(s, stop, msg);
+}
+
+void sc_bench_server_unregister(struct sc_bench_server *s)
+{
+    struct sc_fetched a;
+    struct sc_msg ignored;
+    if (!s->registered || !sc_bench_server_alive(s))
+        return;
+    (void)!sc_http_ask(&a, "DELETE", s->management, 8081,
+                       s->workflow ? "/workflows/benchmark" : "/models/benchmark", NULL, STOP_MS, &ignored);
+    sc_fetched_free(&a);
+    s->registered = false;
 }
 
 void sc_bench_server_stop(struct sc_bench_server *s)
 {
-    struct sc_fetched a;
-    struct sc_msg ignored;
-    if (s->pid <= 0)
-        return;
-    if (s->registered && sc_bench_server_alive(s)) {
-        (void)!sc_http_ask(&a, "DELETE", s->management, 8081,
-                           s->workflow ? "/workflows/benchmark" : "/models/benchmark", NULL, STOP_MS,
-                           &ignored);
-        sc_fetched_free(&a);
-    }
+    sc_bench_server_unregister(s);
     if (s->pid <= 0)
         return;
     pid_t group = s->pid;

@@ -21,15 +21,22 @@ struct sc_bench_server {
     bool workflow, registered, died;
 };
 
-/* Starts it, registers the model. SC_ESYS, SC_EINVAL, SC_ETIMEOUT, SC_ECLOSED (it ended) with a *msg that has
- * its last words, SC_ECANCELED when *stop. sc_bench_server_stop is called in every case. */
-int sc_bench_server_start(struct sc_bench_server *s, const struct sc_bench_options *o,
+/* Starts it, with `settings` (lines; NULL: none) behind those of its configuration. SC_ESYS, SC_EINVAL,
+ * SC_ETIMEOUT, SC_ECLOSED (it ended) with a *msg that has its last words, SC_ECANCELED when *stop.
+ * sc_bench_server_stop is called in every case. */
+int sc_bench_server_start(struct sc_bench_server *s, const struct sc_bench_options *o, const char *settings,
                           const atomic_bool *stop, struct sc_msg *msg) SC_MUST_USE;
+/* Registers the model; asked: with batch size and workers of the options, else with what its files say. The
+ * errors are those of starting it, SC_EINVAL if the server does not take it. */
+int sc_bench_server_register(struct sc_bench_server *s, const struct sc_bench_options *o, bool asked,
+                             struct sc_msg *msg) SC_MUST_USE;
+/* Unregisters it, if it is registered. */
+void sc_bench_server_unregister(struct sc_bench_server *s);
 /* False, and s->died, once the process has ended by itself. */
 bool sc_bench_server_alive(struct sc_bench_server *s);
 /* Bytes of output so far. */
 int64_t sc_bench_server_said(const struct sc_bench_server *s);
-/* Unregisters the model, ends the server and what it started. */
+/* Unregisters the model, ends the server and what it started. Its folder stays. */
 void sc_bench_server_stop(struct sc_bench_server *s);
 /* Copies the output to `path` and removes the folder. */
 void sc_bench_server_forget(struct sc_bench_server *s, const char *path);
