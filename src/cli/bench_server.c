@@ -248,16 +248,6 @@ static int await_ping(struct sc_bench_server *s, const atomic_bool *stop, struct
     }
 }
 
-static void escaped(struct sc_buf *out, const char *text)
-{
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-        if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
-            strchr("-._~/:", *p))
-            sc_buf_char(out, (char)*p);
-        else
-            sc_buf_printf(out, "%%%02X", *p);
-}
-
 int sc_bench_server_register(struct sc_bench_server *s, const struct sc_bench_options *o, bool asked,
                              struct sc_msg *msg)
 {
@@ -271,7 +261,7 @@ int sc_bench_server_register(struct sc_bench_server *s, const struct sc_bench_op
     sc_buf_init(&path, 8192);
     sc_buf_str(&path,
                s->workflow ? "/workflows?workflow_name=benchmark&url=" : "/models?model_name=benchmark&url=");
-    escaped(&path, strstr(o->url, "://") ? o->url : name + 1);
+    sc_http_escape(&path, strstr(o->url, "://") ? o->url : name + 1, "/:");
     if (!asked)
         sc_buf_str(&path, "&synchronous=true");
     if (asked && !s->workflow) {

@@ -82,22 +82,12 @@ static json_t *get(const struct sc_status *s, const char *path, struct sc_msg *m
     return j;
 }
 
-static void put_escaped(struct sc_buf *out, const char *text)
-{
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-        if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
-            strchr("-._~", *p))
-            sc_buf_char(out, (char)*p);
-        else
-            sc_buf_printf(out, "%%%02X", *p);
-}
-
 static json_t *describe(const struct sc_status *s, const char *name, const char *more, struct sc_msg *msg)
 {
     struct sc_buf path;
     sc_buf_init(&path, 4096);
     sc_buf_str(&path, "/models/");
-    put_escaped(&path, name);
+    sc_http_escape(&path, name, "");
     sc_buf_str(&path, more);
     sc_buf_char(&path, '\0');
     json_t *j = path.failed ? NULL : get(s, path.p, msg);

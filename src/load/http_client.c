@@ -267,3 +267,13 @@ void sc_fetched_free(struct sc_fetched *a)
 {
     sc_buf_free(&a->body);
 }
+
+void sc_http_escape(struct sc_buf *out, const char *text, const char *also)
+{
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+        if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
+            strchr("-._~", *p) || strchr(also, *p))
+            sc_buf_char(out, (char)*p);
+        else
+            sc_buf_printf(out, "%%%02X", *p);
+}

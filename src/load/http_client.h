@@ -24,4 +24,7 @@ int sc_http_ask(struct sc_fetched *a, const char *method, const char *address, u
                 const char *path, const char *token, int64_t ms, struct sc_msg *msg) SC_MUST_USE;
 void sc_fetched_free(struct sc_fetched *a);
 
+/* Appends text percent-encoded, all but RFC 3986's unreserved characters and those of `also`. */
+void sc_http_escape(struct sc_buf *out, const char *text, const char *also);
+
 #endif

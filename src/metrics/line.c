@@ -10,24 +10,13 @@ _Static_assert(SC_METRIC_NUMBER_MAX >= SC_NUMBER_MAX, "any double fits");
 
 /* --- numbers ----------------------------------------------------------------------------------------- */
 
-static size_t put_digits(char *o, uint64_t v)
-{
-    char digits[20];
-    size_t n = 0;
-    do
-        digits[sizeof digits - ++n] = (char)('0' + v % 10);
-    while (v /= 10);
-    memcpy(o, digits + sizeof digits - n, n);
-    return n;
-}
-
 size_t sc_metric_fixed(char out[SC_METRIC_NUMBER_MAX], int64_t v, unsigned decimals)
 {
     static const int64_t scale[] = {1, 10, 100, 1000};
     int64_t one = scale[decimals];
     if (v < 0 || v >= one * 10000000)
         return sc_number_java(out, (double)v / (double)one);
-    size_t n = put_digits(out, (uint64_t)(v / one));
+    size_t n = (size_t)(sc_put_u64(out, (uint64_t)(v / one)) - out);
     out[n++] = '.';
     int64_t part = v % one;
     if (part == 0) {
@@ -71,7 +60,7 @@ struct sc_span sc_metric_seconds(void)
     time_t now = time(NULL);
     if (now != known) {
         known = now;
-        n = put_digits(text, (uint64_t)now);
+        n = (size_t)(sc_put_u64(text, (uint64_t)now) - text);
     }
     return sc_span(text, n);
 }

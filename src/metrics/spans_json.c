@@ -9,28 +9,28 @@
 
 enum { KIND_INTERNAL = 1, KIND_SERVER = 2, STATUS_ERROR = 2 };
 
-static void put_text(struct sc_json_writer *w, const char *key, const char *value)
+/* An attribute; `type` is a member of OTLP's AnyValue. */
+static void put_attribute(struct sc_json_writer *w, const char *key, const char *type, const char *value)
 {
     sc_json_begin_object(w);
     sc_json_put_str(w, "key", key);
     sc_json_key(w, "value");
     sc_json_begin_object(w);
-    sc_json_put_str(w, "stringValue", value);
+    sc_json_put_str(w, type, value);
     sc_json_end_object(w);
     sc_json_end_object(w);
+}
+
+static void put_text(struct sc_json_writer *w, const char *key, const char *value)
+{
+    put_attribute(w, key, "stringValue", value);
 }
 
 static void put_number(struct sc_json_writer *w, const char *key, int64_t value)
 {
     char text[24];
     snprintf(text, sizeof text, "%" PRId64, value);
-    sc_json_begin_object(w);
-    sc_json_put_str(w, "key", key);
-    sc_json_key(w, "value");
-    sc_json_begin_object(w);
-    sc_json_put_str(w, "intValue", text);
-    sc_json_end_object(w);
-    sc_json_end_object(w);
+    put_attribute(w, key, "intValue", text);
 }
 
 static void put_id(struct sc_json_writer *w, const char *key, uint64_t id)
