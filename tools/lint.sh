@@ -59,7 +59,7 @@ scripts() {
 
 python() {
     # shellcheck disable=SC2046
-    build/venv/bin/python -m pyflakes $(find tools tests bench models backends -name '*.py' 2>/dev/null)
+    build/venv/bin/python -m pyflakes $(find tools tests bench models backends examples -name '*.py' 2>/dev/null)
 }
 
 mkdir -p build/lint
