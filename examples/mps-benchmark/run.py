@@ -214,13 +214,15 @@ class Experiment:
 
 
 def facts(a):
-    """What one call ran on."""
+    """What one call ran on; the command without this machine's paths."""
+    paths = ("--torchserve", "--python", "--state", "--store")
+    command = [w for before, w in zip(["", *sys.argv[1:]], sys.argv[1:]) if w not in paths and before not in paths]
     versions = subprocess.run([a.python, "-c", "import sys, torch, transformers; print(sys.version.split()[0], torch.__version__, "
                                "transformers.__version__)"], capture_output=True, text=True).stdout.split()
     gpu = servers.gpu_query("name,driver_version,power.limit,clocks.max.sm,compute_mode")
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), os.uname().machine)
     sconce = subprocess.run([program("sconce"), "--version"], capture_output=True, text=True).stdout.strip()
-    return {"at": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC", "command": " ".join(sys.argv[1:]),
+    return {"at": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC", "command": " ".join(command),
             "gpu": ", ".join(gpu[0]) if gpu else "none", "gpus": len(gpu), "cpu": cpu, "cores": os.cpu_count(),
             "python": versions[0] if versions else "?", "torch": versions[1] if len(versions) > 1 else "?",
             "transformers": versions[2] if len(versions) > 2 else "?", "sconce": sconce, "model": "tiny" if a.tiny else "BERT-base",
