@@ -84,15 +84,34 @@ static json_t *gather_processes(const struct sc_gpu_view *v, const struct sc_gpu
     return all;
 }
 
-/* The daemon that a process started here would find, or one of ours for this GPU alone. */
-static const struct sc_mps_daemon *daemon_of(const struct sc_gpu_view *v, const struct sc_gpu_info *g)
+/* How near a daemon is to who asks: that of the server asked, what a process started here would find, that of
+ * another server, another's. */
+static int nearness(const struct sc_gpu_view *v, const struct sc_mps_daemon *d)
+{
+    char mark[64];
+    snprintf(mark, sizeof mark, "/sconce-mps-%d-", v->status.models ? (int)v->status.server.pid : 0);
+    if (d->managed && strstr(d->pipe, mark))
+        return 4;
+    if (d->known && strcmp(d->pipe, sc_mps_pipe()) == 0)
+        return 3;
+    return d->managed ? 2 : 1;
+}
+
+/* The nearest of those that serve the GPU; *others: how many more do. */
+static const struct sc_mps_daemon *daemon_of(const struct sc_gpu_view *v, const struct sc_gpu_info *g,
+                                             unsigned *others)
 {
     const struct sc_mps_daemon *found = NULL;
+    unsigned n = 0;
     for (unsigned i = 0; i < v->ndaemons; i++) {
         const struct sc_mps_daemon *d = &v->daemons[i];
-        if (sc_mps_serves(d, g) && (!found || d->managed))
+        if (!sc_mps_serves(d, g))
+            continue;
+        n++;
+        if (!found || nearness(v, d) > nearness(v, found))
             found = d;
     }
+    *others = n ? n - 1 : 0;
     return found;
 }
 
@@ -118,7 +137,7 @@ static void note(json_t *notes, const char *fmt, ...)
 }
 
 /* What stands in the way, and what to type. */
-static json_t *gather_notes(const struct sc_gpu_info *g, const struct sc_mps_daemon *d)
+static json_t *gather_notes(const struct sc_gpu_info *g, const struct sc_mps_daemon *d, unsigned others)
 {
     json_t *notes = json_array();
     if (g->compute_mode == SC_COMPUTE_PROHIBITED)
@@ -139,17 +158,23 @@ static json_t *gather_notes(const struct sc_gpu_info *g, const struct sc_mps_dae
              "%s has the files of an MPS daemon that is dead: programs run without MPS and do not say so. "
              "%s -d starts one; rm -r %s forgets it",
              sc_mps_pipe(), SC_MPS_CONTROL, sc_mps_pipe());
-    if (d && !d->managed && d->uid != geteuid() && geteuid() != 0)
+    if (d && !d->managed && d->uid != geteuid())
         note(notes,
-             "the MPS daemon (pid %d) is another user's (uid %d): our processes may have to wait for "
-             "that user's to end",
+             d->uid ? "the MPS daemon (pid %d) is another user's (uid %d), and serves that user alone"
+                    : "the MPS daemon (pid %d) is root's (uid %d): it serves one user at a time, the others "
+                      "wait",
              (int)d->pid, (int)d->uid);
+    if (others)
+        note(notes,
+             "%u further MPS daemon%s serve%s this GPU: the clients of one take turns with those of another",
+             others, others == 1 ? "" : "s", others == 1 ? "s" : "");
     return notes;
 }
 
 static json_t *gather_gpu(const struct sc_gpu_view *v, const struct sc_gpu_info *g)
 {
-    const struct sc_mps_daemon *d = daemon_of(v, g);
+    unsigned others;
+    const struct sc_mps_daemon *d = daemon_of(v, g, &others);
     json_t *instances = json_array();
     for (unsigned i = 0; i < v->report.ninstances; i++) {
         const struct sc_gpu_instance *p = &v->report.instances[i];
@@ -168,7 +193,7 @@ static json_t *gather_gpu(const struct sc_gpu_view *v, const struct sc_gpu_info 
     json_object_set_new(j, "instances", instances);
     json_object_set_new(j, "mps", gather_mps(d));
     json_object_set_new(j, "processes", gather_processes(v, g));
-    json_object_set_new(j, "notes", gather_notes(g, d));
+    json_object_set_new(j, "notes", gather_notes(g, d, others));
     return j;
 }
 

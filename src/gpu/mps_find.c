@@ -2,12 +2,14 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/span.h"
+#include "gpu/mps_keeper.h"
 
 #define PROC_BYTES 65536
 
@@ -69,7 +71,7 @@ static void read_environment(struct sc_mps_daemon *d, char room[PROC_BYTES])
     snprintf(d->pipe, sizeof d->pipe, "%s", SC_MPS_PIPE);
     while (all.n) {
         struct sc_span word = next_word(&all);
-        if (sc_span_starts(word, pipe))
+        if (sc_span_starts(word, pipe) && word.n > pipe.n)
             snprintf(d->pipe, sizeof d->pipe, "%.*s", (int)(word.n - pipe.n), word.p + pipe.n);
         else if (sc_span_starts(word, devices))
             snprintf(d->devices, sizeof d->devices, "%.*s", (int)(word.n - devices.n), word.p + devices.n);
@@ -128,11 +130,18 @@ static pid_t written_pid(const char *pipe)
     return sc_span_i32(sc_span_trim(sc_span(text, n)), &pid) && pid > 0 ? (pid_t)pid : 0;
 }
 
+static bool same_folder(const char *a, const char *b)
+{
+    struct stat x, y;
+    return strcmp(a, b) == 0 ||
+           (stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
+
 bool sc_mps_find_at(const char *pipe, struct sc_mps_daemon *out)
 {
     pid_t pid = written_pid(pipe);
     /* A number that was used again may be another daemon's, for another folder. */
-    if (!pid || !look_at(pid, out) || (out->known && strcmp(out->pipe, pipe) != 0))
+    if (!pid || !look_at(pid, out) || (out->known && !same_folder(out->pipe, pipe)))
         return false;
     snprintf(out->pipe, sizeof out->pipe, "%s", pipe);
     return true;
@@ -144,6 +153,31 @@ bool sc_mps_is_stale(const char *pipe)
     char path[512];
     return snprintf(path, sizeof path, "%s/control", pipe) < (int)sizeof path && access(path, F_OK) == 0 &&
            !sc_mps_find_at(pipe, &d);
+}
+
+int sc_mps_find_external(struct sc_mps_daemon *out, struct sc_msg *msg)
+{
+    const char *pipe = sc_mps_pipe();
+    char program[512];
+    if (sc_mps_check_pipe(pipe, msg) < 0)
+        return SC_EUNSUPPORTED;
+    if (access(pipe, X_OK) < 0 && errno == EACCES)
+        return sc_fail(msg, SC_EUNSUPPORTED, "%.300s is closed to this user: %s", pipe, strerror(errno));
+    if (sc_mps_is_stale(pipe))
+        return sc_fail(msg, SC_ENOTFOUND, "%.300s has the files of an MPS daemon that is dead", pipe);
+    if (!sc_mps_find_at(pipe, out))
+        return sc_fail(msg, SC_ENOTFOUND, "no MPS daemon lives in %.300s", pipe);
+    if (out->uid != geteuid() && out->uid != 0)
+        return sc_fail(msg, SC_EUNSUPPORTED,
+                       "the MPS daemon in %.300s (pid %d) is user %u's, and serves that user alone; this "
+                       "server's user is %u",
+                       pipe, (int)out->pid, (unsigned)out->uid, (unsigned)geteuid());
+    if (!sc_mps_program(program, sizeof program))
+        return sc_fail(msg, SC_EUNSUPPORTED,
+                       "an MPS daemon lives in %.300s (pid %d), and " SC_MPS_CONTROL
+                       ", with which it is asked, is not in PATH",
+                       pipe, (int)out->pid);
+    return 0;
 }
 
 bool sc_mps_serves(const struct sc_mps_daemon *d, const struct sc_gpu_info *g)

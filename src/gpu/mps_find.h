@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "base/error.h"
 #include "gpu/report.h"
 
 #define SC_MPS_CONTROL "nvidia-cuda-mps-control"  /* the program; looked up in PATH */
@@ -37,6 +38,13 @@ bool sc_mps_find_at(const char *pipe, struct sc_mps_daemon *out);
 
 /* Files of a daemon that is dead lie in that folder: CUDA then runs without MPS and says nothing. */
 bool sc_mps_is_stale(const char *pipe);
+
+/*
+ * The daemon that processes with our environment would be clients of, if we may use it. SC_ENOTFOUND: none
+ * lives there; SC_EUNSUPPORTED: what is there cannot be used (another user's: a daemon serves its own user,
+ * or as root anybody; no permission; no program to ask it with); both with *msg for people.
+ */
+int sc_mps_find_external(struct sc_mps_daemon *out, struct sc_msg *msg) SC_MUST_USE;
 
 /* True if the daemon serves that GPU. */
 bool sc_mps_serves(const struct sc_mps_daemon *d, const struct sc_gpu_info *g);

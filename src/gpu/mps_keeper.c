@@ -30,6 +30,7 @@ struct keeper {
     struct sc_mps_control control;
     const char *gpu; /* UUID; NULL: the daemon is another's */
     pid_t daemon;    /* ours; 0: none runs */
+    bool own;        /* the folder, and what lies in it */
     int output;      /* what it prints; -1 */
     struct sc_buf line;
     struct sc_mps_state state;
@@ -67,6 +68,8 @@ static const char *const leftovers[] = {"control", "control_privileged", "contro
 static void remove_files(const struct keeper *k)
 {
     char path[512];
+    if (!k->own)
+        return;
     for (size_t i = 0; i < SC_COUNT(leftovers); i++) {
         snprintf(path, sizeof path, "%s/%s", k->control.pipe, leftovers[i]);
         unlink(path);
@@ -74,21 +77,37 @@ static void remove_files(const struct keeper *k)
     rmdir(k->control.pipe);
 }
 
-static int make_folder(const struct keeper *k, struct sc_msg *msg)
+static int make_folder(struct keeper *k, struct sc_msg *msg)
 {
     const char *dir = k->control.pipe;
     struct stat st;
     struct sc_mps_daemon other;
-    int rc = sc_mps_check_pipe(dir, msg);
-    if (rc < 0)
-        return rc;
+    struct sc_msg why;
+    if (sc_mps_check_pipe(dir, &why) < 0)
+        return sc_fail(msg, SC_ELIMIT, "%s; set TEMP to a shorter folder", why.text);
     if (mkdir(dir, 0700) < 0 && errno != EEXIST)
         return sc_fail(msg, SC_ESYS, "the MPS daemon's folder %s cannot be made: %s", dir, strerror(errno));
     if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || access(dir, W_OK | X_OK) < 0)
         return sc_fail(msg, SC_ESYS, "the MPS daemon's folder %s is not ours to use: remove it", dir);
     if (sc_mps_find_at(dir, &other))
         return sc_fail(msg, SC_EEXIST, "an MPS daemon, pid %d, serves %s already", (int)other.pid, dir);
+    k->own = true;
     return 0;
+}
+
+/* Daemons know nothing of each other: another server's, or somebody's who did the same by hand. */
+static void tell_others(const struct keeper *k)
+{
+    static struct sc_mps_daemon all[SC_MPS_FOUND_MAX];
+    struct sc_gpu_info g = {.index = SC_GPUS_MAX}; /* its index is not known here */
+    snprintf(g.uuid, sizeof g.uuid, "%s", k->gpu);
+    unsigned n = sc_mps_find(all, SC_COUNT(all));
+    for (unsigned i = 0; i < n; i++)
+        if (all[i].pid != k->daemon && sc_mps_serves(&all[i], &g))
+            fprintf(stderr,
+                    "MPS: another daemon serves %s, too: pid %d of user %u, in %s. Its clients and ours take "
+                    "turns on the GPU; in EXCLUSIVE_PROCESS mode only one of the two gets it\n",
+                    k->gpu, (int)all[i].pid, (unsigned)all[i].uid, all[i].known ? all[i].pipe : "?");
 }
 
 /* The child, up to exec. The daemon gets what it needs and nothing of CUDA's that was meant for others. */
@@ -193,19 +212,31 @@ static bool daemon_ended(struct keeper *k, int ms)
     return true;
 }
 
+/* What a daemon that does not answer had stays what is known: its clients live. */
+static int look(struct keeper *k, int timeout_ms, struct sc_msg *msg)
+{
+    struct sc_mps_state seen;
+    int rc = sc_mps_look(&k->control, timeout_ms, &seen, msg);
+    if (rc == 0)
+        k->state = seen;
+    k->gone &= rc != 0;
+    return rc;
+}
+
 static void end_daemon(struct keeper *k, bool in_order)
 {
     char answer[256];
     struct sc_msg msg;
+    int stop_fd = k->control.stop_fd;
     k->control.stop_fd = -1;
-    bool asked = in_order && k->daemon && sc_mps_look(&k->control, QUIT_MS, &k->state, &msg) == 0 &&
-                 k->state.nclients == 0 &&
+    bool asked = in_order && k->daemon && look(k, QUIT_MS, &msg) == 0 && k->state.nclients == 0 &&
                  sc_mps_ask(&k->control, "quit -t 1", QUIT_MS, answer, sizeof answer, &msg) == 0;
     /* With clients it would wait for them, and not end. */
     if (k->daemon && !daemon_ended(k, asked ? QUIT_MS : 0)) {
         kill(k->daemon, SIGKILL);
         (void)daemon_ended(k, QUIT_MS);
     }
+    k->control.stop_fd = stop_fd;
     remove_files(k);
 }
 
@@ -251,7 +282,7 @@ static int come_up(struct keeper *k, struct sc_msg *msg)
 static void end_client(struct keeper *k, const struct sc_ctl_client *c)
 {
     struct sc_msg msg = {""};
-    int rc = sc_mps_look(&k->control, SC_MPS_END_MS, &k->state, &msg);
+    int rc = look(k, SC_MPS_END_MS, &msg);
     bool is_client = false;
     for (unsigned i = 0; i < k->state.nclients; i++)
         is_client |= k->state.clients[i] == c->pid;
@@ -283,7 +314,6 @@ static int lost(struct keeper *k, struct sc_msg *msg)
     if (!k->gpu) {
         struct sc_mps_daemon d;
         k->gone = !sc_mps_find_at(k->control.pipe, &d);
-        report(k);
         return 0;
     }
     fprintf(stderr, "MPS: the daemon of %s has ended: it is started again\n", k->gpu);
@@ -292,13 +322,12 @@ static int lost(struct keeper *k, struct sc_msg *msg)
     return rc < 0 ? rc : come_up(k, msg);
 }
 
-static int watch(struct keeper *k, int term, struct sc_msg *msg)
+static int watch(struct keeper *k, struct sc_msg *msg)
 {
     struct pollfd w[WATCHED];
     int64_t next = sc_clock_ms();
     for (;;) {
         int rc = 0;
-        k->control.stop_fd = term;
         if (is_over(k, w, (int)SC_MAX(next - sc_clock_ms(), 0)))
             return 0;
         if (w[CONTROL].revents && obey(k) < 0)
@@ -307,15 +336,13 @@ static int watch(struct keeper *k, int term, struct sc_msg *msg)
         if (!dead && sc_clock_ms() < next)
             continue;
         if (!dead)
-            rc = sc_mps_look(&k->control, SC_MPS_ASK_MS, &k->state, msg);
+            rc = look(k, SC_MPS_ASK_MS, msg);
         if (rc == SC_ECLOSED)
             return 0;
-        if (dead || rc == SC_ENOTFOUND)
-            rc = lost(k, msg);
-        else if (rc < 0)
-            fprintf(stderr, "MPS: %s\n", msg->text);
-        if (dead && rc < 0)
+        if ((dead || rc == SC_ENOTFOUND) && (rc = lost(k, msg)) < 0)
             return rc;
+        if (rc < 0)
+            fprintf(stderr, "MPS: %s\n", msg->text);
         report(k);
         next = sc_clock_ms() + SC_MPS_LOOK_MS;
     }
@@ -338,7 +365,7 @@ int sc_mps_keeper_main(int argc, char **argv)
     const char *pipe = argument(argc, argv, "--pipe=");
     pid_t parent = getppid();
     k = (struct keeper){.gpu = argument(argc, argv, "--gpu="), .output = -1};
-    int term = k.control.stop_fd = sc_ctl_open_signals();
+    k.control.stop_fd = sc_ctl_open_signals();
     (void)signal(SIGPIPE, SIG_IGN);
     /* When the supervisor is killed there is still the daemon to end, and its files. */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -360,8 +387,10 @@ int sc_mps_keeper_main(int argc, char **argv)
         rc = sc_fail(&msg, SC_ENOTFOUND, "no MPS daemon lives in %s", k.control.pipe);
     if (rc == 0)
         rc = come_up(&k, &msg);
+    if (rc == 0 && k.gpu)
+        tell_others(&k);
     if (rc == 0 && (rc = sc_ctl_send_status(k.control_fd, SC_SLOT_LOADED, SC_SPAN("{}"))) == 0)
-        rc = watch(&k, term, &msg);
+        rc = watch(&k, &msg);
     if (rc < 0 && rc != SC_ECLOSED) {
         fprintf(stderr, "MPS: %s\n", msg.text);
         (void)!sc_ctl_send_status(k.control_fd, SC_SLOT_FAILED, sc_span_str(msg.text));

@@ -55,6 +55,6 @@ int sc_mps_check_pipe(const char *dir, struct sc_msg *msg)
     return sc_fail(
         msg, SC_ELIMIT,
         "the MPS daemon's folder %.200s is too long: the path of a socket in it has %zu bytes, and at "
-        "most %zu are possible; set TEMP to a shorter folder",
+        "most %zu are possible",
         dir, n, most);
 }

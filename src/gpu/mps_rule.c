@@ -14,6 +14,8 @@ static enum sc_mps_way manage(const struct sc_mps_facts *f, const char **why, co
         return say(SC_WAY_OFF, why, "the GPU is divided by MIG, where managed MPS is not offered");
     if (!f->program)
         return say(SC_WAY_OFF, why, "nvidia-cuda-mps-control is not in PATH");
+    if (f->broken)
+        return say(SC_WAY_OFF, why, "its daemon could not be had");
     return say(SC_WAY_MANAGED, why, text);
 }
 
@@ -23,7 +25,7 @@ enum sc_mps_way sc_mps_decide(const struct sc_mps_facts *f, const char **why)
         return manage(f, why, "mps=managed");
     if (f->must_watch)
         return f->external ? say(SC_WAY_EXTERNAL, why, "mps=external")
-                           : say(SC_WAY_OFF, why, "mps=external, and no MPS daemon lives");
+                           : say(SC_WAY_OFF, why, f->obstacle ? f->obstacle : "no MPS daemon lives");
     if (f->managed)
         return say(SC_WAY_MANAGED, why, "it stays until the GPU has no worker");
     if (f->external)

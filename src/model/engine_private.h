@@ -175,6 +175,7 @@ struct sc_worker {
     bool placed;                  /* its GPU is settled (placement.h) */
     int64_t waits_ns;             /* since when it waits to be placed; 0: it has not begun to */
     uint64_t verified_life;       /* the life that was seen as an MPS client; 0: none */
+    uint64_t lost_life;           /* the latest that was lost together with all clients; 0: none */
     unsigned missed, strikes;     /* looks at which it was no client; replacements for that */
     int64_t recovering_ms;        /* wall clock of the first death that no load has followed; 0: none */
     int64_t told_rss;             /* by system_metrics_cmd; 0: nothing */

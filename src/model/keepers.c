@@ -37,9 +37,11 @@ static struct sc_keeper *make(struct sc_engine *e, unsigned key, uint32_t slot)
     k->key = key;
     k->slot = slot;
     snprintf(k->uuid, sizeof k->uuid, "%s", g ? g->uuid : "");
-    if (key == SC_KEEPER_EXTERNAL)
+    struct sc_mps_daemon d;
+    if (key == SC_KEEPER_EXTERNAL) {
         snprintf(k->pipe, sizeof k->pipe, "%s", sc_mps_pipe());
-    else /* by the supervisor's number: the next frontend finds the same */
+        k->narrow = sc_mps_find_at(k->pipe, &d) && *d.devices;
+    } else /* by the supervisor's number: the next frontend finds the same */
         snprintf(k->pipe, sizeof k->pipe, "%s/sconce-mps-%d-%u", e->spec.settings->temp, (int)getppid(), key);
     return k;
 }
@@ -49,8 +51,6 @@ struct sc_keeper *sc_keeper_start(struct sc_engine *e, unsigned key)
     struct sc_keeper *k = e->sharing->keepers[key];
     uint32_t slot;
     char tag[32], title[160], pipe[320], gpu[128];
-    if (k && k->stopping)
-        return NULL;
     if (k || !sc_worker_take_slot(e, &slot))
         return k;
     k = make(e, key, slot);
@@ -80,6 +80,7 @@ static void forget(struct sc_keeper *k)
 }
 
 static void take_report(void *keeper, struct sc_span line);
+static void lose_all(struct sc_keeper *k, const char *why);
 
 static void take_output(struct sc_keeper *k, int *fds)
 {
@@ -88,6 +89,18 @@ static void take_output(struct sc_keeper *k, int *fds)
     k->reports = sc_report_lines_open(zero, fds[0], REPORT_BYTES, take_report, k);
     k->errors = sc_output_open(zero, fds[1], &errors);
     fds[0] = fds[1] = -1;
+}
+
+static void give_up(const struct sc_keeper *k)
+{
+    struct sc_sharing *s = k->engine->sharing;
+    enum sc_mps_way way = k->key == SC_KEEPER_EXTERNAL ? SC_WAY_EXTERNAL : SC_WAY_MANAGED;
+    s->broken[k->key] = true;
+    for (unsigned i = 0; i < SC_GPUS_MAX; i++)
+        if (s->way[i] == way && (way == SC_WAY_EXTERNAL || i == k->key)) {
+            s->way[i] = SC_WAY_UNDECIDED;
+            s->again[i] = true;
+        }
 }
 
 void sc_sharing_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc_span tag,
@@ -122,10 +135,14 @@ void sc_sharing_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct s
         break;
     case SC_SLOT_FAILED: snprintf(k->failure, sizeof k->failure, "%.*s", SC_FMT(text)); break;
     case SC_SLOT_EXITED:
-        k->ready = k->known = false;
-        k->failed = s->delay_ms < 0;
         sc_log(SC_LOG_WARN, "%s: its keeper has ended%s%s", name_of(k, room), *k->failure ? ": " : "",
                k->failure);
+        if (k->ready && k->key != SC_KEEPER_EXTERNAL && !k->stopping)
+            lose_all(k, "its keeper has ended, and the daemon with it");
+        k->failed = s->delay_ms < 0;
+        if (k->failed && k->ready) /* it was there: those who used it go another way */
+            give_up(k);
+        k->ready = k->known = false;
         break;
     case SC_SLOT_GONE: forget(k); break;
     }
@@ -191,7 +208,8 @@ static bool lost(void *keeper, struct sc_worker *w)
     struct sc_keeper *k = keeper;
     if (sc_keeper_of(w) != k || w->verified_life != w->life || !w->life)
         return false;
-    k->clients++;
+    k->lost++;
+    w->lost_life = w->life;
     w->verified_life = 0;
     sc_worker_order(w->version->engine, SC_CTL_SLOT_KILL, w->slot, w->life);
     return false;
@@ -200,10 +218,11 @@ static bool lost(void *keeper, struct sc_worker *w)
 static void lose_all(struct sc_keeper *k, const char *why)
 {
     char room[32];
-    k->clients = 0;
-    k->fault_ns = sc_clock_ns();
+    k->lost = 0;
     (void)sc_workers_each(k->engine, lost, k);
-    sc_log(SC_LOG_WARN, "%s: %s; %u workers are replaced", name_of(k, room), why, k->clients);
+    if (!k->fault_ns) /* else: another one, before all were back */
+        k->fault_ns = sc_clock_ns();
+    sc_log(SC_LOG_WARN, "%s: %s; %u workers are replaced", name_of(k, room), why, k->lost);
     sc_metrics_mps_fault(k->engine->spec.metrics);
 }
 
@@ -221,13 +240,17 @@ static void take_report(void *keeper, struct sc_span line)
     if (first) {
         k->faults = k->seen.faults;
         k->starts = k->seen.starts;
+        k->server = k->seen.server;
     }
     if (k->seen.faults > k->faults)
         lose_all(k, "a fatal GPU error in one client has ended all of them");
     else if (k->seen.starts > k->starts)
         lose_all(k, "its daemon died and was started again");
+    else if (k->server && k->seen.server != k->server && !k->seen.gone)
+        lose_all(k, "its MPS server has ended");
     k->faults = k->seen.faults;
     k->starts = k->seen.starts;
+    k->server = k->seen.server;
     if (k->seen.gone && !k->said_gone)
         sc_log(
             SC_LOG_WARN,
@@ -253,7 +276,7 @@ static bool count_user(void *arg, struct sc_worker *w)
     bool waits =
         w->held && w->gpu_id >= 0 && (k->key == SC_KEEPER_EXTERNAL || sc_sharing_physical(w) == k->key);
     u->all += sc_keeper_of(w) == k || waits;
-    u->back += sc_keeper_of(w) == k && w->loaded;
+    u->back += sc_keeper_of(w) == k && w->loaded && w->life != w->lost_life;
     return false;
 }
 
@@ -262,7 +285,9 @@ static void look_at_keeper(struct sc_keeper *k, int64_t now)
     struct using u = {.keeper = k};
     char room[32];
     (void)sc_workers_each(k->engine, count_user, &u);
-    if (k->fault_ns && u.back == u.all) {
+    if (k->fault_ns && u.all == 0) {
+        k->fault_ns = 0;
+    } else if (k->fault_ns && u.back == u.all) {
         sc_log(SC_LOG_INFO, "%s: all %u workers are back, %lld ms after the loss", name_of(k, room), u.all,
                (long long)((now - k->fault_ns) / 1000000));
         sc_metrics_mps_recovery(k->engine->spec.metrics);

@@ -42,9 +42,22 @@ struct sc_keeper *sc_keeper_of(const struct sc_worker *w)
 
 /* ---- a worker's process ----------------------------------------------------------------------------- */
 
+/* The GPU that the process may see alone, by UUID; NULL: what it sees is as the server sees it. */
+static const char *only_gpu(const struct sc_worker *w)
+{
+    struct sc_engine *e = w->version->engine;
+    const struct sc_keeper *k = sc_keeper_of(w);
+    const struct sc_gpu_report *r = sc_gpus_report(e);
+    if (k && w->way == SC_WAY_MANAGED)
+        return k->uuid;
+    /* Numbers are those of the daemon there, of ours, or of neither; a UUID is one everywhere. */
+    const struct sc_gpu_info *g = k && k->narrow && r ? sc_gpu_report_find(r, sc_sharing_physical(w)) : NULL;
+    return g && sc_launch_level(&w->version->spec) <= 1 ? g->uuid : NULL;
+}
+
 int sc_sharing_gpu(const struct sc_worker *w)
 {
-    return w->gpu_id >= 0 && w->way == SC_WAY_MANAGED ? 0 : w->gpu_id;
+    return only_gpu(w) ? 0 : w->gpu_id;
 }
 
 const char *sc_sharing_name(const struct sc_worker *w)
@@ -67,8 +80,8 @@ void sc_sharing_environment(const struct sc_worker *w, struct sc_ctl_start *star
     if (!k)
         return;
     start->keeper = k->slot + 1;
-    if (w->way == SC_WAY_MANAGED)
-        sc_start_add(b, &start->envc, "CUDA_VISIBLE_DEVICES=%s", k->uuid);
+    if (only_gpu(w))
+        sc_start_add(b, &start->envc, "CUDA_VISIBLE_DEVICES=%s", only_gpu(w));
     if (s->mps.percentage[0])
         sc_start_add(b, &start->envc, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=%s", s->mps.percentage);
     /* By the client's own number: a list that names a GPU that it cannot see drops every limit. */
@@ -159,9 +172,9 @@ static int recorded(struct sc_engine *e, const struct sc_gpu_info *g, const stru
     return verdict;
 }
 
-/* UNDECIDED: what has to be known is not known yet. */
+/* UNDECIDED: what has to be known is not known yet. *obstacle: what is in the way of others' daemon. */
 static enum sc_mps_way way_of(struct sc_engine *e, unsigned gpu, const struct survey *v, int64_t now,
-                              const char **why)
+                              const char **why, struct sc_msg *obstacle)
 {
     struct sc_sharing *s = e->sharing;
     const struct sc_gpu_report *r = sc_gpus_report(e);
@@ -174,9 +187,12 @@ static enum sc_mps_way way_of(struct sc_engine *e, unsigned gpu, const struct su
         return SC_WAY_OFF;
     }
     enum sc_mps_want want = sc_settings_mps(e->spec.settings, gpu, g ? g->uuid : "");
-    bool lives = sc_mps_find_at(sc_mps_pipe(), &d), can = sc_mps_program(program, sizeof program);
+    int found = sc_mps_find_external(&d, obstacle);
+    bool can = sc_mps_program(program, sizeof program);
+    if (found == SC_ENOTFOUND && want == SC_MPS_AUTO)
+        obstacle->text[0] = '\0';
     *why = "there is no MPS here";
-    if (!lives && !can && want == SC_MPS_AUTO)
+    if (found == SC_ENOTFOUND && !can && want == SC_MPS_AUTO)
         return SC_WAY_OFF;
     if (!g && now - s->began_ns < SC_MPS_DECIDE_MS * INT64_C(1000000))
         return SC_WAY_UNDECIDED;
@@ -191,8 +207,12 @@ static enum sc_mps_way way_of(struct sc_engine *e, unsigned gpu, const struct su
     const struct sc_mps_facts f = {
         .must_manage = want == SC_MPS_MANAGED,
         .must_watch = want == SC_MPS_EXTERNAL,
-        .program = can && !s->broken[gpu],
-        .external = lives && can && !s->broken[SC_KEEPER_EXTERNAL] && sc_mps_serves(&d, g ? g : &unknown),
+        .program = can,
+        .broken = s->broken[gpu],
+        .external = found == 0 && !s->broken[SC_KEEPER_EXTERNAL] && sc_mps_serves(&d, g ? g : &unknown),
+        .obstacle = found < 0                       ? obstacle->text
+                    : s->broken[SC_KEEPER_EXTERNAL] ? "the MPS daemon that lives does not answer"
+                                                    : "the MPS daemon that lives does not serve this GPU",
         .managed = s->way[gpu] == SC_WAY_MANAGED && v->workers > v->held,
         .compute_mode = g ? g->compute_mode : SC_GPU_UNKNOWN,
         .mig = g ? g->mig : SC_GPU_UNKNOWN,
@@ -209,26 +229,33 @@ static void decide(struct sc_engine *e, unsigned gpu, int64_t now)
                                         "MPS, run by others"};
     struct sc_sharing *s = e->sharing;
     struct survey v;
+    struct sc_msg obstacle = {""};
     const char *why;
     take_survey(e, gpu, &v);
     if (!v.workers) {
         s->way[gpu] = SC_WAY_UNDECIDED;
-        s->broken[gpu] = false;
+        s->broken[gpu] = s->again[gpu] = false;
         return;
     }
     if (!v.held && !s->again[gpu])
         return;
-    enum sc_mps_way way = way_of(e, gpu, &v, now, &why);
-    s->again[gpu] = false;
-    if (way == SC_WAY_UNDECIDED || way == s->way[gpu])
+    enum sc_mps_way way = way_of(e, gpu, &v, now, &why, &obstacle);
+    if (way == SC_WAY_UNDECIDED)
         return;
-    enum sc_mps_want want = sc_settings_mps(e->spec.settings, gpu, "");
+    s->again[gpu] = false;
+    if (way == s->way[gpu])
+        return;
+    const struct sc_gpu_report *r = sc_gpus_report(e);
+    const struct sc_gpu_info *g = r ? sc_gpu_report_find(r, gpu) : NULL;
+    enum sc_mps_want want = sc_settings_mps(e->spec.settings, gpu, g ? g->uuid : "");
     bool missed = way == SC_WAY_OFF && (want == SC_MPS_MANAGED || want == SC_MPS_EXTERNAL);
     bool quiet = way == SC_WAY_OFF && !missed && s->way[gpu] == SC_WAY_UNDECIDED;
     sc_log(missed  ? SC_LOG_ERROR
            : quiet ? SC_LOG_DEBUG
                    : SC_LOG_INFO,
            "GPU %u: %s: %s", gpu, names[way], why);
+    if (want == SC_MPS_AUTO && *obstacle.text)
+        sc_log(SC_LOG_WARN, "GPU %u: a daemon that was not used: %s", gpu, obstacle.text);
     s->way[gpu] = way;
 }
 
@@ -273,12 +300,36 @@ void sc_sharing_left(const struct sc_worker *w)
 
 /* ---- letting go ------------------------------------------------------------------------------------- */
 
-static bool is_client(void *keeper, struct sc_worker *w)
+struct crowd {
+    const struct sc_keeper *keeper;
+    unsigned gpu, clients;
+    int pid;
+};
+
+static bool is_client(void *crowd, struct sc_worker *w)
 {
-    struct sc_keeper *k = keeper;
-    if (!w->held && !w->quarantine && sc_keeper_of(w) == k)
-        k->clients++;
+    struct crowd *c = crowd;
+    c->clients +=
+        !w->held && !w->quarantine && sc_keeper_of(w) == c->keeper && sc_sharing_physical(w) == c->gpu;
     return false;
+}
+
+static bool has_pid(void *crowd, struct sc_worker *w)
+{
+    return w->pid == ((const struct crowd *)crowd)->pid;
+}
+
+/* Of that GPU; of others' daemon also those who are not ours, as far as the driver lists them. */
+static unsigned count_clients(struct sc_engine *e, const struct sc_keeper *k, unsigned gpu)
+{
+    struct crowd c = {.keeper = k, .gpu = gpu};
+    const struct sc_gpu_report *r = k->key == SC_KEEPER_EXTERNAL ? sc_gpus_report(e) : NULL;
+    (void)sc_workers_each(e, is_client, &c);
+    for (unsigned i = 0; r && i < r->nprocesses; i++) {
+        c.pid = r->processes[i].pid;
+        c.clients += r->processes[i].gpu == gpu && r->processes[i].mps && !sc_workers_each(e, has_pid, &c);
+    }
+    return c.clients;
 }
 
 static void refuse(struct sc_worker *w, int rc, const char *text)
@@ -326,6 +377,8 @@ static bool look_at_held(struct sc_engine *e, struct sc_worker *w)
         return false;
     }
     struct sc_keeper *k = sc_keeper_start(e, way == SC_WAY_MANAGED ? gpu : SC_KEEPER_EXTERNAL);
+    if (k && k->stopping) /* the last client has just left: another daemon comes after it */
+        return false;
     if (!k || k->failed) {
         s->broken[way == SC_WAY_MANAGED ? gpu : SC_KEEPER_EXTERNAL] = true;
         sc_log(SC_LOG_ERROR, "GPU %u: MPS cannot be had; workers take turns on the GPU: %s", gpu,
@@ -336,9 +389,7 @@ static bool look_at_held(struct sc_engine *e, struct sc_worker *w)
     }
     if (!k->ready)
         return false;
-    k->clients = 0;
-    (void)sc_workers_each(e, is_client, k);
-    if (k->clients >= SC_MPS_CLIENTS_MAX) {
+    if (count_clients(e, k, gpu) >= SC_MPS_CLIENTS_MAX) {
         refuse_client(w);
         return true;
     }
@@ -421,6 +472,12 @@ static void roll(struct sc_engine *e, unsigned gpu)
 
 /* ---- time ------------------------------------------------------------------------------------------- */
 
+static bool is_any(void *unused, struct sc_worker *w)
+{
+    (void)unused;
+    return counts(w) || w->held;
+}
+
 void sc_sharing_tick(struct sc_engine *e, int64_t now)
 {
     struct sc_sharing *s = e->sharing;
@@ -428,6 +485,8 @@ void sc_sharing_tick(struct sc_engine *e, int64_t now)
     if (!s || !e->restored || e->closed)
         return;
     place_held(e, now);
+    if (s->broken[SC_KEEPER_EXTERNAL] && !sc_workers_each(e, is_any, NULL))
+        s->broken[SC_KEEPER_EXTERNAL] = false;
     for (unsigned i = 0; i < SC_GPUS_MAX; i++)
         if (s->dirty || s->again[i])
             decide(e, i, now);

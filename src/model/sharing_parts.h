@@ -23,13 +23,15 @@ struct sc_keeper {
     bool ready, failed, stopping;
     char failure[256];
     char pipe[256], uuid[96];
+    bool narrow; /* others' daemon: it was given some GPUs, which it numbers anew */
     struct sc_report_lines *reports;
     struct sc_output *errors;
     bool known;
     struct sc_mps_report seen; /* the latest report */
     unsigned faults, starts;   /* of the reports, that were taken notice of */
+    int server;                /* of the latest report */
     bool said_gone;
-    unsigned clients; /* counted for admission */
+    unsigned lost;    /* workers, at the latest loss of all */
     int64_t fault_ns; /* when workers were lost that are not back yet; 0: none are */
 };
 

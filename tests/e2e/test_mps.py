@@ -2,9 +2,11 @@
 workers become clients as CUDA would make them. What the real ones do: docs/gpu-sharing.md."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import harness
@@ -74,8 +76,18 @@ def external(build, tmp_path):
     env = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(pipe), "FAKE_MPS_LOG": str(tmp_path / "others")}
     program = build / "fake_mps" / PROGRAM
 
-    def start():
-        assert subprocess.run([program, "-d"], env=env, timeout=30, stdout=subprocess.DEVNULL).returncode == 0
+    def start(devices="", user=None):
+        at = program
+        if user is not None:  # who may not look into the folder of the build
+            at = Path(f"{pipe}-program") / PROGRAM
+            at.parent.mkdir()
+            shutil.copy(program, at)
+        pipe.mkdir(mode=0o777, exist_ok=True)
+        pipe.chmod(0o777)
+        assert subprocess.run([at, "-d"], env={**env, "CUDA_VISIBLE_DEVICES": devices, "ASAN_OPTIONS": "detect_leaks=0"}, timeout=30,
+                              user=user, stdout=subprocess.DEVNULL).returncode == 0
+        if at != program:
+            shutil.rmtree(at.parent)
         return int((pipe / f"{PROGRAM}.pid").read_text())
     yield start
     if (pipe / f"{PROGRAM}.pid").exists():
@@ -265,6 +277,66 @@ def test_limits_contradict_mps_off(mps):
 # ---- what goes wrong ----
 
 
+@pytest.mark.parametrize("what, words", [
+    ("none", "no MPS daemon lives in"), ("stale", "has the files of an MPS daemon that is dead"),
+    ("deep", "is too long: the path of a socket in it"), ("program", "with which it is asked, is not in PATH"),
+    ("user", "is user 65534's, and serves that user alone"), ("gpu", "the MPS daemon that lives does not serve this GPU")])
+def test_an_external_daemon_that_cannot_be_used_is_told(mps, external, tmp_path, what, words):
+    if what == "user" and os.geteuid() != 0:
+        pytest.skip("nobody else can be played")
+    if what in ("program", "gpu", "user", "stale"):
+        pid = external(devices="7" if what == "gpu" else "", user=65534 if what == "user" else None)
+        if what == "stale":
+            send(pid, signal.SIGKILL)
+            wait_for(lambda: not alive(pid), 10, "its death")
+    env = {"CUDA_MPS_PIPE_DIRECTORY": str(tmp_path / ("x" * 120))} if what == "deep" else None
+    server = mps(config={"mps": "external"}, path=what != "program", env=env)
+    register(server, workers=1)
+    settled(server, 1, "timeslice")
+    assert not ask(server)["client"] and not keeper(server)
+    line = next(l for l in said(server).split("\n") if words in l)
+    assert "ERROR" in line and "GPU 0: no MPS" in line, line
+
+
+def test_auto_does_without_another_users_daemon_and_says_so(mps, external):
+    if os.geteuid() != 0:
+        pytest.skip("nobody else can be played")
+    external(user=65534)
+    server = mps()
+    register(server, workers=2)
+    settled(server, 2)
+    assert ask(server)["CUDA_MPS_PIPE_DIRECTORY"].startswith("/tmp/sconce-mps-")
+    assert "a daemon that was not used" in said(server) and "is user 65534's" in said(server)
+
+
+def test_a_daemon_of_some_gpus_numbers_them_anew(mps, external):
+    """Its clients see what it was given; by UUID they find it."""
+    external(devices="1,GPU-00000000-0000-0000-0000-000000000002")
+    server = mps("gpus=4", config={"mps": "external"})
+    register(server, workers=4)
+    wait_for(lambda: sorted(w["gpuSharing"] for w in workers(server) if w["status"] == "READY") == ["mps"] * 2 + ["timeslice"] * 2,
+             40, "two of each")
+    seen = {}
+    def all_asked():
+        with ThreadPoolExecutor(8) as pool:
+            for a in pool.map(lambda _: ask(server), range(16)):
+                seen[a["pid"]] = (a["client"], a["gpu"], a["CUDA_VISIBLE_DEVICES"])
+        return len(seen) == 4
+    wait_for(all_asked, 30, "four answers")
+    assert sorted(seen.values(), key=str) == [
+        (False, 0, ""), (False, 3, ""), (True, 0, "GPU-00000000-0000-0000-0000-000000000001"),
+        (True, 0, "GPU-00000000-0000-0000-0000-000000000002")]
+
+
+@pytest.mark.parametrize("value", ["2,0", "GPU-00000000-0000-0000-0000-000000000002,0"])
+def test_managed_daemons_serve_the_operators_gpus(mps, value):
+    server = mps("gpus=3", config={"mps": "managed"}, env={"CUDA_VISIBLE_DEVICES": value})
+    register(server, workers=1)  # in its turn on the second of them
+    settled(server, 1)
+    got = ask(server)
+    assert (got["gpu"], got["CUDA_VISIBLE_DEVICES"]) == (0, "GPU-00000000-0000-0000-0000-000000000000")
+
+
 @pytest.mark.parametrize("gpus, fake, env, words", [
     ("gpus=1", "fail=start", {}, "ended as it started"),
     ("gpus=1 mig=1", "", {}, "divided by MIG"),
@@ -297,6 +369,45 @@ def test_the_49th_client_is_refused(mps):
     server = mps(config={"mps": "managed"})
     text = register(server, workers=49, status=500)
     assert "48 MPS clients, which is the most" in text
+
+
+def test_who_is_not_ours_counts_among_the_clients(mps, external, tmp_path):
+    listed = tmp_path / "processes"
+    listed.write_text("".join(f"0 {2 ** 22 + i} 500 mps\n" for i in range(46)))
+    external()
+    server = mps(f"gpus=1 processes={listed}", config={"mps": "external"})
+    assert "48 MPS clients, which is the most" in register(server, workers=3, status=500)
+
+
+def test_a_worker_that_comes_as_the_last_leaves_gets_a_daemon(mps):
+    """Its daemon's predecessor is still ending."""
+    server = mps(config={"mps": "managed"})
+    for _ in range(4):
+        register(server, workers=1)
+        settled(server, 1)
+        assert server.delete("/models/m").status_code == 200
+    assert "MPS cannot be had" not in said(server)
+
+
+def test_those_who_stay_are_looked_at_when_a_model_leaves(mps):
+    server = mps()
+    register(server, "a", workers=2)
+    before = {w["pid"] for w in settled(server, 2, name="a")}
+    register(server, "b", workers=1)  # joins, as managed stays
+    settled(server, 1, name="b")
+    assert server.delete("/models/a").status_code == 200
+    settled(server, 1, name="b")
+    register(server, "c", workers=2)
+    assert server.delete("/models/b").status_code == 200
+    assert not before & {w["pid"] for w in settled(server, 2, name="c")}
+    assert server.delete("/models/c").status_code == 200
+    wait_for(lambda: not keeper(server), 20, "the daemon's end")
+    register(server, "a", workers=1)
+    register(server, "b", workers=2)
+    settled(server, 2, "timeslice", "b")  # two models: none
+    was = {w["pid"] for w in workers(server, "b")}
+    assert server.delete("/models/a").status_code == 200
+    assert not was & {w["pid"] for w in settled(server, 2, name="b")}
 
 
 # ---- endings ----
@@ -352,6 +463,60 @@ def test_a_fault_replaces_every_client_of_the_gpu(mps, build):
     assert ask(server)["client"]
 
 
+def recovered(server, count, words, outages=1):
+    """The written timeline of an outage, and its metrics."""
+    wait_for(lambda: words in said(server), 30, words)
+    wait_for(lambda: said(server).count(f"all {count} workers are back, ") >= outages, 40, "the end of the outage")
+    settled(server, count)
+    assert (server.metric("sconce_mps_faults_total"), server.metric("sconce_mps_recoveries_total")) == (outages, outages)
+
+
+def test_a_client_that_is_killed_takes_all_with_it(mps):
+    server = mps(fake="busy=1", env={"TEST_DIES_AFTER": "30"})
+    register(server, workers=3)
+    before = [w["pid"] for w in settled(server, 3)]
+    send(before[0], signal.SIGKILL)
+    recovered(server, 3, "a fatal GPU error in one client has ended all of them")
+    assert not set(before) & {w["pid"] for w in workers(server)} and server.metric("sconce_worker_restarts_total") == 3
+
+
+def test_an_mps_server_that_dies_takes_all_with_it(mps):
+    server = mps(env={"TEST_DIES_AFTER": "30"})
+    register(server, workers=2)
+    before = {w["pid"] for w in settled(server, 2)}
+    pipe = Path(ask(server)["CUDA_MPS_PIPE_DIRECTORY"])
+    daemon = (pipe / f"{PROGRAM}.pid").read_text()
+    send(int(Path(f"/proc/{daemon}/task/{daemon}/children").read_text()), signal.SIGKILL)
+    recovered(server, 2, "its MPS server has ended; 2 workers are replaced")
+    assert not before & {w["pid"] for w in workers(server)} and (pipe / f"{PROGRAM}.pid").read_text() == daemon
+
+
+def test_a_keeper_that_dies_takes_its_daemon_along_and_both_come_back(mps):
+    server = mps(env={"TEST_DIES_AFTER": "30"})
+    register(server, workers=2)
+    settled(server, 2)
+    daemon = int((Path(ask(server)["CUDA_MPS_PIPE_DIRECTORY"]) / f"{PROGRAM}.pid").read_text())
+    server.kill_role("mps")
+    recovered(server, 2, "its keeper has ended, and the daemon with it; 2 workers are replaced")
+    assert not alive(daemon) and ask(server)["client"]
+
+
+def test_a_daemon_that_cannot_be_started_again_is_given_up(mps, build, tmp_path):
+    """Its program is gone: its clients then take turns."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / PROGRAM).symlink_to(build / "fake_mps" / PROGRAM)
+    server = mps(path=False, config={"mps": "managed"}, env={"PATH": f"{programs}:{os.environ['PATH']}"})
+    register(server, workers=2)
+    settled(server, 2)
+    daemon = int((Path(ask(server)["CUDA_MPS_PIPE_DIRECTORY"]) / f"{PROGRAM}.pid").read_text())
+    (programs / PROGRAM).unlink()
+    send(daemon, signal.SIGKILL)
+    settled(server, 2, "timeslice")
+    assert ask(server)["client"] is False and "its daemon could not be had" in said(server) or "not in PATH" in said(server)
+    wait_for(lambda: not keeper(server), 20, "the keeper's end")
+
+
 def test_the_frontend_dies_and_daemon_and_clients_stay(mps):
     server = mps()
     register(server, workers=2)
@@ -374,15 +539,21 @@ def test_nothing_is_left_when_the_supervisor_is_killed(mps):
     wait_for(lambda: not alive(daemon) and not any(map(alive, kept)) and not pipe.exists(), 20, "their ends")
     print(f"gone after {time.monotonic() - began:.2f} s")
     server.process.wait()
+    server.assert_nothing_left(20)  # no worker either, whose memory on the GPU would stay with it
 
 
-def test_two_servers_have_a_daemon_each(mps):
+def test_two_servers_have_a_daemon_each(mps, build):
     a, b = mps(), mps()
     for s in (a, b):
         register(s, workers=2)
     for s in (a, b):
         settled(s, 2)
     assert ask(a)["CUDA_MPS_PIPE_DIRECTORY"] != ask(b)["CUDA_MPS_PIPE_DIRECTORY"]
+    assert f"in {ask(a)['CUDA_MPS_PIPE_DIRECTORY']}. Its clients and ours take turns on the GPU" in said(b)
+    for s in (a, b):  # each has its own
+        j = json.loads(subprocess.run([build / "sconce", "gpu", "--json", "--pid", str(s.process.pid)], env=s.env, timeout=60,
+                                      capture_output=True, text=True).stdout)["gpus"][0]
+        assert j["mps"]["pipe"] == ask(s)["CUDA_MPS_PIPE_DIRECTORY"] and "take turns" in " ".join(j["notes"])
 
 
 def test_sconce_gpu_tells_a_managed_daemon_and_an_external_one(mps, build, external, tmp_path):

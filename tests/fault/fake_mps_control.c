@@ -9,6 +9,7 @@
  *     hang=COMMAND   that command is never answered
  *     fail=start     it ends at once with code 1
  *     keep=1         terminate_client fails
+ *     busy=1         a client that ends by itself takes all others with it
  *
  * FAKE_MPS_LOG names a file to which a line is appended for each order: "start PIPE DEVICES",
  * "terminate_client PID alive", "quit". A command of its own, "fault", is a fatal GPU error: every client is
@@ -127,6 +128,7 @@ static void start_server(void)
     server = fork();
     if (server == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)close_range(3, ~0u, 0); /* a connection ends when the daemon closes it */
         for (;;)
             pause();
     }
@@ -155,6 +157,12 @@ static void terminate(int fd, int of, int pid)
     say(fd, "%d\n", told("keep=1") ? 1 : 0);
 }
 
+static void fault(void)
+{
+    printf("[2026-11-23 05:00:00.000 Server %d] Server is handling a fatal GPU error.\n", server);
+    drop_clients(0);
+}
+
 /* False: it is not answered. */
 static bool obey(int fd, char *line)
 {
@@ -180,8 +188,7 @@ static bool obey(int fd, char *line)
     } else if (strcmp(name, "terminate_client") == 0) {
         terminate(fd, first, rest ? (int)strtol(rest, NULL, 10) : 0);
     } else if (strcmp(name, "fault") == 0) {
-        printf("[2026-11-23 05:00:00.000 Server %d] Server is handling a fatal GPU error.\n", server);
-        drop_clients(0);
+        fault();
     } else if (strcmp(name, "quit") == 0) {
         note("quit");
         unlink(file("log"));
@@ -240,7 +247,10 @@ static _Noreturn void serve(int listener)
         for (unsigned i = n; i-- > 0;)
             for (unsigned k = 0; p[i].revents && k < count; k++)
                 if (all[k].fd == p[i].fd) {
-                    if (!hear(&all[k]))
+                    bool over = !hear(&all[k]);
+                    if (over && all[k].client && told("busy=1"))
+                        fault();
+                    else if (over)
                         drop(k);
                     break;
                 }
