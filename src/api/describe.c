@@ -117,6 +117,15 @@ static void put_worker(struct sc_json_writer *w, const struct sc_worker_view *v)
         if (v->gpu_memory >= 0)
             sc_json_put_int(w, "gpuMemory", v->gpu_memory);
     }
+    if (v->weights) {
+        sc_json_key(w, "sharedWeights");
+        sc_json_begin_object(w);
+        sc_json_put_str(w, "state", v->weights);
+        sc_json_put_int(w, "bytes", v->weights_bytes);
+        if (*v->weights_why)
+            sc_json_put_str(w, "why", v->weights_why);
+        sc_json_end_object(w);
+    }
     if (v->last_end && *v->last_end) /* ours: why it was started again, or was not */
         sc_json_put_str(w, "lastEnd", v->last_end);
     sc_json_end_object(w);

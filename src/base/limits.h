@@ -92,7 +92,7 @@
 #define SC_CTL_TAG_MAX 1024                  /* a slot's tag */
 #define SC_CTL_QUEUE_BYTES (4u << 20) /* messages waiting for a peer that does not read; more ends it */
 #define SC_CTL_QUEUE_FDS 320          /* descriptors in them */
-#define SC_KEPT_MAX 256               /* descriptors that the supervisor keeps for workers */
+#define SC_KEPT_MAX 512               /* descriptors that the supervisor keeps for workers */
 #define SC_KEPT_NAME_MAX 64           /* their names, with the end */
 #define SC_KEPT_ANSWER_MS 5000        /* a worker that asks for one waits so long */
 #define SC_CTL_STRANGERS_MAX 32       /* connections that have not said hello; one more closes the oldest */

@@ -181,6 +181,9 @@ struct sc_worker_view {
     const char *gpu_sharing; /* gpuSharing; NULL: no GPU */
     bool mps_client;         /* seen as one by its daemon */
     int64_t gpu_memory;      /* bytes that its process has there (lanes: all of them); -1: not known */
+    const char *weights;     /* sharedWeights: "shared", "private"; NULL: nothing to tell */
+    const char *weights_why; /* not shared, or not all of them; "" */
+    int64_t weights_bytes;   /* shared */
     int64_t rss;
     const char *last_end; /* how its last life ended; "" if there is nothing to say */
 };

@@ -14,6 +14,7 @@
  *   save.c      when snapshots are written
  *   prepare.c   archives found and removed, off the loops
  *   install.c   what a model's requirements ask for
+ *   weights.c   workers whose weights are shared, and what becomes of those whose handler writes to them
  *   start.c     what a worker process is started with
  *   launch.c    what stands before a worker's script: interpreter, torchrun, the CPU launcher
  *   attachment.c  the shared memory of one life of a worker
@@ -99,6 +100,7 @@ struct sc_attachment {
     uint64_t long_cost;
     atomic_llong long_credit; /* [atomic] */
     /* Set on loop 0 before the loops are told of the death; read by them. */
+    bool excused;      /* what it died of is no request's fault */
     uint64_t *running; /* ids on its running pages when it died */
     size_t nrunning;
     unsigned acks; /* [0] loops that have let go */
@@ -178,6 +180,9 @@ struct sc_worker {
     uint64_t lost_life;           /* the latest that was lost together with all clients; 0: none */
     unsigned missed, strikes;     /* looks at which it was no client; replacements for that */
     int64_t recovering_ms;        /* wall clock of the first death that no load has followed; 0: none */
+    bool shares;                  /* its processes are told to share their weights */
+    int64_t shared_bytes;         /* what its present life does share */
+    char unshared[208];           /* why not all, or none; "": it said nothing */
     int64_t told_rss;             /* by system_metrics_cmd; 0: nothing */
     char failure[256];            /* what it said when it failed to load */
     char last_end[512];           /* how its last life ended; "" if well, or never */
@@ -459,6 +464,20 @@ void sc_attachment_count(struct sc_attachment *att);
  * drained (link not NULL). */
 void sc_attachment_acked(void *attachment, void *link);
 void sc_attachment_kill(void *attachment, void *unused);
+
+/* weights.c */
+/* The facts of a worker that has loaded. */
+void sc_weights_told(struct sc_worker *w, struct sc_span text);
+/* Its process has ended, and its requests were not looked at yet: if it was for writing to shared weights,
+ * the version's are private from then on, and no request is to blame. */
+void sc_weights_exited(struct sc_worker *w, int wait_status);
+/* One that shares though its version's weights are private now is replaced: at once if it does not serve,
+ * else by the tick. */
+void sc_weights_replace(struct sc_worker *w);
+void sc_weights_tick(struct sc_engine *e);
+/* "shared" or "private", *why if there is more to say; NULL: the model does not ask for it, or has not
+ * loaded. */
+const char *sc_weights_state(const struct sc_worker *w, const char **why);
 
 /* watch.c */
 void sc_workers_tick(struct sc_engine *e);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "base/alloc.h"
 
 void sc_start_add(struct sc_buf *b, uint32_t *count, const char *fmt, ...)
@@ -170,4 +172,12 @@ unsigned sc_launch_instances(const struct sc_version *v, unsigned *free_instance
     while (*free_instance + 1 < want && taken[*free_instance])
         ++*free_instance;
     return want;
+}
+
+int sc_launch_pid(struct sc_span text, int fallback)
+{
+    json_t *j = json_loadb(text.p ? text.p : "", text.n, 0, NULL);
+    json_int_t pid = json_integer_value(json_object_get(j, "pid"));
+    json_decref(j);
+    return pid > 0 && pid <= INT32_MAX ? (int)pid : fallback;
 }

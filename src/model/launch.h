@@ -37,4 +37,7 @@ bool sc_launch_used(const struct sc_worker *w);
  * none has; 0: it does not. */
 unsigned sc_launch_instances(const struct sc_version *v, unsigned *free_instance);
 
+/* The process that serves, rank 0, as it said when it was loaded; fallback: it did not. */
+int sc_launch_pid(struct sc_span text, int fallback);
+
 #endif

@@ -35,9 +35,9 @@ static bool pages_hold(const struct sc_plane *p, struct sc_attachment *att)
 }
 
 /* What a request gets that its worker was computing, or may have been, when it died. */
-static void blame(struct sc_job *j, bool alone)
+static void blame(struct sc_job *j, bool alone, const struct sc_attachment *att)
 {
-    if (alone && ++j->deaths_alone >= DEATHS_ALONE) {
+    if (alone && !att->excused && ++j->deaths_alone >= DEATHS_ALONE) {
         sc_log(SC_LOG_WARN, "a request to model %s ended %d workers and is answered with an error",
                j->shard->version->spec.name, DEATHS_ALONE);
         sc_job_fail(j, 500, "InternalServerException", "Worker died.");
@@ -61,9 +61,10 @@ static void return_jobs(struct sc_link *k, struct sc_attachment *att)
         else if (j->streamed)
             sc_job_fail(j, 500, "InternalServerException", "Worker died.");
         else if (!believed)
-            blame(j, att->quarantine); /* the quarantine worker has one request, whatever its page says */
+            blame(j, att->quarantine,
+                  att); /* the quarantine worker has one request, whatever its page says */
         else if (running)
-            blame(j, att->nrunning == 1);
+            blame(j, att->nrunning == 1, att);
         else if (att->quarantine)
             make_suspect(j);
         else

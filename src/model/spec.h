@@ -18,6 +18,8 @@
 
 struct sc_settings;
 
+/* sharedWeights of a Python model; LOST: its handler has written to them, so they are not shared any more. */
+enum sc_shared_weights { SC_WEIGHTS_PRIVATE, SC_WEIGHTS_SHARED, SC_WEIGHTS_LOST };
 enum sc_device { SC_DEVICE_AUTO, SC_DEVICE_CPU, SC_DEVICE_GPU }; /* deviceType */
 
 struct sc_model_spec {
@@ -68,8 +70,9 @@ struct sc_model_spec {
         bool process, kind_said;        /* workerKind: process; it was said */
         char bad[200];                  /* what is wrong with one of these: sc_spec_mps_check refuses it */
     } mps;
-    char content[17]; /* sc_tune_content, where a tune_record is named; "": not known */
-    unsigned nextras; /* settings for the backend */
+    int shared_weights; /* enum sc_shared_weights */
+    char content[17];   /* sc_tune_content, where a tune_record is named; "": not known */
+    unsigned nextras;   /* settings for the backend */
     struct {
         char *key, *value;
         bool asked; /* the registration said it, not a file */

@@ -42,6 +42,7 @@ static const struct field fields[] = {
     A_WORD("mps_memory", mps.memory),
     A_WORD("content", content),
     AN_INT("mps_priority", mps.priority),
+    AN_INT("shared_weights", shared_weights),
     A_FLAG("process", mps.process),
     A_FLAG("kind_said", mps.kind_said),
     AN_INT("min", min_workers),

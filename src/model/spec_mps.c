@@ -4,6 +4,7 @@
 
 #include "model/spec_parts.h"
 #include "proto/number.h"
+#include "proto/yaml.h"
 
 static int refuse(struct sc_span key, struct sc_span value, const char *must, struct sc_msg *msg)
 {
@@ -56,6 +57,15 @@ static int kind(struct sc_model_spec *s, struct sc_span key, struct sc_span v, s
     return 1;
 }
 
+static int shared_weights(struct sc_model_spec *s, struct sc_span key, struct sc_span v, struct sc_msg *msg)
+{
+    struct sc_yaml_value truth;
+    if (sc_yaml_type(v, &truth) != SC_YAML_BOOL)
+        return refuse(key, v, "true or false", msg);
+    s->shared_weights = truth.truth ? SC_WEIGHTS_SHARED : SC_WEIGHTS_PRIVATE;
+    return 1;
+}
+
 int sc_spec_mps_key(struct sc_model_spec *s, struct sc_span key, struct sc_span value, struct sc_msg *msg)
 {
     static const struct {
@@ -64,7 +74,8 @@ int sc_spec_mps_key(struct sc_model_spec *s, struct sc_span key, struct sc_span 
     } keys[] = {{"mpsActiveThreadPercentage", percentage},
                 {"mpsPinnedMemoryLimit", memory},
                 {"mpsPriority", priority},
-                {"workerKind", kind}};
+                {"workerKind", kind},
+                {"sharedWeights", shared_weights}};
     for (size_t i = 0; i < SC_COUNT(keys); i++)
         if (sc_span_eq(key, sc_span_str(keys[i].name)))
             return keys[i].take(s, key, value, msg);
@@ -91,5 +102,16 @@ int sc_spec_mps_check(const struct sc_model_spec *s, const struct sc_settings *s
             "model %s says workerKind, and its backend is python, whose workers are processes: take "
             "workerKind out",
             s->name);
+    if (s->shared_weights && sc_spec_is_native(s))
+        return sc_fail(
+            msg, SC_EINVAL,
+            "model %s says sharedWeights, and its backend is %s, whose workers share their weights anyhow: "
+            "take sharedWeights out",
+            s->name, s->backend);
+    if (s->shared_weights && s->parallel_type[0] && strcmp(s->parallel_type, "custom") != 0)
+        return sc_fail(msg, SC_EINVAL,
+                       "model %s says sharedWeights and parallelType: %s, whose processes have a part of the "
+                       "weights each: take one of them out",
+                       s->name, s->parallel_type);
     return 0;
 }

@@ -46,7 +46,8 @@ int sc_spec_settle_native(struct sc_model_spec *s, struct sc_span yaml, const st
                           const struct sc_spec_want *want, sc_settings_note fn, void *ctx,
                           struct sc_msg *msg) SC_MUST_USE;
 
-/* A key of sharing a GPU (workerKind, mps...): 1, it is taken; 0, it is none of them; SC_EINVAL with *msg. */
+/* A key of sharing a GPU (workerKind, sharedWeights, mps...): 1, it is taken; 0, it is none of them;
+ * SC_EINVAL with *msg. */
 int sc_spec_mps_key(struct sc_model_spec *s, struct sc_span key, struct sc_span value,
                     struct sc_msg *msg) SC_MUST_USE;
 /* SC_EINVAL: they contradict the server's settings, or the backend; *msg names both. */

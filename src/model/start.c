@@ -19,9 +19,9 @@
 
 static void make_tag(const struct sc_worker *w, struct sc_buf *b)
 {
-    sc_buf_printf(b, "%s\t%s\t%s\t%u\t%u\t%lld\t%d\t%u\t%u\t%u", w->version->spec.name,
+    sc_buf_printf(b, "%s\t%s\t%s\t%u\t%u\t%lld\t%d\t%u\t%u\t%u\t%d", w->version->spec.name,
                   w->version->spec.version, w->quarantine ? "quarantine" : "lanes", w->lanes, w->first_id,
-                  (long long)w->made_ms, w->gpu_id, w->instance, w->instances, w->way);
+                  (long long)w->made_ms, w->gpu_id, w->instance, w->instances, w->way, w->shares);
 }
 
 /* ---- native executors ---------------------------------------------------------------------------- */
@@ -168,6 +168,8 @@ static void python_strings(const struct sc_worker *w, struct sc_ctl_start *start
                      SC_MAX(s->batch_size, 1) * (s->sequence_batching ? 2 : 1));
     }
     sc_start_add(b, &start->envc, SC_ENV_MAX_RESPONSE "=%llu", (unsigned long long)set->max_response_size);
+    if (w->shares)
+        sc_start_add(b, &start->envc, SC_ENV_SHARED_WEIGHTS "=1");
     sc_start_add(b, &start->envc, SC_ENV_LIMIT_PIXELS "=%s", bool_text(set->limit_max_image_pixels));
     if (s->config_json)
         sc_start_add(b, &start->envc, SC_ENV_MODEL_CONFIG "=%s", s->config_json);

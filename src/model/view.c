@@ -46,7 +46,8 @@ static void view_version(struct sc_version *v, bool is_default,
         if (w->quarantine || w->stopping || w->draining)
             continue;
         int64_t rss = w->told_rss ? w->told_rss : rss_of(w->pid);
-        const char *usage = gpu_usage(v->engine, w->gpu_id, view.nworkers);
+        const char *usage = gpu_usage(v->engine, w->gpu_id, view.nworkers), *why;
+        const char *weights = sc_weights_state(w, &why);
         for (unsigned i = 0; i < w->lanes && view.nworkers < SC_COUNT(workers); i++)
             workers[view.nworkers++] =
                 (struct sc_worker_view){.id = w->first_id + i,
@@ -58,6 +59,9 @@ static void view_version(struct sc_version *v, bool is_default,
                                         .gpu_sharing = sc_sharing_name(w),
                                         .mps_client = w->verified_life && w->verified_life == w->life,
                                         .gpu_memory = w->gpu_id >= 0 ? sc_placement_memory(w) : -1,
+                                        .weights = weights,
+                                        .weights_why = why,
+                                        .weights_bytes = w->shared_bytes,
                                         .last_end = w->last_end,
                                         .rss = rss};
     }

@@ -123,6 +123,7 @@ void sc_workers_tick(struct sc_engine *e)
     sc_gpus_tick(e, now);
     sc_placement_tick(e);
     sc_sharing_tick(e, now);
+    sc_weights_tick(e);
     (void)sc_workers_each(e, look_at_worker, &now);
     for (unsigned i = 0; i < e->nmodels; i++)
         for (unsigned k = 0; k < e->models[i]->nversions; k++) {

@@ -39,6 +39,7 @@ static struct sc_worker *make_worker(struct sc_version *v, unsigned lanes, bool 
     w->version = v;
     w->lanes = lanes;
     w->quarantine = quarantine;
+    w->shares = v->spec.shared_weights == SC_WEIGHTS_SHARED;
     w->pid = w->gpu_id = -1;
     w->made_ms = sc_wall_ms();
     sc_list_push_back(&v->workers, &w->node);
@@ -195,6 +196,7 @@ static void loaded(struct sc_worker *w, struct sc_span text)
     w->load_deadline_ns = 0;
     w->failure[0] = '\0';
     grant_credit(w, text);
+    sc_weights_told(w, text);
     sc_attachment_use(w->att);
     char name[SC_MODEL_NAME_MAX + 96];
     snprintf(name, sizeof name, "W-%u-%s_%s", w->first_id, v->spec.name, v->spec.version);
@@ -313,6 +315,7 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s, struct sc_s
 {
     struct sc_version *v = w->version;
     bool was_loaded = w->loaded;
+    sc_weights_exited(w, s->wait_status);
     sc_attachment_let_go(w);
     w->loaded = false;
     count_capacity(v);
@@ -342,6 +345,7 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s, struct sc_s
     if (!w->quarantine && !was_loaded)
         sc_registry_workers_changed(v, w->failed_for_memory ? SC_ENOMEM : SC_EINVAL,
                                     w->failure[0] ? w->failure : w->last_end);
+    sc_weights_replace(w);
 }
 
 static void gone(struct sc_worker *w)
@@ -415,6 +419,7 @@ static struct sc_worker *adopt(struct sc_engine *e, uint32_t slot, struct sc_spa
     uint64_t way;
     if (sc_span_u64(next_field(&tag), SC_WAY_EXTERNAL, &way))
         w->way = (uint8_t)way;
+    w->shares = sc_span_eq(next_field(&tag), SC_SPAN("1"));
     unsigned block = sc_launch_level(&v->spec);
     if (block)
         e->next_block_id = SC_MAX(e->next_block_id, w->first_id + block);
@@ -451,15 +456,6 @@ static void failed(struct sc_worker *w, struct sc_span text)
 {
     w->failed_for_memory = !sc_spec_is_native(&w->version->spec) && sc_span_starts(text, SC_SPAN("507 "));
     snprintf(w->failure, sizeof w->failure, "%.*s", SC_FMT(text));
-}
-
-/* Below a launcher the process that serves, rank 0, has said who it is. */
-static int pid_of(struct sc_span text, int fallback)
-{
-    json_t *j = json_loadb(text.p ? text.p : "", text.n, 0, NULL);
-    json_int_t pid = json_integer_value(json_object_get(j, "pid"));
-    json_decref(j);
-    return pid > 0 && pid <= INT32_MAX ? (int)pid : fallback;
 }
 
 void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc_span tag,
@@ -504,7 +500,7 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
         }
         if (s->state == SC_SLOT_LOADED) {
             if (sc_launch_used(w))
-                w->pid = pid_of(text, w->pid);
+                w->pid = sc_launch_pid(text, w->pid);
             loaded(w, text);
         }
         break;

@@ -148,8 +148,9 @@ struct sc_ctl_ranks {
 
 /*
  * A descriptor that outlives the worker that made it, for example of memory on a GPU. It is kept as long as a
- * slot lives whose worker has kept or fetched it. Who comes first with a name wins; what is too much
- * (SC_KEPT_MAX) is not kept, which costs time and nothing else.
+ * slot lives whose worker has kept or fetched it; a later life of the slot that is LOADED and has done
+ * neither gives it up. Who comes first with a name wins; what is too much (SC_KEPT_MAX) is not kept, which
+ * costs time or memory and nothing else.
  */
 struct sc_ctl_kept {
     char name[SC_KEPT_NAME_MAX]; /* ended by a NUL, not empty */

@@ -13,6 +13,7 @@ static struct sc_kept *find(struct sc_super *s, const char *name)
 static void own(struct sc_kept *k, uint32_t number)
 {
     k->owners[number / 64] |= UINT64_C(1) << number % 64;
+    k->claims[number / 64] |= UINT64_C(1) << number % 64;
 }
 
 static void keep(struct sc_super *s, struct sc_slot *slot, const struct sc_ctl_kept *what,
@@ -57,12 +58,26 @@ int sc_kept_take(struct sc_super *s, struct sc_slot *slot, uint32_t rank, struct
     return SC_OK;
 }
 
+void sc_kept_new_life(struct sc_super *s, uint32_t number)
+{
+    for (uint32_t i = 0; i < s->nkept; i++)
+        s->kept[i].claims[number / 64] &= ~(UINT64_C(1) << number % 64);
+}
+
 void sc_kept_forget(struct sc_super *s, uint32_t number)
 {
+    sc_kept_new_life(s, number);
+    sc_kept_loaded(s, number);
+}
+
+void sc_kept_loaded(struct sc_super *s, uint32_t number)
+{
+    uint64_t bit = UINT64_C(1) << number % 64;
     for (uint32_t i = 0; i < s->nkept;) {
         struct sc_kept *k = &s->kept[i];
         uint64_t left = 0;
-        k->owners[number / 64] &= ~(UINT64_C(1) << number % 64);
+        if (!(k->claims[number / 64] & bit))
+            k->owners[number / 64] &= ~bit;
         for (size_t w = 0; w < SC_COUNT(k->owners); w++)
             left |= k->owners[w];
         if (left) {

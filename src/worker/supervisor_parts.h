@@ -217,12 +217,17 @@ struct sc_kept {
     uint64_t size;
     int fd;
     uint64_t owners[SC_SLOTS_MAX / 64]; /* a bit a slot */
+    uint64_t claims[SC_SLOTS_MAX / 64]; /* of them, those whose present life has kept or fetched it */
 };
 /* A worker's KEEP or FETCH. SC_EPROTO if it is malformed, else what sending the answer gives. */
 int sc_kept_take(struct sc_super *s, struct sc_slot *slot, uint32_t rank,
                  struct sc_ctl_message *m) SC_MUST_USE;
 /* The slot is gone: what only it had is closed. */
 void sc_kept_forget(struct sc_super *s, uint32_t number);
+/* A life of the slot begins, or is loaded: what it has neither kept nor fetched by then was of lives before
+ * it. */
+void sc_kept_new_life(struct sc_super *s, uint32_t number);
+void sc_kept_loaded(struct sc_super *s, uint32_t number);
 
 /* ---- strangers ------------------------------------------------------------------------- */
 

@@ -232,6 +232,7 @@ static void life_begins(struct sc_super *s, struct sc_slot *slot, int64_t now)
     slot->statuses = 0;
     slot->wait_status = 0;
     slot->delay_ms = 0;
+    sc_kept_new_life(s, slot->number);
     pid_t pid = spawn_worker(s, slot);
     if (pid < 0) {
         char why[256];
@@ -391,6 +392,7 @@ static void take_loaded(struct sc_super *s, struct sc_slot *slot, uint32_t rank,
         return;
     if (slot->state != SC_SLOT_LOADED)
         sc_backoff_loaded(&slot->backoff, sc_clock_ms());
+    sc_kept_loaded(s, slot->number);
     set_state(s, slot, SC_SLOT_LOADED);
 }
 

@@ -281,6 +281,32 @@ static PyObject *links_method(PyObject *self, PyObject *unused)
     return list;
 }
 
+static PyObject *keep_method(PyObject *self, PyObject *args)
+{
+    const char *name;
+    Py_ssize_t n;
+    int fd;
+    unsigned long long size;
+    if (!PyArg_ParseTuple(args, "s#iK", &name, &n, &fd, &size) ||
+        sc_py_keep((struct sc_py_channel *)self, sc_span(name, (size_t)n), fd, size) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *kept_method(PyObject *self, PyObject *name)
+{
+    const char *text;
+    Py_ssize_t n;
+    int fd = -1;
+    uint64_t size = 0;
+    if (!PyArg_Parse(name, "s#", &text, &n) ||
+        sc_py_kept((struct sc_py_channel *)self, sc_span(text, (size_t)n), &fd, &size) < 0)
+        return NULL;
+    if (fd < 0)
+        Py_RETURN_NONE;
+    return Py_BuildValue("iK", fd, (unsigned long long)size);
+}
+
 static PyObject *line_method(PyObject *self, PyObject *line)
 {
     const char *text;
@@ -357,6 +383,12 @@ static PyMethodDef methods[] = {
     {"decode_ahead", decode_ahead_method, METH_NOARGS, "The life of the thread that decodes ahead."},
     {"links", links_method, METH_NOARGS,
      "Descriptors of the sockets to the worker's other ranks, if they have come; the caller's from then on."},
+    {"keep", keep_method, METH_VARARGS,
+     "keep(name, fd, size): has the supervisor keep a descriptor for this worker's next lives, and for "
+     "others; "
+     "it stays the caller's. Nothing is said of one that is not kept."},
+    {"kept", kept_method, METH_O,
+     "(descriptor, size) of what is kept under that name, the caller's to close; None: nothing."},
     {"line", line_method, METH_O, "A line for standard output that may wait some milliseconds for others."},
     {"close", close_method, METH_NOARGS, "Ends that thread and writes the lines that waited."},
     {NULL, NULL, 0, NULL},

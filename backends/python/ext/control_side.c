@@ -1,15 +1,18 @@
-/* The connection to the supervisor: connecting back, attachments, and whether the handler has left it alone.
- */
+/* The connection to the supervisor: connecting back, attachments, kept descriptors, and whether the handler
+ * has left it alone. */
 #include "data_path.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 /* Our descriptors lie above those that a handler's files get: one that is closed twice by mistake hits its
  * own. */
@@ -140,6 +143,21 @@ static void keep_links(struct sc_py_channel *c, struct sc_ctl_message *m)
     }
 }
 
+/* The answer to what was asked for last; another one came too late. */
+static void take_kept(struct sc_py_channel *c, struct sc_ctl_message *m)
+{
+    struct sc_ctl_kept answer;
+    if (!c->asks || sc_ctl_read_fixed(m->payload, &answer, sizeof answer) < 0 ||
+        strncmp(answer.name, c->kept.name, sizeof answer.name) != 0)
+        return;
+    c->asks = false;
+    c->kept.size = answer.size;
+    if (m->nfds == 1) {
+        c->kept_fd = m->fds[0];
+        m->fds[0] = -1;
+    }
+}
+
 void sc_py_control(struct sc_py_channel *c)
 {
     int rc;
@@ -148,8 +166,69 @@ void sc_py_control(struct sc_py_channel *c)
             attach(c, c->message);
         else if (c->message->type == SC_CTL_RANKS)
             keep_links(c, c->message);
+        else if (c->message->type == SC_CTL_KEPT)
+            take_kept(c, c->message);
         sc_ctl_close_fds(c->message);
     }
     if (rc < 0 && !c->over)
         c->over = "the supervisor is gone";
+}
+
+/* ---- kept descriptors -------------------------------------------------------------------------- */
+
+static void wait_for(const struct sc_py_channel *c, short events)
+{
+    struct pollfd p = {.fd = c->ctl, .events = events};
+    Py_BEGIN_ALLOW_THREADS;
+    poll(&p, 1, 100);
+    Py_END_ALLOW_THREADS;
+}
+
+static int say_kept(struct sc_py_channel *c, uint16_t type, const int *fd)
+{
+    int64_t limit = sc_clock_ms() + SC_KEPT_ANSWER_MS;
+    int rc;
+    sc_py_not_in_child();
+    while ((rc = sc_ctl_send(c->ctl, type, sc_span(&c->kept, sizeof c->kept), sc_span(NULL, 0), fd,
+                             fd ? 1 : 0)) == SC_AGAIN &&
+           sc_clock_ms() < limit)
+        wait_for(c, POLLOUT);
+    if (rc == 0)
+        return 0;
+    PyErr_Format(PyExc_ConnectionError, "the supervisor does not take it: %s", sc_strerror(rc));
+    return -1;
+}
+
+static int name_kept(struct sc_py_channel *c, struct sc_span name, uint64_t size)
+{
+    if (c->ctl < 0 || name.n == 0 || name.n >= sizeof c->kept.name) {
+        PyErr_Format(PyExc_ValueError, c->ctl < 0 ? "not connected" : "a name of %zd bytes",
+                     (Py_ssize_t)name.n);
+        return -1;
+    }
+    c->kept = (struct sc_ctl_kept){.size = size};
+    memcpy(c->kept.name, name.p, name.n);
+    return 0;
+}
+
+int sc_py_keep(struct sc_py_channel *c, struct sc_span name, int fd, uint64_t size)
+{
+    return name_kept(c, name, size) < 0 ? -1 : say_kept(c, SC_CTL_KEEP, &fd);
+}
+
+int sc_py_kept(struct sc_py_channel *c, struct sc_span name, int *fd, uint64_t *size)
+{
+    int64_t limit = sc_clock_ms() + SC_KEPT_ANSWER_MS;
+    if (name_kept(c, name, 0) < 0 || say_kept(c, SC_CTL_FETCH, NULL) < 0)
+        return -1;
+    c->kept_fd = -1;
+    c->asks = true;
+    while (c->asks && !c->over && sc_clock_ms() < limit) {
+        wait_for(c, POLLIN);
+        sc_py_control(c);
+    }
+    c->asks = false;
+    *fd = c->kept_fd;
+    *size = c->kept.size;
+    return 0;
 }

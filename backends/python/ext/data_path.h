@@ -65,6 +65,9 @@ struct sc_py_channel {
     const char *over;      /* why take() has ended; NULL while it goes on */
     int links[SC_CTL_FDS]; /* sockets to the worker's other ranks, until links() takes them */
     unsigned nlinks;
+    struct sc_ctl_kept kept; /* what sc_py_kept asks for, or what came */
+    int kept_fd;
+    bool asks;
 
     struct sc_port *port; /* the present attachment; NULL before the first and after its end */
 
@@ -132,6 +135,11 @@ int sc_py_epoll(struct sc_py_channel *c);
 void sc_py_control(struct sc_py_channel *c);
 /* False if the handler has closed or replaced the control connection, and so probably everything. */
 bool sc_py_fds_intact(const struct sc_py_channel *c);
+/* Has fd, which stays the caller's, kept under a name. Like sc_py_kept -1 with an exception set: ValueError,
+ * ConnectionError. */
+int sc_py_keep(struct sc_py_channel *c, struct sc_span name, int fd, uint64_t size);
+/* What is kept under it, the caller's; *fd -1: nothing. Waits SC_KEPT_ANSWER_MS at most. */
+int sc_py_kept(struct sc_py_channel *c, struct sc_span name, int *fd, uint64_t *size);
 void sc_py_detach(struct sc_py_channel *c);
 
 /* open.c: what is open at a time */

@@ -60,6 +60,7 @@ class Channel:
         self._lines = []
         self._lines_fd = -1
         self._links = []
+        self._asked = self._answer = None  # of kept(): a name; what came, False while nothing has
         self._held = None  # (work, row): must be alone, and there was a batch before it
         self._batch = []
         self._open = {}  # of take_new: id -> Work
@@ -100,6 +101,39 @@ class Channel:
         except OSError as error:
             raise ConnectionError("the supervisor is gone: %s" % error) from None
 
+    def keep(self, name, fd, size):
+        """Has the supervisor keep a descriptor for this worker's next lives, and for others; it stays the caller's. Nothing
+        is said of one that is not kept."""
+        self._say(control.KEEP, control.kept(name, size), (fd,))
+
+    def kept(self, name):
+        """(descriptor, size) of what is kept under that name, the caller's to close; None: nothing."""
+        end = time.monotonic() + control.KEPT_SECONDS
+        self._asked, self._answer = name, False
+        self._say(control.FETCH, control.kept(name))
+        try:
+            while self._answer is False and self.over is None and time.monotonic() < end:
+                select.select([self._sock], [], [], 0.1)
+                self._read_control()
+            return self._answer or None
+        finally:
+            self._asked = None
+
+    def _take_kept(self, payload, fds):
+        name, size = control.kept_answer(payload)
+        if name == self._asked and self._answer is False:
+            self._answer = (fds.pop(0), size) if fds else None
+        for fd in fds:
+            os.close(fd)
+
+    def _say(self, kind, payload, fds=()):
+        _not_in_child()
+        try:
+            select.select([], [self._sock], [], control.KEPT_SECONDS)
+            control.send(self._sock, kind, payload, fds)
+        except OSError as error:
+            raise ConnectionError("the supervisor does not take it: %s" % error) from None
+
     def _intact(self):
         try:
             there = os.fstat(self._sock.fileno())
@@ -118,6 +152,8 @@ class Channel:
                     self._attach(payload, fds)
                 elif kind == control.RANKS:
                     self._links += [shared.move_up(fd) for fd in fds]
+                elif kind == control.KEPT and self._asked is not None:
+                    self._take_kept(payload, fds)
                 else:
                     for fd in fds:
                         os.close(fd)

@@ -5,7 +5,7 @@ import socket
 import struct
 
 VERSION = 1
-ATTACH, HELLO, STATUS, RANKS = 36, 64, 65, 66
+ATTACH, HELLO, STATUS, RANKS, KEEP, FETCH, KEPT = 36, 64, 65, 66, 67, 68, 69
 LOADED, FAILED = 3, 4
 STATUS_TEXT = 2048
 BYTES = 16384
@@ -16,6 +16,8 @@ _HEADER = struct.Struct("=HHI")
 _ATTACH = struct.Struct("=IIQQ")
 _HELLO = struct.Struct("=16sIi")
 _STATUS = struct.Struct("=II")
+_KEPT = struct.Struct("=64sQ")
+KEPT_SECONDS = 5
 
 
 def connect_back(environ):
@@ -39,8 +41,9 @@ def connect_back(environ):
     return sock
 
 
-def send(sock, kind, payload):
-    sock.sendmsg([_HEADER.pack(VERSION, kind, len(payload)), payload], [], socket.MSG_NOSIGNAL)
+def send(sock, kind, payload, fds=()):
+    control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sock.sendmsg([_HEADER.pack(VERSION, kind, len(payload)), payload], control, socket.MSG_NOSIGNAL)
 
 
 def status(loaded, text):
@@ -78,3 +81,17 @@ def attachment(payload):
     """(channels, epoch) of ATTACH."""
     _slot, channels, _life, epoch = _ATTACH.unpack_from(payload)
     return channels, epoch
+
+
+def kept(name, size=0):
+    """The payload of KEEP and FETCH."""
+    raw = name.encode()
+    if not 0 < len(raw) < 64:
+        raise ValueError("a name of %d bytes" % len(raw))
+    return _KEPT.pack(raw, size)
+
+
+def kept_answer(payload):
+    """(name, size) of KEPT."""
+    raw, size = _KEPT.unpack(payload)
+    return raw.rstrip(b"\0").decode(), size

@@ -5,27 +5,27 @@ import threading
 SECONDS = 5.0
 
 
-def context_is_dead():
-    """True if the device no longer answers: after a sticky error (illegal address, launch failure, lost device) every
-    call of this process fails until it ends. False where there is no CUDA, or it was merely out of memory."""
+def context_error():
+    """What the device says that no longer answers: after a sticky error (illegal address, launch failure, lost device) every
+    call of this process fails until it ends. None where there is no CUDA, or it was merely out of memory."""
     torch = sys.modules.get("torch")
     try:
         if torch is None or not torch.cuda.is_initialized():
-            return False
+            return None
     except Exception:
-        return False
+        return None
     # A lost device can also keep silent.
-    answered = []
-    asker = threading.Thread(target=_ask, args=(torch, answered), daemon=True)
+    said = []
+    asker = threading.Thread(target=_ask, args=(torch, said), daemon=True)
     asker.start()
     asker.join(SECONDS)
-    return not answered
+    return said[0] if said else "no answer"
 
 
-def _ask(torch, answered):
+def _ask(torch, said):
     try:
         torch.cuda.synchronize()
     except Exception as error:
-        if "out of memory" not in str(error):
-            return
-    answered.append(True)
+        said.append(None if "out of memory" in str(error) else str(error))
+    else:
+        said.append(None)

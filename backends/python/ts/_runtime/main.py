@@ -12,7 +12,8 @@ import traceback
 
 from ts._runtime.settings import Settings
 
-EXIT_CONTEXT_DEAD = 86  # known to the frontend: the requests without an answer are run again
+EXIT_CONTEXT_DEAD = 86  # the requests without an answer are run again
+EXIT_WROTE = 87  # known to the frontend: so are they, with private weights
 PROFILE = "/tmp/tsPythonProfile.prof"
 
 
@@ -93,7 +94,12 @@ def _live(argv):
     ours = signal.getsignal(signal.SIGTERM) is _leave_at_once  # else the handler has its own ideas
     if ours:
         signal.signal(signal.SIGTERM, lambda number, frame: channel.stop())
-    channel.status(True, json.dumps({"pid": os.getpid()}))
+    facts = {"pid": os.getpid()}
+    if settings.shared_weights:
+        from ts._runtime import weights
+
+        facts["sharedWeights"] = weights.share(channel)
+    channel.status(True, json.dumps(facts))
     log.late_line = channel.line
     service.continuous = settings.mode == "continuous"
     if settings.rank:
@@ -215,11 +221,22 @@ def _failed(answer, alone, reply):
     """Answers a batch that failed as a whole, with reply(status, message). A process whose CUDA context is dead ends
     here: only a request that was alone is known to be the cause, the others run again elsewhere."""
     if getattr(answer, "cuda_suspect", False):
-        from ts._runtime.device import context_is_dead
+        from ts._runtime.device import context_error
 
-        if context_is_dead():
-            print("The CUDA context of this worker is dead; the worker ends.", file=sys.stderr)
-            if alone:
-                reply(507, answer.message)
-            leave(EXIT_CONTEXT_DEAD)
+        error = context_error()
+        if error is not None:
+            _end_with_context(error, (lambda: reply(507, answer.message)) if alone else lambda: None)
     reply(answer.code if 100 <= answer.code <= 999 else 500, _clean(answer.message))
+
+
+def _end_with_context(error, answer):
+    from ts._runtime import weights
+
+    print("The CUDA context of this worker is dead; the worker ends.", file=sys.stderr)
+    wrote = weights.wrote(error)
+    if wrote:
+        print("The handler wrote to shared weights: %s." % wrote, file=sys.stderr)
+        leave(EXIT_WROTE)
+    if not weights.anothers():
+        answer()
+    leave(EXIT_CONTEXT_DEAD)

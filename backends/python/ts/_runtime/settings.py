@@ -19,6 +19,7 @@ class Settings:
         self.max_response = _number(environ, "SCONCE_MAX_RESPONSE", 6553500)
         self.limit_max_image_pixels = environ.get("SCONCE_LIMIT_MAX_IMAGE_PIXELS", "true") == "true"
         self.model_config = environ.get("SCONCE_MODEL_CONFIG") or None
+        self.shared_weights = environ.get("SCONCE_SHARED_WEIGHTS") == "1"
         self.metrics_json = environ.get("SCONCE_METRICS_JSON") or None
         self.mode = environ.get("SCONCE_MODE") or "batches"
         self.in_flight = max(1, _number(environ, "SCONCE_IN_FLIGHT", 1024 if self.mode == "async" else self.batch_size))
