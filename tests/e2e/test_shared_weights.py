@@ -13,6 +13,7 @@ HANDLER = """
 import os
 import torch
 
+
 class Net(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -28,7 +29,7 @@ class Net(torch.nn.Module):
 
 
 def make():
-    torch.manual_seed({seed})
+    torch.manual_seed(3)
     return Net().eval()
 
 
@@ -38,7 +39,7 @@ kept_somewhere = []
 def handle(data, context):
     if data is None:
         torch.set_num_threads(1)
-        kept_somewhere.append({{"in": (lambda net=make(): net)}})
+        kept_somewhere.append({"in": (lambda net=make(): net)})
         return None
     net = kept_somewhere[0]["in"]()
     out = []
@@ -52,8 +53,8 @@ def handle(data, context):
             os._exit(87)  # what the worker does when a GPU's context has ended that way
         with torch.no_grad():
             value = net(torch.ones(3, 512)).item()
-        out.append({{"value": value, "alias": net.tied.weight is net.first.weight, "shared": shared, "pid": os.getpid(),
-                    "grad": net.first.weight.requires_grad}})
+        out.append({"value": value, "alias": net.tied.weight is net.first.weight, "shared": shared, "pid": os.getpid(),
+                    "grad": net.first.weight.requires_grad})
     return out
 """
 SHARED_BYTES = 4 * (512 * 512 + 1024 * 512 + 1024 * 256) + 100003  # what is below 16 KiB stays private
@@ -89,89 +90,83 @@ def kept(server):
             if "sconce-weights" in os.readlink(f"{at}/{fd}")}
 
 
-def put(server, name, seed="3", **config):
-    folder(server.store, name, HANDLER.format(seed=seed), config={"sharedWeights": "true", "maxBatchDelay": 1, **config})
+def put(server, name):
+    folder(server.store, name, HANDLER, config={"sharedWeights": "true", "maxBatchDelay": 1})
 
 
-@pytest.fixture(params=["extension", "plain"], scope="module")
-def server(request, build, tmp_path_factory):
-    python = need_python_with("torch")
-    env = {"OMP_NUM_THREADS": "1", **({"SCONCE_PURE_PYTHON": "1"} if request.param == "plain" else {})}
-    server = harness.Server(build=build, folder=tmp_path_factory.mktemp("weights"), env=env,
-                            config={"python": python, "system_metrics_cmd": "", "default_workers_per_model": 1})
-    try:
-        yield server.start()
-    finally:
-        harness.stop_all([server])
+@pytest.fixture
+def start(build, tmp_path):
+    started = []
+
+    def one(**env):
+        started.append(harness.Server(
+            build=build, folder=tmp_path / "server", env={"OMP_NUM_THREADS": "1", **env},
+            config={"python": need_python_with("torch"), "system_metrics_cmd": "", "default_workers_per_model": 1}))
+        return started[-1].start()
+
+    yield one
+    harness.stop_all(started)
 
 
-@pytest.mark.timeout(120)
-def test_workers_and_models_map_the_same_memory(server):
+def ready(server, name, old, n):
+    """The model's n workers, once none of them is one of the old."""
+
+    def found():
+        now = described(server, name)
+        return len(now) == n and all(w["status"] == "READY" and w["pid"] not in old for w in now) and now
+
+    return wait_for(found, 100, f"new workers of {name}")
+
+
+@pytest.mark.timeout(300)
+def test_workers_and_models_map_the_same_memory_until_one_writes(start):
+    server = start()
     put(server, "m")
+    put(server, "twin")
     register(server, "m", 2)
     first = described(server, "m")
-    assert [w["sharedWeights"] for w in first] == [{"state": "shared", "bytes": first[0]["sharedWeights"]["bytes"]}] * 2
-    assert first[0]["sharedWeights"]["bytes"] == SHARED_BYTES
+    assert [w["sharedWeights"] for w in first] == [{"state": "shared", "bytes": SHARED_BYTES}] * 2
     mapped = blocks(first[0]["pid"])
     assert mapped and mapped == blocks(first[1]["pid"]) == kept(server)
     answer = ask(server, "m")
     assert answer["alias"] and answer["grad"]
-    # A replacement maps it, too.
+
+    # A replacement maps it, too, and so does another model with the same tensors.
     os.kill(first[0]["pid"], signal.SIGKILL)
-    pids = {w["pid"] for w in first}
-    again = wait_for(lambda: [w for w in described(server, "m") if w["status"] == "READY" and w["pid"] not in pids], 60, "a worker")
-    assert blocks(again[0]["pid"]) == mapped == kept(server)
-    # A model with the same tensors; one that writes has pages of its own; the last user's end is the memory's.
-    put(server, "twin")
     register(server, "twin")
-    assert kept(server) == mapped
-    changed, same = ask(server, "twin", "write")["value"], ask(server, "m")["value"]
-    assert changed != same == answer["value"] and ask(server, "twin")["value"] == changed
-    assert server.delete("/models/m", "management").status_code == 200
-    wait_for(lambda: not described_or_none(server, "m"), 20, "the end of m")
+    wait_for(lambda: {w["pid"] for w in described(server, "m") if w["status"] == "READY"} - {w["pid"] for w in first}, 100, "it")
+    second = ready(server, "m", {first[0]["pid"]}, 2)
+    for worker in second + described(server, "twin"):
+        assert blocks(worker["pid"]) == mapped == kept(server)
+
+    # Who writes in main memory has pages of its own.
+    changed = ask(server, "twin", "write")["value"]
+    assert changed != answer["value"] and ask(server, "twin")["value"] == changed
+    assert ask(server, "m")["value"] == answer["value"]
+
+    # What a write on a GPU comes to: no request is lost, and all workers get weights of their own.
+    again = ask(server, "m", "fault")
+    assert again["value"] == answer["value"] and not again["shared"]
+    third = ready(server, "m", {w["pid"] for w in second}, 2)
+    assert [w["sharedWeights"] for w in third] == [{"state": "private", "bytes": 0, "why": "the handler wrote to shared weights"}] * 2
+    assert ask(server, "m")["value"] == answer["value"]
+    assert "model m: its handler wrote to weights that are shared" in server.logs()["ts_log.log"]
+
+    # The last user's end is the memory's.
     assert kept(server) == mapped
     assert server.delete("/models/twin", "management").status_code == 200
-    wait_for(lambda: not kept(server), 20, "the memory's end")
-
-
-def described_or_none(server, name):
-    return server.get(f"/models/{name}", "management").status_code == 200
-
-
-@pytest.mark.timeout(120)
-def test_a_handler_that_writes_loses_it_and_no_request(server):
-    put(server, "w")
-    register(server, "w", 2)
-    old = {w["pid"] for w in described(server, "w")}
-    assert ask(server, "w")["shared"]
-    answer = ask(server, "w", "fault")
-    assert not answer["shared"]
-
-    def replaced():
-        now = described(server, "w")
-        return len(now) == 2 and all(w["status"] == "READY" and w["pid"] not in old for w in now) and now
-
-    now = wait_for(replaced, 60, "the other worker's replacement")
-    assert [w["sharedWeights"] for w in now] == [{"state": "private", "bytes": 0, "why": "the handler wrote to shared weights"}] * 2
-    assert ask(server, "w")["value"] == answer["value"]
     wait_for(lambda: not kept(server), 30, "the memory's end")
-    assert "model w: its handler wrote to weights that are shared" in server.logs()["ts_log.log"]
-    assert server.delete("/models/w", "management").status_code == 200
 
 
-@pytest.mark.timeout(120)
-def test_what_an_ended_life_alone_had_is_given_up(server):
-    put(server, "r", seed="int.from_bytes(os.urandom(4), 'big')")
-    register(server, "r")
-    (worker,) = described(server, "r")
-    before = kept(server)
-    assert before == blocks(worker["pid"])
-    os.kill(worker["pid"], signal.SIGKILL)
-    (worker,) = wait_for(lambda: [w for w in described(server, "r") if w["status"] == "READY" and w["pid"] != worker["pid"]], 60,
-                         "a worker")
-    assert kept(server) == blocks(worker["pid"]) and len(kept(server)) == len(before)
-    assert kept(server) != before
-    assert server.delete("/models/r", "management").status_code == 200
+@pytest.mark.timeout(200)
+def test_the_plain_data_path_shares_too(start):
+    server = start(SCONCE_PURE_PYTHON="1")
+    put(server, "m")
+    register(server, "m")
+    (worker,) = described(server, "m")
+    assert worker["sharedWeights"] == {"state": "shared", "bytes": SHARED_BYTES}
+    assert blocks(worker["pid"]) == kept(server) and kept(server)
+    assert ask(server, "m")["shared"]
 
 
 def test_without_pytorch_it_serves_and_says_so_once(serve):

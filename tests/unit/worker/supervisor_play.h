@@ -185,6 +185,18 @@ static inline void keep_words(int sock, const char *words)
     close(fd);
 }
 
+/* By a file that the first life makes and the second takes away. */
+static inline bool is_first_life(void)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/sconce-first-life-%d", (int)getppid());
+    int fd = open(path, O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        return close(fd) == 0;
+    unlink(path);
+    return false;
+}
+
 static inline const char *fetch_words(int sock, char *words, size_t size)
 {
     struct sconce_host h = {.ctl = sock};
@@ -229,8 +241,9 @@ static inline int worker_main(const char *how)
         for (;;)
             pause();
     }
-    if (!strcmp(how, "keeps") || !strcmp(how, "keeps-other")) {
-        keep_words(sock, how);
+    if (!strcmp(how, "keeps") || !strcmp(how, "keeps-other") || !strcmp(how, "keeps-once")) {
+        if (strcmp(how, "keeps-once") != 0 || is_first_life())
+            keep_words(sock, how);
         say(sock, SC_SLOT_LOADED, "kept");
         return serve(sock);
     }

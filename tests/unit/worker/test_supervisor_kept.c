@@ -39,6 +39,18 @@ static void it_is_let_go_with_the_last_slot_that_had_it(void **state)
     assert_fetches(4, "none");
 }
 
+static void a_life_that_has_loaded_without_it_gives_it_up(void **state)
+{
+    (void)state;
+    await_frontend();
+    kill(start_loaded(1, "keeps-once"), SIGKILL);
+    await_slot(1, SC_SLOT_EXITED);
+    await_slot(1, SC_SLOT_STARTING);
+    await_slot(1, SC_SLOT_CONNECTED);
+    await_slot(1, SC_SLOT_LOADED);
+    assert_fetches(2, "none");
+}
+
 static void the_first_of_a_name_stays(void **state)
 {
     (void)state;
@@ -99,6 +111,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         PLAY(what_a_worker_has_kept_outlives_it),
         PLAY(it_is_let_go_with_the_last_slot_that_had_it),
+        PLAY(a_life_that_has_loaded_without_it_gives_it_up),
         PLAY(the_first_of_a_name_stays),
         PLAY(keeping_without_a_descriptor_breaks_the_rules),
         cmocka_unit_test(an_attachment_that_comes_before_the_answer_is_put_aside),
