@@ -83,7 +83,7 @@ struct sconce_error *sconce_host_setting_int(const struct sconce_host *h, const 
 /* The key of setting i, in no order; NULL behind the last one. Valid until this thread's next call.
  * Since 1.1. */
 const char *sconce_host_setting_key(const struct sconce_host *h, unsigned i);
-/* How many lanes the executor will make (workers of this model). */
+/* How many lanes the executor makes at its start (workers of this model); they may become more, or fewer. */
 unsigned sconce_host_lanes(const struct sconce_host *h);
 
 /* The number of the GPU that the executor was given, -1: none. Since 1.1. */
@@ -216,7 +216,9 @@ struct sconce_backend_ops {
     /* Called after all lanes are gone. */
     void (*model_unload)(struct sconce_model *m);
 
-    /* One lane = one thread at a time, possibly not the thread that made it. */
+    /* One lane = one thread at a time, not the one that makes and destroys it: the main thread, which may do so
+     * while other lanes compute (the number of workers is changed). index: the lowest that no lane has; the
+     * highest goes first. */
     struct sconce_error *(*lane_create)(struct sconce_model *m, unsigned index, struct sconce_lane **lane);
     void (*lane_destroy)(struct sconce_lane *l);
 

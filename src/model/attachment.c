@@ -4,14 +4,19 @@
  */
 #include <stdlib.h>
 
+#include <jansson.h>
+
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "model/engine_private.h"
+#include "model/interfaces.h"
 
 /* Requests of one tick (50 ms), divided: what a process computes in two milliseconds. */
 #define SPEED_SHARE 25
 #define SPEED_MORE 256
+/* Credit of a model whose requests have no cost: enough to keep the rings busy between two wake-ups. */
+#define PLAIN_CREDIT 512
 #define LINES_MAX 20000 /* of one tick: a worker's count of its batches is its own word */
 
 static void attachment_free(struct sc_attachment *att)
@@ -69,6 +74,57 @@ void sc_attachment_acked(void *attachment, void *link)
     sc_registry_worker_gone(v);
 }
 
+void sc_attachment_credit(struct sc_attachment *att, long long lanes)
+{
+    if (att->lane_credit == 0)
+        return;
+    atomic_fetch_add(&att->credit, lanes * att->lane_credit);
+    atomic_fetch_add(&att->long_credit, lanes * 2);
+    unsigned waiting = lanes > 0 ? atomic_exchange(&att->waiting, 0) : 0;
+    for (unsigned i = 0; waiting; i++, waiting >>= 1)
+        if (waiting & 1)
+            sc_shard_kick(att->version->shards[i]);
+}
+
+/* Two batches per lane: one computing, one ready. */
+void sc_attachment_grant(struct sc_worker *w, struct sc_span text)
+{
+    struct sc_attachment *att = w->att;
+    if (!sc_spec_is_native(&w->version->spec)) {
+        const struct sc_model_spec *spec = &w->version->spec;
+        /* Nothing ahead where clients have a time limit: what a worker has is computed. */
+        long long batch = SC_MAX(spec->batch_size, 1), depth = spec->client_timeout ? batch : 2 * batch;
+        if (spec->async_communication) {
+            atomic_store(&att->credit, SC_ASYNC_REQUESTS_MAX);
+            return;
+        }
+        if (spec->continuous_batching) {
+            /* As many as it has places for: what waits in its ring could not go where one is free. A sequence
+             * may send a second request while its first streams. */
+            atomic_store(&att->credit, w->version->sequences ? 2 * batch : batch);
+            return;
+        }
+        atomic_store(&att->depth, depth);
+        atomic_store(&att->credit, depth);
+        return;
+    }
+    json_t *j = json_loadb(text.p ? text.p : "", text.n, 0, NULL);
+    json_int_t cost = json_integer_value(json_object_get(j, "maxBatchCost"));
+    json_int_t bytes = json_integer_value(json_object_get(j, "bytesPerCost"));
+    att->bytes_per_cost = bytes > 0 && bytes < INT32_MAX ? (uint32_t)bytes : 0;
+    const char *interfaces = json_string_value(json_object_get(j, "interfaces"));
+    atomic_store(&w->version->interfaces, SC_INTERFACES_KNOWN | sc_interfaces_read(sc_span_str(interfaces)));
+    bool plain = !att->bytes_per_cost || cost <= 0 || cost > INT32_MAX;
+    if (plain)
+        att->bytes_per_cost = 0;
+    att->lane_credit = plain ? 0 : 2 * (long long)cost;
+    atomic_store(&att->credit, plain ? PLAIN_CREDIT : (long long)w->lanes * att->lane_credit);
+    /* So many long ones keep every lane busy, and the rest of the credit is for the others. */
+    att->long_cost = plain ? 0 : SC_MAX((uint64_t)cost / 2, 1u);
+    atomic_store(&att->long_credit, 2 * (long long)w->lanes + 2);
+    json_decref(j);
+}
+
 static void link_up(void *attachment, void *plane)
 {
     sc_link_up(plane, attachment);
@@ -98,8 +154,10 @@ int sc_attachment_open(struct sc_worker *w)
     att->quarantine = w->quarantine;
     att->worker_id = w->first_id;
     att->nloops = e->nloops;
-    if (sc_board_new(&att->board, w->lanes, e->epoch) < 0)
+    bool grows = sc_spec_has_lanes(&v->spec) && !w->quarantine;
+    if (sc_board_new(&att->board, grows ? SC_LANES_MAX : w->lanes, e->epoch) < 0)
         goto fail;
+    sc_board_use(att->board, SC_MAX(w->lanes, w->lanes_wanted));
     sc_board_fds(att->board, fds);
     for (unsigned i = 0; i < e->nloops; i++, n += SC_CHAN_FDS) {
         struct sc_shard *s = v->shards[i];

@@ -8,6 +8,7 @@
  *   replay.c    what happens to requests when their worker dies or hangs; quarantine
  *   plane.c     per-loop state: catalog, hooks, tick
  *   worker.c    worker slots of a version: start, stop, states
+ *   lanes.c     more or fewer lanes in an executor that runs
  *   gpus.c      which GPU a worker gets; the gpu agent
  *   placement.c which GPU has room for a worker; GPUs that are not to be used any more
  *   sharing.c   which workers are MPS clients (keepers.c: the daemons)
@@ -89,7 +90,8 @@ struct sc_attachment {
     unsigned nloops;
     struct sc_chan *chans[SC_LOOPS_MAX];
     struct sc_link *links[SC_LOOPS_MAX];
-    atomic_llong credit;    /* [atomic] cost that may still be sent */
+    atomic_llong credit;    /* [atomic] cost that may still be sent; negative after lanes have ended */
+    long long lane_credit;  /* [0] what of it each lane adds; 0: nothing */
     atomic_uint waiting;    /* [atomic] bit per loop that found no credit */
     atomic_bool kill_asked; /* [atomic] a loop found it hostile or hung */
     atomic_bool
@@ -156,7 +158,10 @@ struct sc_worker {
     struct sc_node node; /* of the version */
     struct sc_version *version;
     uint32_t slot;
-    unsigned lanes;
+    unsigned lanes;             /* that it has; while it loads, is to have */
+    unsigned lanes_wanted;      /* ordered (lanes.c) */
+    uint32_t lanes_order;       /* the latest order's number; 0: none was given */
+    unsigned ids[SC_LANES_MAX]; /* of the lanes, as reported; the first is first_id */
     bool quarantine;
     bool stopping; /* SLOT_STOP was sent, or will be when drained */
     bool draining;
@@ -168,7 +173,7 @@ struct sc_worker {
     uint64_t life;
     int64_t made_ms;              /* wall clock */
     int64_t load_deadline_ns;     /* 0: none */
-    unsigned first_id;            /* ids of its lanes as reported: first_id, first_id + 1, ... */
+    unsigned first_id;            /* of its first lane, or its own: the newest worker has the highest */
     unsigned drained;             /* loops */
     unsigned instance, instances; /* of the CPU launcher's division of the cores; 0: not divided */
     int gpu_id;                   /* -1: none */
@@ -420,6 +425,16 @@ void sc_engine_snapshot(struct sc_engine *e, enum sc_snapshot_kind kind);
 
 /* start.c */
 void sc_worker_send_start(const struct sc_worker *w);
+/* What its lives begin with from the next one on. */
+void sc_worker_send_change(const struct sc_worker *w);
+
+/* lanes.c */
+/* Gives numbers to lanes that are new, up to lanes_wanted of them. */
+void sc_lanes_number(struct sc_worker *w, unsigned from);
+/* The executor is to have so many lanes, 1..SC_LANES_MAX: at once if it runs, else when it does. */
+void sc_lanes_scale(struct sc_worker *w, unsigned lanes);
+/* It says what it has (the facts of LOADED): for the first time in this life, or as an answer to an order. */
+void sc_lanes_told(struct sc_worker *w, struct sc_span facts);
 
 /* workflow_run.c: tries of nodes that took too long. */
 void sc_flows_tick(struct sc_plane *p, int64_t now);
@@ -450,6 +465,10 @@ void sc_workers_close_output(struct sc_engine *e);
 /* attachment.c */
 /* Shared memory for the worker's present life, sent to it. */
 int sc_attachment_open(struct sc_worker *w);
+/* What a worker that has said its facts (the text of LOADED) may be sent ahead. */
+void sc_attachment_grant(struct sc_worker *w, struct sc_span facts);
+/* Credit for so many lanes more (negative: fewer); who waits for some gets it. */
+void sc_attachment_credit(struct sc_attachment *att, long long lanes);
 /* The worker is loaded: every loop may use it. */
 void sc_attachment_use(struct sc_attachment *att);
 /* The worker is dead: its running pages are read, its requests go back. */

@@ -297,7 +297,7 @@ static void move(struct sc_worker *w, const char *trouble)
     sc_log(SC_LOG_INFO, "model %s: worker %u leaves GPU %d (%s)", v->spec.name, w->first_id, w->gpu_id,
            trouble);
     bool lanes = sc_spec_has_lanes(&v->spec), serves = w->loaded;
-    if (lanes && !sc_worker_start(v, w->lanes, false)) {
+    if (lanes && !sc_worker_start(v, w->lanes_wanted, false)) {
         sc_log(SC_LOG_ERROR, "model %s: no worker can be started", v->spec.name);
         return;
     }

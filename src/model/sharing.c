@@ -121,7 +121,7 @@ static bool survey_one(void *arg, struct sc_worker *w)
         return false;
     if (i == v->models)
         v->specs[v->models++] = s;
-    v->lanes[i] += w->lanes;
+    v->lanes[i] += w->lanes_wanted;
     if (!sc_spec_has_lanes(s)) {
         v->of_model[i]++;
         v->processes = SC_MAX(v->processes, v->of_model[i]);
@@ -298,6 +298,12 @@ void sc_sharing_left(const struct sc_worker *w)
         sharing_of(w->version->engine)->again[sc_sharing_physical(w)] = true;
 }
 
+void sc_sharing_again(const struct sc_worker *w)
+{
+    if (w->gpu_id >= 0 && w->version->engine->sharing)
+        w->version->engine->sharing->again[sc_sharing_physical(w)] = true;
+}
+
 /* ---- letting go ------------------------------------------------------------------------------------- */
 
 struct crowd {
@@ -462,7 +468,7 @@ static void roll(struct sc_engine *e, unsigned gpu)
     sc_log(SC_LOG_INFO, "model %s: worker %u is replaced by one %s MPS", v->spec.name, r.next->first_id,
            wanted(r.next) == SC_WAY_OFF ? "without" : "under");
     if (sc_spec_has_lanes(&v->spec)) {
-        if (!sc_worker_start(v, r.next->lanes, false))
+        if (!sc_worker_start(v, r.next->lanes_wanted, false))
             sc_log(SC_LOG_ERROR, "model %s: no worker can be started", v->spec.name);
         return; /* who loads takes over, and the older one drains */
     }

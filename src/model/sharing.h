@@ -20,6 +20,8 @@ void sc_sharing_environment(const struct sc_worker *w, struct sc_ctl_start *star
 int sc_sharing_gpu(const struct sc_worker *w);
 /* The worker, whose model was unregistered, has gone: those that stay on its GPU may go another way. */
 void sc_sharing_left(const struct sc_worker *w);
+/* The worker has been given more lanes: the same. */
+void sc_sharing_again(const struct sc_worker *w);
 /* gpuSharing: "mps", "lanes", "timeslice"; NULL: the worker has no GPU. */
 const char *sc_sharing_name(const struct sc_worker *w);
 

@@ -19,9 +19,12 @@
 
 static void make_tag(const struct sc_worker *w, struct sc_buf *b)
 {
-    sc_buf_printf(b, "%s\t%s\t%s\t%u\t%u\t%lld\t%d\t%u\t%u\t%u\t%d", w->version->spec.name,
-                  w->version->spec.version, w->quarantine ? "quarantine" : "lanes", w->lanes, w->first_id,
-                  (long long)w->made_ms, w->gpu_id, w->instance, w->instances, w->way, w->shares);
+    sc_buf_printf(b, "%s	%s	%s	%u	%u	%lld	%d	%u	%u	%u	%d",
+                  w->version->spec.name, w->version->spec.version, w->quarantine ? "quarantine" : "lanes",
+                  w->lanes_wanted, w->first_id, (long long)w->made_ms, w->gpu_id, w->instance, w->instances,
+                  w->way, w->shares);
+    for (unsigned i = 1; i < w->lanes_wanted; i++)
+        sc_buf_printf(b, "	%u", w->ids[i]);
 }
 
 /* ---- native executors ---------------------------------------------------------------------------- */
@@ -40,7 +43,7 @@ static void native_strings(const struct sc_worker *w, struct sc_ctl_start *start
     sc_start_add(b, &start->envc, SC_ENV_DIR "=%s", s->dir);
     sc_start_add(b, &start->envc, SC_ENV_BACKEND "=%s", s->backend);
     sc_start_add(b, &start->envc, SC_ENV_BACKEND_DIR "=%s", e->spec.backend_dir);
-    sc_start_add(b, &start->envc, SC_ENV_LANES "=%u", w->lanes);
+    sc_start_add(b, &start->envc, SC_ENV_LANES "=%u", w->lanes_wanted);
     sc_start_add(b, &start->envc, SC_ENV_GPU_ID "=%d", sc_sharing_gpu(w));
     if (s->batch_size > 0)
         sc_start_add(b, &start->envc, SC_ENV_BATCH_SIZE "=%d", s->batch_size);
@@ -184,11 +187,12 @@ static void python_strings(const struct sc_worker *w, struct sc_ctl_start *start
     sc_buf_add(b, s->dir, strlen(s->dir) + 1);
 }
 
-void sc_worker_send_start(const struct sc_worker *w)
+static void send_start(const struct sc_worker *w, uint32_t flags)
 {
     struct sc_engine *e = w->version->engine;
     const struct sc_model_spec *s = &w->version->spec;
-    struct sc_ctl_start start = {.slot = w->slot, .retry_window_ms = (int64_t)s->max_retry * 1000};
+    struct sc_ctl_start start = {
+        .slot = w->slot, .flags = flags, .retry_window_ms = (int64_t)s->max_retry * 1000};
     struct sc_buf tag, strings;
     sc_buf_init(&tag, 1024);
     sc_buf_init(&strings, SC_CTL_BYTES);
@@ -205,4 +209,14 @@ void sc_worker_send_start(const struct sc_worker *w)
         sc_line_send(e, SC_CTL_SLOT_START, sc_span(&start, sizeof start), sc_buf_view(&strings), NULL, 0);
     sc_buf_free(&tag);
     sc_buf_free(&strings);
+}
+
+void sc_worker_send_start(const struct sc_worker *w)
+{
+    send_start(w, 0);
+}
+
+void sc_worker_send_change(const struct sc_worker *w)
+{
+    send_start(w, SC_START_CHANGE);
 }

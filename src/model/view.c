@@ -50,7 +50,7 @@ static void view_version(struct sc_version *v, bool is_default,
         const char *weights = sc_weights_state(w, &why);
         for (unsigned i = 0; i < w->lanes && view.nworkers < SC_COUNT(workers); i++)
             workers[view.nworkers++] =
-                (struct sc_worker_view){.id = w->first_id + i,
+                (struct sc_worker_view){.id = i ? w->ids[i] : w->first_id,
                                         .started_ms = w->made_ms,
                                         .ready = w->loaded,
                                         .pid = w->pid,

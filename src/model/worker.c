@@ -5,7 +5,7 @@
  * The supervisor keeps a process running per slot and says what becomes of it; this side makes the
  * shared memory of each life, attaches it, tells the loops when it may be used, and collects their
  * leave when it is dead. A native model has one executor whose lanes are the workers that
- * people count; a change of their number starts a second executor and drains the first.
+ * people count (lanes.c: their number changes while it runs).
  */
 #include <signal.h>
 #include <stdio.h>
@@ -21,15 +21,11 @@
 #include "gpu/mps_rule.h"
 #include "model/engine_private.h"
 #include "model/gpus.h"
-#include "model/interfaces.h"
 #include "model/launch.h"
 #include "model/oom.h"
 #include "model/output.h"
 #include "model/placement.h"
 #include "model/sharing.h"
-
-/* Credit of a model whose requests have no cost: enough to keep the rings busy between two wake-ups. */
-#define PLAIN_CREDIT 512
 
 /* ---- starting ----------------------------------------------------------------------------- */
 
@@ -37,7 +33,7 @@ static struct sc_worker *make_worker(struct sc_version *v, unsigned lanes, bool 
 {
     struct sc_worker *w = sc_alloc(sizeof *w);
     w->version = v;
-    w->lanes = lanes;
+    w->lanes = w->lanes_wanted = lanes;
     w->quarantine = quarantine;
     w->shares = v->spec.shared_weights == SC_WEIGHTS_SHARED;
     w->pid = w->gpu_id = -1;
@@ -71,9 +67,12 @@ struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool qua
     if (!quarantine) {
         /* Those of several GPUs or ranks have numbers of their own, a block each. */
         unsigned block = sc_launch_level(&v->spec);
-        unsigned *next = block ? &e->next_block_id : &e->next_worker_id;
-        w->first_id = *next;
-        *next += block ? block : lanes;
+        if (block) {
+            w->first_id = e->next_block_id;
+            e->next_block_id += block;
+        } else {
+            sc_lanes_number(w, 0);
+        }
     }
     w->instances = quarantine ? 0 : sc_launch_instances(v, &w->instance);
     w->gpu_id = sc_gpus_choose(v);
@@ -149,53 +148,19 @@ void sc_worker_stop(struct sc_worker *w, bool drain)
 
 /* ---- states ----------------------------------------------------------------------------------- */
 
-/* Two batches per lane: one computing, one ready. */
-static void grant_credit(struct sc_worker *w, struct sc_span text)
-{
-    struct sc_attachment *att = w->att;
-    if (!sc_spec_is_native(&w->version->spec)) {
-        const struct sc_model_spec *spec = &w->version->spec;
-        /* Nothing ahead where clients have a time limit: what a worker has is computed. */
-        long long batch = SC_MAX(spec->batch_size, 1), depth = spec->client_timeout ? batch : 2 * batch;
-        if (spec->async_communication) {
-            atomic_store(&att->credit, SC_ASYNC_REQUESTS_MAX);
-            return;
-        }
-        if (spec->continuous_batching) {
-            /* As many as it has places for: what waits in its ring could not go where one is free. A sequence
-             * may send a second request while its first streams. */
-            atomic_store(&att->credit, w->version->sequences ? 2 * batch : batch);
-            return;
-        }
-        atomic_store(&att->depth, depth);
-        atomic_store(&att->credit, depth);
-        return;
-    }
-    json_t *j = json_loadb(text.p ? text.p : "", text.n, 0, NULL);
-    json_int_t cost = json_integer_value(json_object_get(j, "maxBatchCost"));
-    json_int_t bytes = json_integer_value(json_object_get(j, "bytesPerCost"));
-    att->bytes_per_cost = bytes > 0 && bytes < INT32_MAX ? (uint32_t)bytes : 0;
-    const char *interfaces = json_string_value(json_object_get(j, "interfaces"));
-    atomic_store(&w->version->interfaces, SC_INTERFACES_KNOWN | sc_interfaces_read(sc_span_str(interfaces)));
-    bool plain = !att->bytes_per_cost || cost <= 0 || cost > INT32_MAX;
-    if (plain)
-        att->bytes_per_cost = 0;
-    atomic_store(&att->credit, plain ? PLAIN_CREDIT : 2 * (long long)w->lanes * cost);
-    /* So many long ones keep every lane busy, and the rest of the credit is for the others. */
-    att->long_cost = plain ? 0 : SC_MAX((uint64_t)cost / 2, 1u);
-    atomic_store(&att->long_credit, 2 * (long long)w->lanes + 2);
-    json_decref(j);
-}
-
 static void loaded(struct sc_worker *w, struct sc_span text)
 {
     struct sc_version *v = w->version;
-    if (!w->att || w->loaded)
+    if (!w->att)
+        return;
+    if (sc_spec_is_native(&v->spec))
+        sc_lanes_told(w, text);
+    if (w->loaded)
         return;
     w->loaded = true;
     w->load_deadline_ns = 0;
     w->failure[0] = '\0';
-    grant_credit(w, text);
+    sc_attachment_grant(w, text);
     sc_weights_told(w, text);
     sc_attachment_use(w->att);
     char name[SC_MODEL_NAME_MAX + 96];
@@ -405,7 +370,7 @@ static struct sc_worker *adopt(struct sc_engine *e, uint32_t slot, struct sc_spa
     }
     struct sc_worker *w = make_worker(v, (unsigned)lanes, sc_span_eq(kind, SC_SPAN("quarantine")));
     w->slot = slot;
-    w->first_id = (unsigned)first_id;
+    w->first_id = w->ids[0] = (unsigned)first_id;
     w->made_ms = (int64_t)made_ms;
     int32_t gpu = -1;
     if (sc_span_i32(next_field(&tag), &gpu))
@@ -420,11 +385,17 @@ static struct sc_worker *adopt(struct sc_engine *e, uint32_t slot, struct sc_spa
     if (sc_span_u64(next_field(&tag), SC_WAY_EXTERNAL, &way))
         w->way = (uint8_t)way;
     w->shares = sc_span_eq(next_field(&tag), SC_SPAN("1"));
+    for (unsigned i = 1; i < w->lanes; i++) {
+        uint64_t id = first_id + i;
+        if (sc_span_u64(next_field(&tag), UINT32_MAX / 2, &id))
+            e->next_worker_id = SC_MAX(e->next_worker_id, (unsigned)id + 1);
+        w->ids[i] = (unsigned)id;
+    }
     unsigned block = sc_launch_level(&v->spec);
     if (block)
         e->next_block_id = SC_MAX(e->next_block_id, w->first_id + block);
     else
-        e->next_worker_id = SC_MAX(e->next_worker_id, w->first_id + w->lanes);
+        e->next_worker_id = SC_MAX(e->next_worker_id, w->first_id + 1);
     return w;
 }
 
@@ -550,13 +521,13 @@ static void reconcile_lanes(struct sc_version *v)
         return;
     unsigned min = (unsigned)SC_MIN(v->spec.min_workers, SC_LANES_MAX),
              max = (unsigned)SC_MIN(v->spec.max_workers, SC_LANES_MAX);
-    unsigned lanes = newest ? SC_MIN(SC_MAX(newest->lanes, min), max) : SC_MAX(min, 1u);
-    if (newest && newest->lanes == lanes) {
-        if (newest->loaded)
-            sc_registry_workers_changed(v, 0, "");
-    } else if (!sc_worker_start(v, lanes, false)) {
+    unsigned lanes = newest ? SC_MIN(SC_MAX(newest->lanes_wanted, min), max) : SC_MAX(min, 1u);
+    if (newest && newest->lanes_wanted != lanes)
+        sc_lanes_scale(newest, lanes);
+    else if (newest && newest->loaded)
+        sc_registry_workers_changed(v, 0, "");
+    else if (!newest && !sc_worker_start(v, lanes, false))
         cannot_start(v);
-    }
 }
 
 /* At least minWorkers processes; beyond maxWorkers the newest finish and end (docs/contract.md, scaling). */

@@ -66,7 +66,8 @@ static void close_fd(int *fd)
 struct sc_board {
     struct sc_board_shared *shared;
     size_t bytes;
-    uint32_t lanes;
+    uint32_t room;          /* lanes that it has pages for */
+    _Atomic uint32_t lanes; /* that are looked at */
     int memory_fd;
     int wake[2]; /* ours, the worker's */
 };
@@ -79,7 +80,8 @@ int sc_board_new(struct sc_board **out, uint32_t lanes, uint64_t epoch)
     struct sc_board *b = calloc(1, sizeof *b);
     if (!b)
         return SC_ENOMEM;
-    b->lanes = lanes;
+    b->room = lanes;
+    atomic_init(&b->lanes, lanes);
     b->bytes = sc_board_bytes(lanes);
     b->memory_fd = b->wake[0] = b->wake[1] = -1;
 
@@ -119,16 +121,21 @@ void sc_board_fds(const struct sc_board *b, int fds[SC_BOARD_FDS])
     fds[1] = b->wake[1];
 }
 
+void sc_board_use(struct sc_board *b, uint32_t n)
+{
+    atomic_store(&b->lanes, SC_MIN(n, b->room));
+}
+
 uint32_t sc_board_lanes(const struct sc_board *b)
 {
-    return b->lanes;
+    return atomic_load(&b->lanes);
 }
 
 void sc_board_running(const struct sc_board *b, uint32_t lane, struct sc_running *out)
 {
     out->since_ns = 0;
     out->n = 0;
-    if (lane >= b->lanes)
+    if (lane >= sc_board_lanes(b))
         return;
     const struct sc_board_page *page = &b->shared->pages[lane];
     out->since_ns = atomic_load_explicit(&page->since_ns, memory_order_acquire);
@@ -143,7 +150,7 @@ void sc_board_running(const struct sc_board *b, uint32_t lane, struct sc_running
 void sc_board_work(const struct sc_board *b, struct sc_board_work *out)
 {
     *out = (struct sc_board_work){0};
-    for (uint32_t i = 0; i < b->lanes; i++) {
+    for (uint32_t i = 0, n = sc_board_lanes(b); i < n; i++) {
         const struct sc_board_page *page = &b->shared->pages[i];
         out->batches += atomic_load_explicit(&page->batches, memory_order_relaxed);
         out->requests += atomic_load_explicit(&page->requests, memory_order_relaxed);

@@ -33,6 +33,9 @@ struct sc_chan;
 
 /* lanes: 1..SC_LANES_MAX. Any thread; afterwards the functions below say who may call. */
 int sc_board_new(struct sc_board **out, uint32_t lanes, uint64_t epoch) SC_MUST_USE;
+/* Of the lanes only the first n are looked at from now on: what others would write costs no memory until
+ * then. n grows; a new board looks at all. */
+void sc_board_use(struct sc_board *b, uint32_t n);
 /* Only after every channel of the board is deleted. */
 void sc_board_del(struct sc_board *b);
 /* Descriptors to pass to the worker; they stay the board's. */
@@ -47,6 +50,7 @@ struct sc_running {
 /* Copies a lane's page. Any thread. A torn read is possible while the worker lives; after its death it is
  * exact. */
 void sc_board_running(const struct sc_board *b, uint32_t lane, struct sc_running *out);
+/* How many are looked at. */
 uint32_t sc_board_lanes(const struct sc_board *b);
 /* Since the board was made, as the worker says: batches begun, requests and cost in them, and how many of
  * them were how large. Bucket i: of more than 2^(i-1) and at most 2^i; the last one: of more. */

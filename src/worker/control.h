@@ -36,6 +36,8 @@ enum sc_ctl_type {
                        */
     SC_CTL_ATTACH,    /* struct sc_ctl_attach; fds: board, channels; passed on to the worker of that slot and
                          life */
+    SC_CTL_LANES, /* struct sc_ctl_lanes; passed on to the worker of that slot and life, once it is LOADED:
+                     it answers with a STATUS LOADED of what it has then */
 
     /* worker → supervisor */
     SC_CTL_HELLO = 64, /* struct sc_ctl_hello: first message after connecting */
@@ -131,8 +133,10 @@ enum {
      * before one of its clients is signalled: a signal to a process whose kernels run takes all clients of
      * that GPU down (docs/design.md §3.1). It has SC_MPS_END_MS to answer. */
     SC_START_KEEPER = 32,
+    /* Starts nothing: tag, program, arguments and environment of the occupied slot, for the next life on. */
+    SC_START_CHANGE = 64,
 };
-#define SC_START_FLAGS 63u
+#define SC_START_FLAGS 127u
 #define SC_OUTPUT_FDS 2 /* stdout, stderr */
 
 struct sc_ctl_attach {
@@ -140,6 +144,15 @@ struct sc_ctl_attach {
     uint32_t channels;
     uint64_t life;
     uint64_t epoch;
+};
+
+/* A native executor is to have so many lanes; how many its next life begins with SC_START_CHANGE says. */
+struct sc_ctl_lanes {
+    uint32_t slot;
+    uint32_t lanes; /* 1..SC_LANES_MAX */
+    uint64_t life;
+    uint32_t order; /* the frontend's number for it; the facts of the answer have it */
+    uint32_t unused;
 };
 
 struct sc_ctl_ranks {

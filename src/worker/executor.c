@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "worker/control.h"
@@ -86,6 +88,13 @@ static void read_environment(struct sc_executor *ex)
     ex->spin_ns = sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 2 ? SPIN_NS : 0;
 }
 
+/* The latest order of lanes. */
+struct sc_scaling {
+    unsigned lanes;
+    uint32_t order;
+    bool told; /* how it ended */
+};
+
 static void attach(struct sc_executor *ex, struct sc_ctl_message *m)
 {
     struct sc_ctl_attach a;
@@ -111,11 +120,57 @@ static void attach(struct sc_executor *ex, struct sc_ctl_message *m)
         sc_log(SC_LOG_ERROR, "attachment failed: out of memory");
 }
 
+/* What the frontend has to know. `refused`: why there are fewer lanes than were ordered, or NULL. */
+static int tell_facts(const struct sc_executor *ex, const struct sc_scaling *s, const char *refused)
+{
+    json_t *facts = json_pack(
+        "{s:i, s:I, s:i, s:s, s:I, s:s*}", "lanes", (int)ex->made, "maxBatchCost",
+        (json_int_t)ex->info.max_batch_cost, "bytesPerCost", (int)ex->info.bytes_per_cost, "interfaces",
+        ex->info.interfaces ? ex->info.interfaces : "", "order", (json_int_t)s->order, "refused", refused);
+    char *text = facts ? json_dumps(facts, JSON_COMPACT) : NULL;
+    int rc = text ? sc_ctl_send_status(ex->host.ctl, SC_SLOT_LOADED, sc_span_str(text)) : SC_ENOMEM;
+    free(text);
+    json_decref(facts);
+    return rc;
+}
+
+/* Goes on with an order of lanes, as far as it is possible now. */
+static void scale(struct sc_executor *ex, struct sc_scaling *s)
+{
+    struct sc_msg msg;
+    int rc = s->told ? 0 : sc_lanes_settle(ex, s->lanes, &msg);
+    if (rc == 0)
+        return;
+    if (rc < 0) {
+        sc_log(SC_LOG_ERROR, "model %s: %u lanes, and no more: %s", ex->host.model, ex->made, msg.text);
+        s->lanes = ex->made;
+    }
+    rc = tell_facts(ex, s, rc < 0 ? msg.text : NULL);
+    if (rc < 0)
+        sc_log(SC_LOG_ERROR, "the number of lanes cannot be told: %s", sc_strerror(rc));
+    s->told = true;
+}
+
+static void take_order(struct sc_executor *ex, struct sc_scaling *s, struct sc_span payload)
+{
+    struct sc_ctl_lanes order;
+    if (sc_ctl_read_fixed(payload, &order, sizeof order) < 0 || order.lanes < 1 ||
+        order.lanes > SC_LANES_MAX) {
+        sc_log(SC_LOG_ERROR, "an order of lanes that cannot be");
+        return;
+    }
+    *s = (struct sc_scaling){.lanes = order.lanes, .order = order.order};
+    scale(ex, s);
+}
+
 /* Serves until the supervisor hangs up or a signal asks to stop. */
 static void serve(struct sc_executor *ex, int ctl, int signals)
 {
     static struct sc_ctl_message m;
-    struct pollfd fds[2] = {{.fd = ctl, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+    struct sc_scaling scaling = {.told = true};
+    struct pollfd fds[3] = {{.fd = ctl, .events = POLLIN},
+                            {.fd = signals, .events = POLLIN},
+                            {.fd = ex->ended_fd, .events = POLLIN}};
     if (ex->host.waiting) {
         attach(ex, ex->host.waiting);
         sc_ctl_close_fds(ex->host.waiting);
@@ -123,14 +178,18 @@ static void serve(struct sc_executor *ex, int ctl, int signals)
         ex->host.waiting = NULL;
     }
     for (;;) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+        if (poll(fds, 3, -1) < 0 && errno != EINTR)
             return;
         if (fds[1].revents)
             return;
+        if (fds[2].revents)
+            scale(ex, &scaling);
         int rc;
         while ((rc = sc_ctl_receive(ctl, &m)) == 1) {
             if (m.type == SC_CTL_ATTACH)
                 attach(ex, &m);
+            else if (m.type == SC_CTL_LANES)
+                take_order(ex, &scaling, m.payload);
             else if (m.type == SC_CTL_REOPEN_LOGS)
                 sc_log_reopen();
             sc_ctl_close_fds(&m);
@@ -178,13 +237,7 @@ int sc_executor_main(void)
            (double)(backend - start) * 1e-6, (double)(model - backend) * 1e-6,
            (double)(sc_clock_ns() - model) * 1e-6);
     if (rc == 0) {
-        char facts[512];
-        const char *interfaces = ex.info.interfaces ? ex.info.interfaces : "";
-        snprintf(facts, sizeof facts,
-                 "{\"lanes\": %u, \"maxBatchCost\": %llu, \"bytesPerCost\": %u, \"interfaces\": \"%.300s\"}",
-                 ex.host.lanes, (unsigned long long)ex.info.max_batch_cost, ex.info.bytes_per_cost,
-                 interfaces);
-        rc = sc_ctl_send_status(ctl, SC_SLOT_LOADED, sc_span_str(facts));
+        rc = tell_facts(&ex, &(struct sc_scaling){0}, NULL);
         if (rc == 0)
             serve(&ex, ctl, signals);
     } else {

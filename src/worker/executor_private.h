@@ -67,6 +67,7 @@ struct sc_executor {
     struct sc_ready ready;       /* prepared, and not all of it given to a lane */
     struct sc_spread *spreads;
     struct sconce_request *pool;
+    unsigned lanes;     /* whose threads run: those that end are among them until they have */
     unsigned computing; /* lanes that compute a batch */
     unsigned waiting;   /* lanes at `wake` */
     unsigned resting;   /* helpers at `help` */
@@ -76,7 +77,10 @@ struct sc_executor {
     bool stopping;
     int kick_fd; /* eventfd: makes the polling thread look at what has changed */
     unsigned helpers;
-    struct sc_lane_thread *threads; /* of the lanes, then of the helpers */
+    /* Main thread. */
+    int ended_fd; /* eventfd: readable when a lane has ended */
+    unsigned made, helpers_made;
+    struct sc_lane_thread *lane[SC_LANES_MAX], *helper[SC_LANES_MAX]; /* made, helpers_made of them */
 };
 
 /* A lane's thread, or a helper's (lane is NULL). */
@@ -84,15 +88,23 @@ struct sc_lane_thread {
     struct sc_executor *ex;
     unsigned index;
     pthread_t thread;
-    bool started;
+    bool ending, ended; /* with the lock: there are to be fewer lanes; it takes no more */
     struct sconce_lane *lane;
     struct sconce_slice batch[SC_BATCH_SIZE_MAX];
     struct sconce_request *done[SC_BATCH_SIZE_MAX];
     uint64_t ids[SC_BATCH_SIZE_MAX];
 };
 
-/* Makes the lanes and starts their threads. An error names the lane. */
+/* ---- lane_threads.c: main thread ---- */
+
+/* Makes host.lanes lanes and the helpers, and starts their threads. An error names the lane. */
 int sc_lanes_start(struct sc_executor *ex, struct sc_msg *msg);
+/*
+ * Goes on towards n lanes (at least 1): 1 when there are as many; 0 while some that are too many finish their
+ * batches, and then ended_fd becomes readable: call again; an error with *msg if one could not be made: it
+ * stays at ex->made.
+ */
+int sc_lanes_settle(struct sc_executor *ex, unsigned n, struct sc_msg *msg);
 /* Stops the threads after the batch they are in and destroys the lanes. */
 void sc_lanes_stop(struct sc_executor *ex);
 /* Replaces the attachment (NULL: none). Takes over the port. SC_ENOMEM: the port is deleted. */
@@ -111,7 +123,12 @@ void sc_intake_recycle(struct sc_executor *ex, struct sconce_request *r);
 void sc_intake_drop(struct sc_executor *ex);
 void sc_port_ref_put(struct sc_port_ref *ref);
 
-/* ---- lanes.c: with the lock held ---- */
+/* ---- lanes.c ---- */
+
+/* What a thread does (struct sc_lane_thread). */
+void *sc_lane_main(void *thread);
+
+/* With the lock held. */
 
 /* A lane that is free looks again; all threads do. */
 void sc_lanes_wake(struct sc_executor *ex);

@@ -107,10 +107,11 @@ static bool spin_for_work(struct sc_executor *ex)
     return false;
 }
 
-/* Until there is a request for a lane, or the executor stops (false). Lock held. */
-static bool wait_for_work(struct sc_executor *ex, bool was_busy)
+/* Until there is a request for a lane, or this lane ends (false). Lock held. */
+static bool wait_for_work(struct sc_lane_thread *t, bool was_busy)
 {
-    while (!ex->stopping) {
+    struct sc_executor *ex = t->ex;
+    while (!ex->stopping && !t->ending) {
         if (!ex->filling) {
             sc_intake(ex);
             if (has_work(ex))
@@ -185,10 +186,12 @@ static size_t form_batch(struct sc_lane_thread *t)
             poll_port(ex, false, deadline);
         }
         ex->filling = false;
+        if (t->ending)
+            return 0; /* who is kicked by its end goes on */
         sc_intake(ex);
     }
     /* Lanes that are free get their share: on a CPU two half batches at once beat a whole one. */
-    uint64_t share = ex->ready.cost / (ex->host.lanes - ex->computing);
+    uint64_t share = ex->ready.cost / (ex->lanes - ex->computing);
     uint64_t want = ex->fill ? batch_limit(ex) : SC_MAX(share, SC_MAX(ex->info.batch_overhead, 1u));
     size_t n = sc_ready_take(&ex->ready, SC_MIN(want, batch_limit(ex)), ex->batch_size, t->batch);
     ex->computing += n > 0;
@@ -197,7 +200,7 @@ static size_t form_batch(struct sc_lane_thread *t)
         sc_lanes_wake(ex);
     else if (!ex->polling && ex->waiting)
         pthread_cond_signal(&ex->wake);
-    if (ex->computing == ex->host.lanes && ex->resting && (!ex->polling || ex->raw.n))
+    if (ex->computing == ex->lanes && ex->resting && (!ex->polling || ex->raw.n))
         pthread_cond_signal(&ex->help);
     return n;
 }
@@ -284,7 +287,7 @@ static void serve_lane(struct sc_lane_thread *t)
 {
     struct sc_executor *ex = t->ex;
     bool was_busy = false;
-    while (wait_for_work(ex, was_busy)) {
+    while (wait_for_work(t, was_busy)) {
         size_t n = form_batch(t);
         if (n) {
             pthread_mutex_unlock(&ex->lock);
@@ -296,13 +299,21 @@ static void serve_lane(struct sc_lane_thread *t)
         }
         was_busy = true;
     }
+    if (ex->stopping)
+        return;
+    /* The others take up what this one did beside: polling, and what it would have been woken for. */
+    ex->lanes--;
+    t->ended = true;
+    sc_lanes_kick(ex);
+    if (eventfd_write(ex->ended_fd, 1) < 0)
+        sc_log(SC_LOG_ERROR, "a lane's end cannot be told");
 }
 
 static void serve_helper(struct sc_executor *ex)
 {
     bool bulk = false; /* whose turn it is */
     while (!ex->stopping) {
-        bool lanes_busy = ex->computing == ex->host.lanes;
+        bool lanes_busy = ex->computing == ex->lanes;
         if (lanes_busy && !ex->polling)
             sc_intake(ex);
         bulk = ex->bulk.n && (!bulk || !lanes_busy || !ex->raw.n);
@@ -324,9 +335,9 @@ static void serve_helper(struct sc_executor *ex)
     }
 }
 
-static void *thread_main(void *arg)
+void *sc_lane_main(void *thread)
 {
-    struct sc_lane_thread *t = arg;
+    struct sc_lane_thread *t = thread;
     char name[24];
     snprintf(name, sizeof name, "%s-%u", t->lane ? "lane" : "helper", t->index);
     sc_log_thread_name(name);
@@ -359,72 +370,4 @@ int sc_lanes_attach(struct sc_executor *ex, struct sc_port *port)
     pthread_mutex_unlock(&ex->lock);
     sc_port_ref_put(old);
     return 0;
-}
-
-static int start_thread(struct sc_lane_thread *t, struct sc_msg *msg)
-{
-    int rc = pthread_create(&t->thread, NULL, thread_main, t);
-    if (rc)
-        return sc_fail(msg, SC_ESYS, "lane %u: no thread: %s", t->index, strerror(rc));
-    t->started = true;
-    return 0;
-}
-
-int sc_lanes_start(struct sc_executor *ex, struct sc_msg *msg)
-{
-    sc_intake_init(ex);
-    pthread_mutex_init(&ex->lock, NULL);
-    pthread_cond_init(&ex->wake, NULL);
-    pthread_cond_init(&ex->help, NULL);
-    pthread_cond_init(&ex->spread_done, NULL);
-    ex->slices = ex->ops->minor >= 1 && ex->ops->lane_compute;
-    ex->helpers = SC_MIN(ex->info.prepare_threads, (uint32_t)SC_LANES_MAX);
-    ex->kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    ex->threads = calloc(ex->host.lanes + ex->helpers, sizeof *ex->threads);
-    if (ex->kick_fd < 0 || !ex->threads)
-        return sc_fail(msg, SC_ENOMEM, "no memory for %u lanes", ex->host.lanes);
-    for (unsigned i = 0; i < ex->host.lanes + ex->helpers; i++) {
-        struct sc_lane_thread *t = &ex->threads[i];
-        t->ex = ex;
-        t->index = i;
-        struct sconce_error *e = i < ex->host.lanes ? ex->ops->lane_create(ex->model, i, &t->lane) : NULL;
-        if (e) {
-            sc_fail(msg, SC_EINVAL, "lane %u: %s", i, sconce_error_text(e));
-            sconce_error_free(e);
-            return SC_EINVAL;
-        }
-        int rc = start_thread(t, msg);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
-}
-
-void sc_lanes_stop(struct sc_executor *ex)
-{
-    if (!ex->threads)
-        return;
-    pthread_mutex_lock(&ex->lock);
-    ex->stopping = true;
-    sc_lanes_kick(ex);
-    pthread_mutex_unlock(&ex->lock);
-    for (unsigned i = 0; i < ex->host.lanes + ex->helpers; i++)
-        if (ex->threads[i].started)
-            pthread_join(ex->threads[i].thread, NULL);
-    sc_lanes_attach(ex, NULL);
-    for (unsigned i = 0; i < ex->host.lanes; i++)
-        if (ex->threads[i].lane)
-            ex->ops->lane_destroy(ex->threads[i].lane);
-    while (ex->pool) {
-        struct sconce_request *r = ex->pool;
-        ex->pool = r->next;
-        free(r);
-    }
-    free(ex->threads);
-    ex->threads = NULL;
-    close(ex->kick_fd);
-    pthread_cond_destroy(&ex->wake);
-    pthread_cond_destroy(&ex->help);
-    pthread_cond_destroy(&ex->spread_done);
-    pthread_mutex_destroy(&ex->lock);
 }

@@ -99,6 +99,7 @@ static int obey(struct sc_super *s, struct sc_ctl_message *m)
     case SC_CTL_SLOT_STOP: return sc_slots_stop(s, m->payload);
     case SC_CTL_SLOT_KILL: return sc_slots_kill(s, m->payload);
     case SC_CTL_ATTACH: return sc_slots_attach(s, m);
+    case SC_CTL_LANES: return sc_slots_lanes(s, m->payload);
     default: return SC_EPROTO;
     }
 }

@@ -7,6 +7,7 @@
  *   supervisor_peer.c      a control connection with a bounded queue
  *   supervisor_frontend.c  the frontend's lives and its orders
  *   supervisor_slots.c     the workers' lives
+ *   supervisor_order.c     what they run
  *   supervisor_ranks.c     the processes of a worker and their connections
  *   supervisor_env.c       a worker's environment
  *   supervisor_signal.c    signals to workers, and who is asked before one is sent
@@ -144,11 +145,18 @@ struct sc_slot {
     size_t text_len;
 };
 
+/* A slot as SLOT_START has it, whose payload was read well; NULL if there is no memory. */
+struct sc_slot *sc_slot_new(struct sc_super *s, struct sc_span payload);
+void sc_slot_free(struct sc_super *s, struct sc_slot *slot);
+/* Tag and what is run, for the next life on; nothing of the present one. SC_ENOMEM: it stays as it is. */
+int sc_slot_change(struct sc_slot *slot, struct sc_span payload) SC_MUST_USE;
+
 /* The frontend's orders; SC_EPROTO if the payload is malformed. */
 int sc_slots_start(struct sc_super *s, struct sc_span payload) SC_MUST_USE;
 int sc_slots_stop(struct sc_super *s, struct sc_span payload) SC_MUST_USE;
 int sc_slots_kill(struct sc_super *s, struct sc_span payload) SC_MUST_USE;
 int sc_slots_attach(struct sc_super *s, const struct sc_ctl_message *m) SC_MUST_USE;
+int sc_slots_lanes(struct sc_super *s, struct sc_span payload) SC_MUST_USE;
 /* Passes a message without content to every connected worker. */
 void sc_slots_tell_all(struct sc_super *s, uint16_t type);
 /* A new frontend: nothing is attached any more, and it is told every slot. */

@@ -59,88 +59,6 @@ void sc_slots_tell_all(struct sc_super *s, uint16_t type)
 
 /* ---- one slot -------------------------------------------------------------------------- */
 
-static void close_output(struct sc_slot *slot)
-{
-    for (int i = 0; i < SC_OUTPUT_FDS; i++) {
-        for (int k = 0; k < 2; k++) {
-            if (slot->output[i][k] >= 0)
-                close(slot->output[i][k]);
-            slot->output[i][k] = -1;
-        }
-    }
-}
-
-/* Only the reader is to find out that there is nothing: workers wait when nobody reads. */
-static int open_output(struct sc_slot *slot)
-{
-    for (int i = 0; i < SC_OUTPUT_FDS; i++) {
-        if (pipe2(slot->output[i], O_CLOEXEC) < 0 || fcntl(slot->output[i][0], F_SETFL, O_NONBLOCK) < 0)
-            return SC_ESYS;
-        (void)fcntl(slot->output[i][1], F_SETPIPE_SZ,
-                    SC_OUTPUT_PIPE_BYTES); /* as large as the system allows */
-    }
-    return SC_OK;
-}
-
-static void slot_free(struct sc_super *s, struct sc_slot *slot)
-{
-    sc_kept_forget(s, slot->number);
-    close_output(slot);
-    sc_ranks_free(s, slot);
-    free(slot->order);
-    free(slot->argv);
-    free(slot->env);
-    free(slot->text);
-    free(slot);
-}
-
-/* Copies what SLOT_START says. NULL if there is no memory. */
-static struct sc_slot *slot_new(struct sc_super *s, struct sc_span payload)
-{
-    struct sc_slot *slot = calloc(1, sizeof *slot);
-    if (!slot)
-        return NULL;
-    for (int i = 0; i < SC_OUTPUT_FDS; i++)
-        slot->output[i][0] = slot->output[i][1] = -1;
-    slot->order = malloc(payload.n);
-    slot->text = malloc(SC_STATUS_TEXT);
-    if (!slot->order || !slot->text)
-        goto fail;
-    memcpy(slot->order, payload.p, payload.n);
-
-    struct sc_ctl_start start;
-    struct sc_span argv, env;
-    if (sc_ctl_read_start(sc_span(slot->order, payload.n), &start, &slot->tag, &argv, &env, &slot->dir) < 0)
-        goto fail;
-    if (sc_ranks_init(slot, SC_MAX(start.ranks, 1u)) < 0)
-        goto fail;
-    slot->captures = start.flags & SC_START_OUTPUT;
-    if (slot->captures && open_output(slot) < 0)
-        goto fail;
-    slot->argv = calloc(start.argc, sizeof *slot->argv);
-    slot->env = calloc((size_t)start.envc + 1, sizeof *slot->env);
-    if (!slot->argv || !slot->env)
-        goto fail;
-    slot->exe = sc_ctl_next_string(&argv);
-    for (uint32_t i = 0; i + 1 < start.argc; i++)
-        slot->argv[i] = (char *)(uintptr_t)sc_ctl_next_string(&argv);
-    for (uint32_t i = 0; i < start.envc; i++)
-        slot->env[i] = sc_ctl_next_string(&env);
-
-    slot->number = start.slot;
-    slot->once = start.flags & SC_START_ONCE;
-    slot->stubborn = start.flags & SC_START_STUBBORN;
-    slot->launcher = start.flags & SC_START_LAUNCHER;
-    slot->keeps = start.flags & SC_START_KEEPER;
-    slot->keeper = start.keeper;
-    slot->answer_by = slot->connect_by = slot->kill_at = slot->restart_at = SC_NEVER;
-    sc_backoff_init(&slot->backoff, start.retry_window_ms);
-    return slot;
-fail:
-    slot_free(s, slot);
-    return NULL;
-}
-
 static void set_text(struct sc_slot *slot, struct sc_span text)
 {
     slot->text_len = SC_MIN(text.n, SC_STATUS_TEXT);
@@ -182,7 +100,7 @@ static void remove_slot(struct sc_super *s, struct sc_slot *slot)
     s->slots[slot->number] = NULL;
     while (s->slots_top > 0 && !s->slots[s->slots_top - 1])
         s->slots_top--;
-    slot_free(s, slot);
+    sc_slot_free(s, slot);
 }
 
 /* A life is over, or could not begin. */
@@ -278,11 +196,15 @@ int sc_slots_start(struct sc_super *s, struct sc_span payload)
         return rc;
     if (s->phase == SC_STOPPING)
         return SC_OK;
+    if (start.flags & SC_START_CHANGE) {
+        struct sc_slot *there = find_slot(s, start.slot, "SLOT_START with SC_START_CHANGE");
+        return there ? sc_slot_change(there, payload) : SC_OK;
+    }
     if (s->slots[start.slot]) {
         sc_super_log(s, SC_LOG_ERROR, "SLOT_START for slot %u, which is occupied.", start.slot);
         return SC_OK;
     }
-    struct sc_slot *slot = slot_new(s, payload);
+    struct sc_slot *slot = sc_slot_new(s, payload);
     if (!slot)
         return SC_ENOMEM;
     s->slots[start.slot] = slot;
@@ -345,6 +267,22 @@ int sc_slots_attach(struct sc_super *s, const struct sc_ctl_message *m)
         kill_life(s, slot);
     }
     slot->attached = rc == SC_OK;
+    return SC_OK;
+}
+
+int sc_slots_lanes(struct sc_super *s, struct sc_span payload)
+{
+    struct sc_ctl_lanes order;
+    int rc = sc_ctl_read_fixed(payload, &order, sizeof order);
+    if (rc < 0)
+        return rc;
+    struct sc_slot *slot = find_slot(s, order.slot, "LANES");
+    if (!slot || slot->life != order.life || slot->state != SC_SLOT_LOADED)
+        return SC_OK;
+    rc = sc_peer_send(s, &slot->ranks[0].peer, SC_CTL_LANES, payload, sc_span(NULL, 0), NULL, 0);
+    if (rc < 0 && rc != SC_ECLOSED)
+        sc_super_log(s, SC_LOG_WARN, "Slot %u does not read its control messages.", order.slot);
+    slot->statuses -= rc == SC_OK && slot->statuses > 0; /* the answer is one */
     return SC_OK;
 }
 
@@ -569,7 +507,7 @@ void sc_slots_free(struct sc_super *s)
 {
     for (uint32_t i = 0; i < s->slots_top; i++) {
         if (s->slots[i])
-            slot_free(s, s->slots[i]);
+            sc_slot_free(s, s->slots[i]);
     }
     s->slots_top = 0;
 }

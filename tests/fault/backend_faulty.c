@@ -6,7 +6,7 @@
  *
  * scribble fills the shared memory files whose name contains NAME (rings, board, answers) with
  * random bytes, again and again until the process is killed: a hostile worker. Settings: loadDelayMs,
- * loadError.
+ * loadError, lanesMost (no more can be made).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +19,7 @@
 
 struct sconce_model {
     struct sconce_host *host;
+    unsigned lanes_most;
 };
 
 struct sconce_lane {
@@ -35,16 +36,19 @@ static struct sconce_error *model_load(struct sconce_host *h, struct sconce_mode
                                        struct sconce_model_info *info)
 {
     static struct sconce_model model;
-    int64_t delay;
+    int64_t delay, most;
     (void)info;
     const char *why = sconce_host_setting(h, "loadError");
     struct sconce_error *e = sconce_host_setting_int(h, "loadDelayMs", 0, 600000, 0, &delay);
+    if (!e)
+        e = sconce_host_setting_int(h, "lanesMost", 1, 64, 64, &most);
     if (e)
         return e;
     sleep_ms((long)delay);
     if (why)
         return sconce_error_new(SCONCE_INTERNAL, "%s", why);
     model.host = h;
+    model.lanes_most = (unsigned)most;
     *m = &model;
     return NULL;
 }
@@ -56,7 +60,8 @@ static void model_unload(struct sconce_model *m)
 
 static struct sconce_error *lane_create(struct sconce_model *m, unsigned index, struct sconce_lane **l)
 {
-    (void)index;
+    if (index >= m->lanes_most)
+        return sconce_error_new(SCONCE_OUT_OF_MEMORY, "no room for more than %u lanes", m->lanes_most);
     *l = malloc(sizeof **l);
     if (!*l)
         return sconce_error_new(SCONCE_OUT_OF_MEMORY, "no memory for a lane");

@@ -441,6 +441,59 @@ static void what_nobody_waits_for_is_discarded(void **state)
     close_bench();
 }
 
+/* Goes on until there are n, as main does when ended_fd is readable. */
+static void settle(unsigned n)
+{
+    struct sc_msg msg;
+    int rc;
+    while ((rc = sc_lanes_settle(&b.ex, n, &msg)) == 0) {
+        struct pollfd f = {.fd = b.ex.ended_fd, .events = POLLIN};
+        assert_int_equal(poll(&f, 1, PATIENCE), 1);
+    }
+    assert_int_equal(rc, 1);
+    assert_int_equal(b.ex.made, n);
+}
+
+static void lanes_come_and_go_while_others_compute(void **state)
+{
+    (void)state;
+    struct sc_msg msg;
+    open_bench(1, 1, true);
+    submit(1, "1 100");
+    wait_begun(1);
+    submit(2, "1 100");
+    submit(3, "1 100");
+    settle(3); /* beside the one that computes */
+    wait_begun(3);
+    assert_int_equal(look(&b.most), 3);
+    assert_int_equal(sc_lanes_settle(&b.ex, 1, &msg), 0); /* they finish what they have begun */
+    submit(4, "1 100");
+    open_gate();
+    wait_answers(4);
+    settle(1);
+    assert_int_equal(b.ex.lanes, 1);
+    submit(5, "1 1");
+    wait_answers(5);
+    settle(4);
+    settle(4);
+    settle(2);
+    submit(6, "1 1");
+    wait_answers(6);
+    close_bench();
+}
+
+static void lanes_that_sleep_end_and_the_last_one_polls(void **state)
+{
+    (void)state;
+    open_bench(4, 0, false);
+    for (uint64_t i = 0; i < 40; i++) {
+        settle(1 + (unsigned)(i * 7 % 8));
+        submit(i + 1, "3 20");
+        wait_answers((unsigned)i + 1);
+    }
+    close_bench();
+}
+
 static void many_requests_by_many_threads(void **state)
 {
     (void)state;
@@ -468,6 +521,8 @@ int main(void)
         cmocka_unit_test(request_without_items_is_answered),
         cmocka_unit_test(what_nobody_waits_for_is_discarded),
         cmocka_unit_test(many_requests_by_many_threads),
+        cmocka_unit_test(lanes_come_and_go_while_others_compute),
+        cmocka_unit_test(lanes_that_sleep_end_and_the_last_one_polls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -177,6 +177,26 @@ static void an_occupied_slot_is_not_started_twice(void **state)
     assert_int_equal(slot.life, 1);
 }
 
+/* Arguments of the next life, and the tag at once; nothing of the present one. */
+static void an_occupied_slot_can_be_changed_for_its_next_life(void **state)
+{
+    (void)state;
+    await_frontend();
+    pid_t worker = start_loaded(5, "serves");
+    start_slot_with(5, "exit-3", SC_START_CHANGE, "/proc/self/exe");
+    start_slot_with(6, "serves", SC_START_CHANGE,
+                    "/proc/self/exe"); /* of a slot that is not there: nothing */
+    struct sc_ctl_lanes lanes = {.slot = 5, .lanes = 3, .life = 2};
+    tell(SC_CTL_LANES, sc_span(&lanes, sizeof lanes)); /* of another life: nothing */
+    order_slot(SC_CTL_SLOT_KILL, 5, 1);
+    await_slot(5, SC_SLOT_EXITED);
+    assert_true(gone_within(worker, 10));
+    await_slot(5, SC_SLOT_STARTING);
+    await_slot(5, SC_SLOT_EXITED);
+    assert_true(WIFEXITED(slot.wait_status));
+    assert_int_equal(WEXITSTATUS(slot.wait_status), 3);
+}
+
 static void kill_is_for_one_life(void **state)
 {
     (void)state;
@@ -337,6 +357,7 @@ int main(int argc, char **argv)
         PLAY(a_worker_finds_the_environment_of_its_slot),
         PLAY(output_goes_to_pipes_that_outlive_worker_and_frontend),
         PLAY(an_occupied_slot_is_not_started_twice),
+        PLAY(an_occupied_slot_can_be_changed_for_its_next_life),
         PLAY(kill_is_for_one_life),
         PLAY_IMPATIENT(a_worker_that_ignores_term_is_killed_after_the_grace),
         PLAY(a_worker_that_is_stopped_can_be_stopped_for_good),
