@@ -32,7 +32,7 @@ static const struct entry {
     {"rate", NULL, NUMBER, AT(rate), "R", "open loop: R requests a second, whatever the server does"},
     {"constant", NULL, FLAG, AT(constant), NULL, "open loop: evenly spaced (Poisson)"},
     {"threads", "t", COUNT, AT(threads), "N", "of the generator (1)"},
-    {"http2", NULL, FLAG, AT(http2), NULL, "HTTP/2 with prior knowledge (grpc:// addresses are gRPC)"},
+    {"http2", NULL, FLAG, AT(http2), NULL, "HTTP/2, with https by ALPN, else with prior knowledge"},
     {"connections", NULL, COUNT, AT(connections), "N",
      "HTTP/2, gRPC: that share the concurrency (one per thread)"},
     {"timeout", NULL, NUMBER, AT(timeout), "S", "of one request (30)"},
@@ -98,7 +98,7 @@ static const struct plan {
 
 static void usage(void)
 {
-    fputs("usage: sconce bench [OPTION...] ADDRESS         measure a server: http://HOST:PORT/PATH,\n"
+    fputs("usage: sconce bench [OPTION...] ADDRESS         measure a server: http[s]://HOST:PORT/PATH,\n"
           "                                                grpc://HOST:PORT/MODEL[/VERSION], "
           "unix:SOCKET:/PATH\n"
           "       sconce bench [OPTION...] --url MODEL     start a server for a model and measure it\n"

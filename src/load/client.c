@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -139,6 +140,7 @@ static void start_connect(struct sc_load_run *r, struct sc_load_conn *c);
 static void disconnect(struct sc_load_run *r, struct sc_load_conn *c, bool last)
 {
     r->transport->closed(c, last);
+    sc_load_tls_end(c);
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -287,6 +289,36 @@ static void start_connect(struct sc_load_run *r, struct sc_load_conn *c)
         not_connected(r, c);
 }
 
+static void opened(struct sc_load_run *r, struct sc_load_conn *c)
+{
+    c->state = SC_CONN_OPEN;
+    r->transport->opened(r, c);
+    for (unsigned i = 0; i < c->nslots && c->state == SC_CONN_OPEN; i++)
+        if (c->slots[i].busy)
+            r->transport->launch(r, &c->slots[i]);
+        else
+            became_free(r, &c->slots[i], sc_clock_ns());
+}
+
+/* The server is there, and there is no speaking to it. */
+static void useless(struct sc_load_run *r, struct sc_load_conn *c, const char *why)
+{
+    struct sc_load_result *result = &r->client->result;
+    if (!result->wrong[0])
+        snprintf(result->wrong, sizeof result->wrong, "%.399s", why);
+    not_connected(r, c);
+}
+
+static void shake_hands(struct sc_load_run *r, struct sc_load_conn *c)
+{
+    struct sc_msg why = {"no memory for TLS"};
+    int rc = c->tls || sc_load_tls_begin(r->plan, c) ? sc_load_tls_handshake(r->plan, c, &why) : SC_ENOMEM;
+    if (rc > 0)
+        opened(r, c);
+    if (rc < 0)
+        useless(r, c, why.text);
+}
+
 /* True once the connection is there. */
 static bool connected(struct sc_load_run *r, struct sc_load_conn *c, uint32_t events)
 {
@@ -299,13 +331,13 @@ static bool connected(struct sc_load_run *r, struct sc_load_conn *c, uint32_t ev
     }
     if (!(events & EPOLLOUT))
         return false;
-    c->state = SC_CONN_OPEN;
-    r->transport->opened(r, c);
-    for (unsigned i = 0; i < c->nslots && c->state == SC_CONN_OPEN; i++)
-        if (c->slots[i].busy)
-            r->transport->launch(r, &c->slots[i]);
-        else
-            became_free(r, &c->slots[i], sc_clock_ns());
+    if (r->plan->tls) {
+        c->state = SC_CONN_HANDSHAKE;
+        c->since = sc_clock_ns();
+        shake_hands(r, c);
+    } else {
+        opened(r, c);
+    }
     return c->state == SC_CONN_OPEN;
 }
 
@@ -314,7 +346,11 @@ static void event(struct sc_load_run *r, struct sc_load_conn *c, uint32_t events
     if (c->state == SC_CONN_CONNECTING) {
         if (!connected(r, c, events))
             return;
-    } else if (c->state == SC_CONN_OPEN && (events & EPOLLOUT)) {
+    } else if (c->state == SC_CONN_HANDSHAKE) {
+        /* Its last bytes may have brought the server's first ones, which no event will tell again. */
+        shake_hands(r, c);
+        events |= EPOLLIN;
+    } else if (c->state == SC_CONN_OPEN && (events & (EPOLLOUT | (c->tls ? EPOLLIN : 0U)))) {
         r->transport->writable(r, c);
     }
     if (c->state == SC_CONN_OPEN && (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
@@ -331,6 +367,15 @@ static void tick_conn(struct sc_load_run *r, struct sc_load_conn *c, int64_t now
             sc_load_failed(r, s, SC_LOAD_TIMEOUT);
         else
             sc_load_broken(r, c, SC_LOAD_TIMEOUT);
+    }
+    if (c->state == SC_CONN_HANDSHAKE && now - c->since > r->timeout) {
+        if (r->sending)
+            useless(r, c, "no connection: the TLS handshake took too long");
+        else
+            sc_load_broken(r, c, SC_LOAD_CONNECT);
+        /* It counts as a request: else a number of them would never be reached. */
+        if (!r->open && r->share && in_window(r, now) && ++r->counted >= r->share)
+            r->sending = false;
     }
     if (c->state == SC_CONN_CLOSED && (r->sending || r->backlog.n))
         start_connect(r, c);
@@ -514,6 +559,11 @@ void *sc_load_client_run(void *arg)
         client->error = r.epoll < 0 ? errno : EINVAL;
         return NULL;
     }
+    /* OpenSSL writes to sockets whose peer may be gone. */
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, NULL);
     prctl(PR_SET_TIMERSLACK, 1); /* the default rounds waits up by 50 us */
     sc_rng_init(&r.rng, config->seed + 1000 + client->index);
     if (r.plan->nmessages)

@@ -33,7 +33,8 @@ struct sc_load_first {
 struct sc_load_plan {
     const struct sc_load_config *config;
     const struct sc_load_transport *transport;
-    atomic_bool stop; /* set by the thread that runs it */
+    atomic_bool stop;       /* set by the thread that runs it */
+    struct ssl_ctx_st *tls; /* NULL: none */
     struct sc_buf
         head; /* HTTP/1.1: up to and with "content-length: " where there are bodies, else all of it */
     nghttp2_nv *fields; /* HTTP/2, without content-length */
@@ -81,11 +82,13 @@ struct sc_load_slot {
     size_t taken; /* of out */
 };
 
-enum sc_load_state { SC_CONN_CLOSED, SC_CONN_CONNECTING, SC_CONN_OPEN };
+enum sc_load_state { SC_CONN_CLOSED, SC_CONN_CONNECTING, SC_CONN_HANDSHAKE, SC_CONN_OPEN };
 
 struct sc_load_conn {
     int fd;
     enum sc_load_state state;
+    struct ssl_st *tls; /* NULL: none */
+    int64_t since;      /* ns: when the handshake began */
     struct sc_load_slot *slots;
     unsigned nslots;
     void *private; /* the transport's, while it is open; HTTP/1.1: for good */
@@ -126,6 +129,20 @@ const struct sc_load_plan *sc_load_plan(struct sc_load_run *r);
 /* Memory to read into, SC_LOAD_READ_BYTES. */
 char *sc_load_in(struct sc_load_run *r);
 #define SC_LOAD_READ_BYTES (256u << 10)
+
+/* tls.c: as recv and send on the descriptor; of TLS a full `room`, or all there is. An end that follows bytes
+ * is said by the next call. */
+ssize_t sc_load_recv(struct sc_load_conn *c, char *to, size_t room);
+ssize_t sc_load_send(struct sc_load_conn *c, const char *from, size_t n);
+/* What the connections of a plan share: certificates are verified, but not those of this machine's loopback.
+ */
+int sc_load_tls_open(struct sc_load_plan *p, struct sc_msg *msg) SC_MUST_USE;
+void sc_load_tls_close(struct sc_load_plan *p);
+/* On a connection that is there. False: no memory. sc_load_tls_end in every case. */
+bool sc_load_tls_begin(const struct sc_load_plan *p, struct sc_load_conn *c);
+/* 1: done; 0: there is more to come; negative: the connection is of no use, *why says it to people. */
+int sc_load_tls_handshake(const struct sc_load_plan *p, struct sc_load_conn *c, struct sc_msg *why);
+void sc_load_tls_end(struct sc_load_conn *c);
 
 /* h2.c: the fields of a plan's requests, from config. SC_EINVAL for headers that are none. */
 int sc_load_h2_fields(struct sc_load_plan *p, bool body, struct sc_msg *msg) SC_MUST_USE;

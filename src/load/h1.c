@@ -1,7 +1,6 @@
 /* HTTP/1.1: one request at a time on a connection. */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "base/alloc.h"
 #include "load/client.h"
@@ -23,7 +22,7 @@ static void flush(struct sc_load_run *r, struct sc_load_conn *c)
     struct h1 *h = c->private;
     struct sc_load_slot *s = c->slots;
     while (s->busy && h->sent < s->out.n) {
-        ssize_t n = send(c->fd, s->out.p + h->sent, s->out.n - h->sent, MSG_NOSIGNAL);
+        ssize_t n = sc_load_send(c, s->out.p + h->sent, s->out.n - h->sent);
         if (n < 0) {
             if (errno == EINTR)
                 continue;
@@ -73,7 +72,7 @@ static void readable(struct sc_load_run *r, struct sc_load_conn *c, bool hung_up
     struct h1 *h = c->private;
     char *in = sc_load_in(r);
     for (;;) {
-        ssize_t n = recv(c->fd, in, SC_LOAD_READ_BYTES, 0);
+        ssize_t n = sc_load_recv(c, in, SC_LOAD_READ_BYTES);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)

@@ -1,9 +1,8 @@
-/* HTTP/2 with prior knowledge (RFC 9113 §3.3), and gRPC on it; framing and HPACK are nghttp2's. */
+/* HTTP/2 with prior knowledge (RFC 9113 §3.3) or by ALPN, and gRPC on it; framing and HPACK are nghttp2's. */
 #include <errno.h>
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "base/alloc.h"
 #include "base/limits.h"
@@ -71,7 +70,7 @@ int sc_load_h2_fields(struct sc_load_plan *p, bool body, struct sc_msg *msg)
     if (p->text.failed)
         return sc_fail(msg, SC_ELIMIT, "the headers are larger than %u bytes", SC_LOAD_HEAD_BYTES);
     field_str(p, ":method", grpc ? "POST" : c->method ? c->method : body ? "POST" : "GET");
-    field_str(p, ":scheme", "http");
+    field_str(p, ":scheme", c->tls ? "https" : "http");
     field_str(p, ":path",
               grpc ? "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions" : c->target);
     field_str(p, ":authority", c->host);
@@ -283,7 +282,7 @@ static void writable(struct sc_load_run *r, struct sc_load_conn *c)
         }
         if (h->from == h->n)
             break;
-        ssize_t n = send(c->fd, h->out + h->from, h->n - h->from, MSG_NOSIGNAL);
+        ssize_t n = sc_load_send(c, h->out + h->from, h->n - h->from);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
@@ -304,7 +303,7 @@ static void readable(struct sc_load_run *r, struct sc_load_conn *c, bool hung_up
     char *in = sc_load_in(r);
     sc_load_dirty(r, c); /* acknowledgements, window updates */
     for (;;) {
-        ssize_t n = recv(c->fd, in, SC_LOAD_READ_BYTES, 0);
+        ssize_t n = sc_load_recv(c, in, SC_LOAD_READ_BYTES);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)

@@ -58,16 +58,26 @@ int sc_load_url(struct sc_load_config *c, char *url, struct sc_msg *msg)
     memset(&c->address, 0, sizeof c->address);
     if (strncmp(url, "unix:", 5) == 0)
         return unix_address(c, url + 5, msg);
-    bool grpc = strncmp(url, "grpc://", 7) == 0;
-    if (strncmp(url, "https://", 8) == 0)
-        return sc_fail(msg, SC_EUNSUPPORTED, "%s: there is no TLS here; measure the server's port without it",
-                       url);
-    if (!grpc && strncmp(url, "http://", 7) != 0)
+    static const struct {
+        const char *prefix, *port;
+        bool grpc, tls;
+    } schemes[] = {{"http://", "80", false, false},
+                   {"https://", "443", false, true},
+                   {"grpc://", "80", true, false},
+                   {"grpcs://", "443", true, true}};
+    unsigned scheme = 0;
+    while (scheme < SC_COUNT(schemes) &&
+           strncmp(url, schemes[scheme].prefix, strlen(schemes[scheme].prefix)) != 0)
+        scheme++;
+    if (scheme == SC_COUNT(schemes))
         return sc_fail(msg, SC_EINVAL,
-                       "%s: write http://HOST:PORT/PATH, grpc://HOST:PORT/MODEL or unix:SOCKET:/PATH", url);
+                       "%s: write http[s]://HOST:PORT/PATH, grpc[s]://HOST:PORT/MODEL or unix:SOCKET:/PATH",
+                       url);
+    bool grpc = schemes[scheme].grpc;
+    c->tls = schemes[scheme].tls;
     /* The host stays where it is; the target moves two bytes down the "//" so that both can end with a NUL.
      */
-    char *host = url + 7, *slash = strchr(host, '/');
+    char *host = url + strlen(schemes[scheme].prefix), *slash = strchr(host, '/');
     size_t n = slash ? (size_t)(slash - host) : strlen(host);
     memmove(url, host, n);
     url[n] = '\0';
@@ -76,7 +86,8 @@ int sc_load_url(struct sc_load_config *c, char *url, struct sc_msg *msg)
     c->protocol = grpc ? SC_LOAD_GRPC : c->protocol;
     if (grpc && (!slash || !slash[1]))
         return sc_fail(msg, SC_EINVAL, "grpc://%s: which model? write grpc://HOST:PORT/MODEL", url);
-    char name[256], port[8] = "80";
+    char port[8];
+    snprintf(port, sizeof port, "%s", schemes[scheme].port);
     const char *colon = strrchr(url, ':');
     if (colon && strchr(colon, ']'))
         colon = NULL;
@@ -86,14 +97,14 @@ int sc_load_url(struct sc_load_config *c, char *url, struct sc_msg *msg)
         from++;
         name_n -= 2;
     }
-    if (name_n == 0 || name_n >= sizeof name || (colon && strlen(colon + 1) >= sizeof port))
+    if (name_n == 0 || name_n >= sizeof c->name || (colon && strlen(colon + 1) >= sizeof port))
         return sc_fail(msg, SC_EINVAL, "%s is no host and port", url);
-    memcpy(name, from, name_n);
-    name[name_n] = '\0';
+    memcpy(c->name, from, name_n);
+    c->name[name_n] = '\0';
     if (colon)
         memcpy(port, colon + 1, strlen(colon + 1) + 1);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
-    int rc = getaddrinfo(name, port, &hints, &found);
+    int rc = getaddrinfo(c->name, port, &hints, &found);
     if (rc)
         return sc_fail(msg, SC_ENOTFOUND, "%s: %s", url, gai_strerror(rc));
     memcpy(&c->address, found->ai_addr, found->ai_addrlen);
@@ -401,6 +412,8 @@ int sc_load_run(const struct sc_load_config *c, struct sc_load_result *r, const 
         rc = raise_limit(c, msg);
     if (rc == 0)
         rc = make_messages(&plan, msg);
+    if (rc == 0 && c->tls)
+        rc = sc_load_tls_open(&plan, msg);
     if (rc == 0) {
         memset(r, 0, sizeof *r);
         sc_hist_init(&r->latency);
@@ -409,6 +422,7 @@ int sc_load_run(const struct sc_load_config *c, struct sc_load_result *r, const 
         sc_series_init(&r->series);
         rc = run_threads(&plan, r, watch, msg);
     }
+    sc_load_tls_close(&plan);
     forget_messages(&plan);
     return rc;
 }
@@ -423,10 +437,11 @@ const char *sc_load_error_name(enum sc_load_error e)
     return names[e];
 }
 
-const char *sc_load_protocol_name(enum sc_load_protocol p)
+const char *sc_load_protocol(const struct sc_load_config *c)
 {
-    static const char *const protocols[] = {"HTTP/1.1", "HTTP/2", "gRPC"};
-    return protocols[p];
+    static const char *const protocols[][2] = {
+        {"HTTP/1.1", "HTTP/1.1 over TLS"}, {"HTTP/2", "HTTP/2 over TLS"}, {"gRPC", "gRPC over TLS"}};
+    return protocols[c->protocol][c->tls];
 }
 
 bool sc_load_saturated(const struct sc_load_config *c, const struct sc_load_result *r, struct sc_msg *why)

@@ -6,7 +6,7 @@
  * latency counts from that time, also when no place was free then.
  *
  * HTTP/1.1 (one request at a time on a connection), HTTP/2 with prior knowledge, gRPC's unary Predictions
- * (proto/inference.proto). No TLS.
+ * (proto/inference.proto); each over TLS, too.
  */
 #ifndef SC_LOAD_LOAD_H
 #define SC_LOAD_LOAD_H
@@ -31,8 +31,10 @@ enum sc_load_check {
 };
 
 struct sc_load_config {
-    struct sockaddr_storage address; /* sc_load_url fills these three and the protocol of grpc:// */
+    struct sockaddr_storage address; /* sc_load_url fills what is above `method` */
     socklen_t address_size;
+    bool tls;
+    char name[256];     /* of the host, for TLS */
     const char *target; /* path and query; gRPC: MODEL or MODEL/VERSION */
     const char *host;   /* of the Host header */
     enum sc_load_protocol protocol;
@@ -116,9 +118,9 @@ struct sc_load_watch {
 
 /* Config with defaults: 1 thread, 1 connection, 1 s of warm-up, 5 s, time-out 30 s, GET /. Never fails. */
 void sc_load_defaults(struct sc_load_config *c);
-/* "http://HOST:PORT/TARGET", "grpc://HOST:PORT/MODEL[/VERSION]" or "unix:PATH:/TARGET": fills address, host,
- * target, which point into `url`'s own memory (changed) and live as long. SC_EINVAL or SC_ENOTFOUND with a
- * message. */
+/* "http[s]://HOST:PORT/TARGET", "grpc[s]://HOST:PORT/MODEL[/VERSION]" or "unix:PATH:/TARGET": fills address,
+ * host, target and what follows from the scheme; host and target point into `url`'s own memory (changed) and
+ * live as long. SC_EINVAL or SC_ENOTFOUND with a message. */
 int sc_load_url(struct sc_load_config *c, char *url, struct sc_msg *msg) SC_MUST_USE;
 /* SC_EINVAL for a config that makes no sense. */
 int sc_load_check(const struct sc_load_config *c, struct sc_msg *msg) SC_MUST_USE;
@@ -140,7 +142,8 @@ static inline double sc_load_rate(const struct sc_load_result *r)
  */
 void sc_load_merge(struct sc_load_result *to, struct sc_load_result *from);
 const char *sc_load_error_name(enum sc_load_error e);
-const char *sc_load_protocol_name(enum sc_load_protocol p);
+/* For people: "HTTP/2 over TLS". */
+const char *sc_load_protocol(const struct sc_load_config *c);
 /* True if the generator, not the server, may have set the figures; *why says so to people. */
 bool sc_load_saturated(const struct sc_load_config *c, const struct sc_load_result *r, struct sc_msg *why);
 

@@ -65,8 +65,7 @@ void sc_report_text(const struct sc_report *r, struct sc_buf *out)
     if (r->m->nruns > 1)
         sc_buf_printf(out, " (median of %u runs, %.1f to %.1f)", r->m->nruns, rate.low, rate.high);
     sc_buf_printf(out, "\n%" PRIu64 " good in %.2f s; %s, %s, %u connections, %u threads\n", a->good,
-                  a->seconds, sc_load_protocol_name(r->load->protocol), loop, r->load->connections,
-                  r->load->threads);
+                  a->seconds, sc_load_protocol(r->load), loop, r->load->connections, r->load->threads);
     hist_text("latency", &a->latency, out);
     if (r->load->rate > 0)
         hist_text("from send", &a->service, out);
@@ -97,9 +96,9 @@ void sc_report_csv(const struct sc_report *r, struct sc_buf *out)
     for (unsigned k = 0; k < r->m->nruns; k++) {
         const struct sc_load_result *x = &r->m->runs[k];
         const struct sc_load_config *c = r->load;
-        sc_buf_printf(out, "%u,%s,%s,%u,%u,%g,%.6f,%.3f,%" PRIu64 ",%" PRIu64, k + 1,
-                      sc_load_protocol_name(c->protocol), sc_report_loop_name(c), c->connections, c->threads,
-                      c->rate, x->seconds, sc_load_rate(x), x->good, x->failed);
+        sc_buf_printf(out, "%u,%s,%s,%u,%u,%g,%.6f,%.3f,%" PRIu64 ",%" PRIu64, k + 1, sc_load_protocol(c),
+                      sc_report_loop_name(c), c->connections, c->threads, c->rate, x->seconds,
+                      sc_load_rate(x), x->good, x->failed);
         for (unsigned e = 0; e < SC_LOAD_ERRORS; e++)
             sc_buf_printf(out, ",%" PRIu64, x->errors[e]);
         sc_buf_printf(out, ",%.6f", sc_hist_mean(&x->latency) / 1e6);

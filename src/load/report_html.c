@@ -47,8 +47,8 @@ static void head(const struct sc_report *r, struct sc_buf *out)
     sc_buf_printf(out, "Latency p50 %.3f ms, p99 %.3f ms", p50.median / 1e6, p99.median / 1e6);
     if (r->m->nruns > 1)
         sc_buf_printf(out, " (%.3f to %.3f)", p99.low / 1e6, p99.high / 1e6);
-    sc_buf_printf(out, ". %s; loop %s; %u connections; %s</p>\n", sc_load_protocol_name(r->load->protocol),
-                  loop, r->load->connections, when);
+    sc_buf_printf(out, ". %s; loop %s; %u connections; %s</p>\n", sc_load_protocol(r->load), loop,
+                  r->load->connections, when);
 }
 
 static void warnings(const struct sc_report *r, struct sc_buf *out)

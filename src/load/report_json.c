@@ -153,7 +153,7 @@ static void what(struct sc_json_writer *w, const struct sc_report *r)
     sc_json_put_str(w, "began", when);
     sc_json_put_str(w, "ended", sc_report_end(r->m->ended));
     sc_json_put_bool(w, "partial", r->m->ended != SC_LOAD_COMPLETE);
-    sc_json_put_str(w, "protocol", sc_load_protocol_name(c->protocol));
+    sc_json_put_str(w, "protocol", sc_load_protocol(c));
     sc_json_put_str(w, "loop", sc_report_loop_name(c));
     sc_json_put_int(w, "threads", c->threads);
     sc_json_put_int(w, "connections", c->connections);

@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -13,6 +14,7 @@ import xml.etree.ElementTree as xml
 
 import pytest
 from harness import MARK, alive, free_ports, title, wait_for
+from test_tls import Secure, certificate
 
 COLUMNS = ("Benchmark,TS failed requests,TS throughput,TS latency P50,TS latency P90,TS latency P99,TS latency mean,"
            "TS error rate,Batch size,Batch delay,Workers,Model,Concurrency,Input,Requests,Model_p50,Model_p90,Model_p99,"
@@ -60,8 +62,8 @@ def bench(build, tmp_path):
 class Toy:
     """A server of HTTP/1.1 with a manner: `answer(n)` gives (status, body) of the n-th request, or None to close."""
 
-    def __init__(self, answer):
-        self.answer, self.n, self.lock = answer, 0, threading.Lock()
+    def __init__(self, answer, tls=None):
+        self.answer, self.n, self.lock, self.tls = answer, 0, threading.Lock(), tls
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/x"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -76,6 +78,11 @@ class Toy:
 
     def serve(self, peer):
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.tls:
+            try:
+                peer = self.tls.wrap_socket(peer, server_side=True)
+            except OSError:
+                return
         buffer = b""
         with peer:
             while True:
@@ -123,6 +130,34 @@ def test_each_protocol_and_loop_counts_what_it_sent(echo, bench):
         assert j["rate"] > 0 and j["latency_us"]["p50"] > 0 and j["machine"]["cores"] == str(os.cpu_count())
     j = bench.json("--rate", 200, "--constant", "-d", 1, "--warmup", 0, "-b", "x", "--echo", url)
     assert j["loop"] == "open-constant" and 195 <= j["good"] <= 201 and "service_us" in j
+
+
+def test_tls_with_each_protocol_and_what_is_no_tls(build, echo, bench, tmp_path):
+    pair = certificate(tmp_path, "one")
+    server = Secure(build=build, folder=tmp_path / "server", pair=pair, models={"echo": "identity"},
+                    config={"enable_grpc_ssl": "true"})
+    try:
+        server.start()
+        port = server.ports["inference"]
+        for args in ([f"https://127.0.0.1:{port}/predictions/echo"], ["--http2", f"https://localhost:{port}/predictions/echo"],
+                     [f"grpcs://127.0.0.1:{server.ports['grpc_inference']}/echo"]):
+            j = bench.json("-c", 8, "-t", 2, "-r", 200, "--warmup", 0, "--random", "1:60000", "--echo", *args)
+            assert (j["good"], j["failed"], j["partial"]) == (200, 0, False), j["first_wrong"]
+            assert j["protocol"].endswith(" over TLS")
+        assert "status 403" in bench.json("-r", 5, "--warmup", 0, f"http://127.0.0.1:{port}/ping", expect=1)["first_wrong"]
+    finally:
+        server.stop()
+    j = bench.json("-d", 0.5, "--warmup", 0, f"https://127.0.0.1:{echo.ports['inference']}/ping", expect=1)
+    assert j["good"] == 0 and j["errors"]["connect"] and "no connection: TLS" in j["first_wrong"]
+    with Toy(lambda n: (200, b"")) as s:  # waits for the end of a request's head
+        j = bench.json("-r", 5, "-c", 2, "--timeout", 0.2, "--warmup", 0, s.url.replace("http", "https", 1), expect=1)
+        assert (j["good"], j["errors"]["connect"]) == (0, 5) and "took too long" in j["first_wrong"]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair[1], pair[0])
+    with Toy(lambda n: (200, b""), context) as s:  # HTTP/1.1 alone
+        assert bench.json("-r", 5, "--warmup", 0, s.url.replace("http", "https", 1))["good"] == 5
+        j = bench.json("-r", 5, "--warmup", 0, "--http2", s.url.replace("http", "https", 1), expect=1)
+        assert "ALPN" in j["first_wrong"]
 
 
 @pytest.mark.parametrize("what", [["--random", "1:3000", "--echo"], ["--texts", "lognormal:20:0.5", "--echo"],
@@ -203,7 +238,7 @@ def test_nobody_there_and_nothing_to_do_are_said(bench):
     port = free_ports(1)[0]
     for args, said in ((["http://127.0.0.1:%d/" % port], "nobody listens at"), ([], "what is to be measured"),
                        (["-r", 0, "http://127.0.0.1:1/"], "0 requests"), (["-c", 0, "http://127.0.0.1:1/"], "concurrency from 1"),
-                       (["--regex", "(", "http://127.0.0.1:1/"], "no expression"), (["https://127.0.0.1:1/"], "no TLS"),
+                       (["--regex", "(", "http://127.0.0.1:1/"], "no expression"), (["ftp://127.0.0.1:1/"], "http[s]://HOST"),
                        (["--frobnicate", "http://127.0.0.1:1/"], "no option"), (["-i", "none", "http://127.0.0.1:1/"], "No such file"),
                        (["none.json"], "none.json"), (["--texts", "many", "http://127.0.0.1:1/"], "no lengths"),
                        (["-u", "none.mar", "-b", "x"], "none.mar")):
