@@ -2,8 +2,8 @@
 """sharedWeights on a real GPU: [SCONCE_BUILD=...] tests/device/shared_weights.py [--cpu]
 
 Four workers of examples/transformers-seqclass, its handler as it is, with BERT-large of random weights: private, then shared.
-GPU memory, the same answers, a worker killed with kill -9, a handler that writes to shared weights (one that PyTorch counts,
-one that it does not), and what is left when all is unregistered. One line per scenario; 1 if anything is wrong. About 100 s.
+GPU memory, the same answers, a worker killed with kill -9, a handler that writes to shared weights (in a way that PyTorch
+counts, one that it does not, by a copy), and what is left when all is unregistered. One line per scenario; 1 if anything is wrong. About 100 s.
 Needs torch with CUDA and transformers in this interpreter, and nvidia-smi. --cpu: in main memory, with a smaller model.
 """
 import json
@@ -42,11 +42,12 @@ def handle(data, context):
     for row in data:
         if bytes(row["body"]) == b"write":
             with torch.no_grad():
-                net[1].weight{how}.add_(0)
+                net[1].weight{how}
         with torch.no_grad():
             out.append("%.6f" % net(torch.ones(1, 4096, device=net[0].weight.device)).sum().item())
     return out
 """
+HOW = {"counted": ".add_(0)", "uncounted": ".data.add_(0)", "copied": ".copy_(net[1].weight.cpu())"}
 wrong = 0
 
 
@@ -64,7 +65,7 @@ def make_model(store):
     torch.manual_seed(1)
     size = {"hidden_size": 256, "num_hidden_layers": 8, "num_attention_heads": 4, "intermediate_size": 4096} if CPU else {
         "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-    model = transformers.BertForSequenceClassification(transformers.BertConfig(num_labels=LABELS, **size))
+    model = transformers.BertForSequenceClassification(transformers.BertConfig(num_labels=LABELS, initializer_range=0.3, **size))
     first = store / "private"
     model.save_pretrained(first)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -205,18 +206,20 @@ def writes(server, name):
 
 def main():
     os.environ["HF_HUB_OFFLINE"] = "1"
+    if CPU:
+        os.environ["OMP_NUM_THREADS"] = "1"
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         store = Path(temporary)
         weights = make_model(store) / MIB
-        for name, how in (("counted", ""), ("uncounted", ".data")):
+        for name, how in HOW.items():
             write_config(store / name, name, "", True)
             (store / name / "handler.py").write_text(WRITER.replace("{how}", how))
         settings = {"python": sys.executable, "mps": "off", "system_metrics_cmd": "", "default_startup_timeout": 100}
         with Server(settings=settings, core=None, store=store) as server:
             idle = server.memory()
             private, expected, ready = measure(server, "private")
-            say(all(a[0] == 200 for a in expected) and len(set(expected)) > 8, "four workers, private",
+            say(all(a[0] == 200 for a in expected) and len(set(expected)) > 3, "four workers, private",
                 f"{private - idle:.0f} MiB, weights {weights:.0f} MiB, ready after {ready:.1f} s, {len(set(expected))} different answers")
             server.call("DELETE", "/models/private")
             server.settled(idle, 32)
@@ -234,8 +237,8 @@ def main():
             left = server.settled(idle, 32)
             say(left <= idle + 32, "unregistered", f"{left - idle:+.0f} MiB")
             if not CPU:
-                with ThreadPoolExecutor(2) as pool:
-                    list(pool.map(lambda name: writes(server, name), ("counted", "uncounted")))
+                with ThreadPoolExecutor(3) as pool:
+                    list(pool.map(lambda name: writes(server, name), HOW))
             if wrong:
                 print(server.words()[-8000:])
     print(f"{time.monotonic() - began:.0f} s")

@@ -147,8 +147,10 @@ static void keep_links(struct sc_py_channel *c, struct sc_ctl_message *m)
 static void take_kept(struct sc_py_channel *c, struct sc_ctl_message *m)
 {
     struct sc_ctl_kept answer;
-    if (!c->asks || sc_ctl_read_fixed(m->payload, &answer, sizeof answer) < 0 ||
-        strncmp(answer.name, c->kept.name, sizeof answer.name) != 0)
+    if (!c->asks || m->payload.n != sizeof answer)
+        return;
+    memcpy(&answer, m->payload.p, sizeof answer);
+    if (strncmp(answer.name, c->kept.name, sizeof answer.name) != 0)
         return;
     c->asks = false;
     c->kept.size = answer.size;

@@ -32,12 +32,12 @@ class Reply:
     `code` and `message` stand for the whole batch. With code 200 `items` holds one tuple for each request, in order:
     (body, status, phrase, content type or None, [(header, value), …]); body is bytes, bytearray, memoryview, or a str
     of ASCII alone. With any other code it is empty and the message is the error of every request.
-    `cuda_suspect`: the handler raised something that mentions CUDA and is no lack of memory; the device should be asked.
+    `cuda_suspect`: what the handler raised, if it mentions CUDA and is no lack of memory: the device should be asked; else "".
     """
 
     __slots__ = ("code", "message", "items", "cuda_suspect")
 
-    def __init__(self, code, message, items=(), cuda_suspect=False):
+    def __init__(self, code, message, items=(), cuda_suspect=""):
         self.code = code
         self.message = message
         self.items = items
@@ -235,8 +235,9 @@ def _failure(error):
         logger.exception("System out of memory")
         return Reply(507, "Out of resources")
     if "CUDA" in said:
-        logger.exception("CUDA out of memory" if "out of memory" in said.lower() else "CUDA error")
-        return Reply(507, "Out of resources", cuda_suspect="out of memory" not in said.lower())
+        full = "out of memory" in said.lower()
+        logger.exception("CUDA out of memory" if full else "CUDA error")
+        return Reply(507, "Out of resources", cuda_suspect="" if full else said)
     logger.exception("Invoking custom service failed.")
     return Reply(503, "Prediction failed")
 

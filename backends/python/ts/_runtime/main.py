@@ -220,23 +220,26 @@ def serve(channel, service, decode_ahead=True):
 def _failed(answer, alone, reply):
     """Answers a batch that failed as a whole, with reply(status, message). A process whose CUDA context is dead ends
     here: only a request that was alone is known to be the cause, the others run again elsewhere."""
-    if getattr(answer, "cuda_suspect", False):
-        from ts._runtime.device import context_error
-
-        error = context_error()
-        if error is not None:
-            _end_with_context(error, (lambda: reply(507, answer.message)) if alone else lambda: None)
+    suspect = getattr(answer, "cuda_suspect", "")
+    if suspect:
+        _ask_device(suspect, (lambda: reply(507, answer.message)) if alone else lambda: None)
     reply(answer.code if 100 <= answer.code <= 999 else 500, _clean(answer.message))
 
 
-def _end_with_context(error, answer):
+def _ask_device(said, answer):
+    """Ends the process if its context is dead, or the handler wrote to what it must not write to; `said` is what it
+    raised."""
     from ts._runtime import weights
+    from ts._runtime.device import context_error
 
-    print("The CUDA context of this worker is dead; the worker ends.", file=sys.stderr)
-    wrote = weights.wrote(error)
+    error = context_error()
+    if error is not None:
+        print("The CUDA context of this worker is dead; the worker ends.", file=sys.stderr)
+    wrote = weights.wrote(error or said)
     if wrote:
         print("The handler wrote to shared weights: %s." % wrote, file=sys.stderr)
         leave(EXIT_WROTE)
-    if not weights.anothers():
-        answer()
-    leave(EXIT_CONTEXT_DEAD)
+    if error is not None:
+        if not weights.anothers():
+            answer()
+        leave(EXIT_CONTEXT_DEAD)

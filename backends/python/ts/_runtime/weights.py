@@ -21,7 +21,8 @@ UNIT = 32 << 20  # of a block, and more where that would make more than...
 UNITS = 16  # ...so many
 _ALIGNMENT = 512  # of the GPU's allocator, which kernels rely on
 _PIECE = 2 << 20  # numbers that are looked at at a time
-_ILLEGAL = "illegal memory access"
+_ILLEGAL = "illegal memory access"  # of a kernel; the context is dead
+_REFUSED = "invalid argument"  # of a copy to what is mapped for reading; no harm was done
 
 _adopted = []  # on GPUs: (weak reference to a tensor, the count of writes that PyTorch knows of, its name)
 _under_mps = False
@@ -48,8 +49,10 @@ def share(channel):
 
 
 def wrote(error):
-    """Who killed the GPU's context, of which `error` is the last word, by writing to shared weights: a name; None if it was
-    something else. Under MPS the fault may be another process's, unless PyTorch has counted a write."""
+    """What was written to, if `error`, of CUDA, is that of a write to shared weights; else None. Under MPS the fault may be
+    another process's, unless PyTorch has counted a write."""
+    if _adopted and _REFUSED in error:
+        return "by a copy"
     if not _adopted or _ILLEGAL not in error:
         return None
     for reference, version, name in _adopted:
