@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOMS = ["base", "proto", "net", "archive", "worker", "gpu", "metrics", "model", "api", "load", "cli"]
+ROOMS = ["base", "proto", "net", "archive", "worker", "gpu", "metrics", "model", "api", "load", "tune", "cli"]
 # What a backend may use besides its own folder and the public header: the rooms that do no I/O of the server's.
 BACKEND_MAY = {"base", "proto"}
 # Python's is no plug-in but the worker itself: it has the worker's end of the channel.

@@ -135,6 +135,10 @@
     (INT64_C(520) << 20)              /* of a process, measured; what a worker is guessed to take */
 #define SC_TUNE_FILE_BYTES (1u << 20) /* what tune has measured */
 #define SC_TUNE_ENTRIES_MAX 1024
+#define SC_TUNE_BRANCHES_MAX 512        /* configurations of one search */
+#define SC_TUNE_POINTS_MAX 16           /* numbers of requests at once under which each is measured */
+#define SC_TUNE_RUNS_MAX 60             /* of a point */
+#define SC_TUNE_STATE_BYTES (64u << 20) /* the file of a search */
 
 /* --- metrics --- */
 #define SC_METRIC_LABELS_MAX 16

@@ -294,7 +294,7 @@ int sc_cli_bench(int argc, char **argv)
 {
     struct bench *b = sc_alloc(sizeof *b);
     struct sc_msg msg = {""};
-    int rc = sc_bench_options_read(&b->o, argc, argv, &msg), code = 0;
+    int rc = sc_bench_options_read(&b->o, false, argc, argv, &msg), code = 0;
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     sc_bench_command(b->command, sizeof b->command, argc, argv);
     if (rc == 0)

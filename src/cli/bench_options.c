@@ -22,63 +22,93 @@ static const struct entry {
     enum kind kind;
     size_t at;
     const char *value, *help;
+    enum { BENCH, TUNE, BOTH } who;
 } entries[] = {
-    {"concurrency", "c", COUNT, AT(concurrency), "N", "requests at once (10)"},
+    {"concurrency", "c", COUNT, AT(concurrency), "N", "requests at once (10)", BENCH},
     {"requests", "r", COUNT, AT(requests), "N",
-     "requests to measure, in place of a duration (with --url: 100)"},
-    {"duration", "d", NUMBER, AT(duration), "S", "seconds to measure (10)"},
-    {"warmup", NULL, NUMBER, AT(warmup), "S", "seconds before that (1; with --url a tenth of the requests)"},
-    {"repeat", NULL, COUNT, AT(repeat), "N", "runs; median and spread are shown (1)"},
-    {"rate", NULL, NUMBER, AT(rate), "R", "open loop: R requests a second, whatever the server does"},
-    {"constant", NULL, FLAG, AT(constant), NULL, "open loop: evenly spaced (Poisson)"},
-    {"threads", "t", COUNT, AT(threads), "N", "of the generator (1)"},
-    {"http2", NULL, FLAG, AT(http2), NULL, "HTTP/2, with https by ALPN, else with prior knowledge"},
+     "requests to measure, in place of a duration (with --url: 100)", BENCH},
+    {"duration", "d", NUMBER, AT(duration), "S", "seconds to measure (10)", BENCH},
+    {"warmup", NULL, NUMBER, AT(warmup), "S", "seconds before that (1; with --url a tenth of the requests)",
+     BENCH},
+    {"repeat", NULL, COUNT, AT(repeat), "N", "runs; median and spread are shown (1)", BENCH},
+    {"rate", NULL, NUMBER, AT(rate), "R", "open loop: R requests a second, whatever the server does", BENCH},
+    {"constant", NULL, FLAG, AT(constant), NULL, "open loop: evenly spaced (Poisson)", BENCH},
+    {"threads", "t", COUNT, AT(threads), "N", "of the generator (1)", BOTH},
+    {"http2", NULL, FLAG, AT(http2), NULL, "HTTP/2, with https by ALPN, else with prior knowledge", BOTH},
     {"connections", NULL, COUNT, AT(connections), "N",
-     "HTTP/2, gRPC: that share the concurrency (one per thread)"},
-    {"timeout", NULL, NUMBER, AT(timeout), "S", "of one request (30)"},
-    {"method", "m", TEXT, AT(method), "M", "(GET, or POST if there is a body)"},
-    {"header", "H", HEADER, AT(headers), "LINE", "a further header; may be repeated"},
-    {"input", "i", TEXT, AT(input), "PATH", "a file: the body; a folder: each of its files, in turn"},
-    {"content_type", "ic", TEXT, AT(content_type), "TYPE", "of the body"},
-    {"body", "b", TEXT, AT(body), "TEXT", "the body"},
-    {"lines", NULL, TEXT, AT(lines), "FILE", "each line is a body (JSONL, texts), in turn"},
-    {"random", NULL, TEXT, AT(random), "MIN[:MAX]", "bodies of random bytes"},
+     "HTTP/2, gRPC: that share the concurrency (one per thread)", BOTH},
+    {"timeout", NULL, NUMBER, AT(timeout), "S", "of one request (30)", BOTH},
+    {"method", "m", TEXT, AT(method), "M", "(GET, or POST if there is a body)", BOTH},
+    {"header", "H", HEADER, AT(headers), "LINE", "a further header; may be repeated", BOTH},
+    {"input", "i", TEXT, AT(input), "PATH", "a file: the body; a folder: each of its files, in turn", BOTH},
+    {"content_type", "ic", TEXT, AT(content_type), "TYPE", "of the body", BOTH},
+    {"body", "b", TEXT, AT(body), "TEXT", "the body", BOTH},
+    {"lines", NULL, TEXT, AT(lines), "FILE", "each line is a body (JSONL, texts), in turn", BOTH},
+    {"random", NULL, TEXT, AT(random), "MIN[:MAX]", "bodies of random bytes", BOTH},
     {"texts", NULL, TEXT, AT(texts), "LENGTHS",
-     "made-up texts of N, MIN:MAX, normal:MEAN:SD or lognormal:MEDIAN:SIGMA words"},
+     "made-up texts of N, MIN:MAX, normal:MEAN:SD or lognormal:MEDIAN:SIGMA words", BOTH},
     {"around", NULL, TEXT, AT(around), "TEXT",
-     "the body around a made-up text, e.g. '{\"inputs\": \"{text}\"}'"},
-    {"status", NULL, COUNT, AT(status), "N", "the expected status (any below 400)"},
-    {"expect", NULL, TEXT, AT(expect), "TEXT", "the answer must be this"},
-    {"regex", NULL, TEXT, AT(regex), "RE", "this must be found in the answer (POSIX extended)"},
-    {"same", NULL, FLAG, AT(same), NULL, "the answer must equal the first one to the same body"},
-    {"echo", NULL, FLAG, AT(echo), NULL, "the answer must equal the body"},
-    {"metrics", NULL, TEXT, AT(metrics), "ADDRESS", "the server's Prometheus page, read once a second"},
-    {"out", "o", TEXT, AT(out), "FOLDER", "where the report is written: HTML, JSON, CSV, SVG, ab_report.csv"},
-    {"json", NULL, FLAG, AT(json), NULL, "JSON on standard output"},
-    {"quiet", "q", FLAG, AT(quiet), NULL, "no progress"},
-    {"seed", NULL, COUNT, AT(seed), "N", "of everything that is drawn (1)"},
-    {"url", "u", TEXT, AT(url), "MODEL", "start a server for this archive or folder and measure it"},
-    {"server", NULL, TEXT, AT(server), "COMMAND", "the torchserve command to start (ours)"},
-    {"config", NULL, CONFIG, 0, "FILE", "options of this list as JSON; any option given here wins"},
-    {"batch_size", "bs", COUNT, AT(batch_size), "N", "of the model (1)"},
-    {"batch_delay", "bd", COUNT, AT(batch_delay), "MS", "of the model (the archive's)"},
-    {"workers", "w", COUNT, AT(workers), "N", "of the model (1)"},
+     "the body around a made-up text, e.g. '{\"inputs\": \"{text}\"}'", BOTH},
+    {"status", NULL, COUNT, AT(status), "N", "the expected status (any below 400)", BOTH},
+    {"expect", NULL, TEXT, AT(expect), "TEXT", "the answer must be this", BOTH},
+    {"regex", NULL, TEXT, AT(regex), "RE", "this must be found in the answer (POSIX extended)", BOTH},
+    {"same", NULL, FLAG, AT(same), NULL, "the answer must equal the first one to the same body", BOTH},
+    {"echo", NULL, FLAG, AT(echo), NULL, "the answer must equal the body", BOTH},
+    {"metrics", NULL, TEXT, AT(metrics), "ADDRESS", "the server's Prometheus page, read once a second",
+     BENCH},
+    {"out", "o", TEXT, AT(out), "FOLDER", "where the report is written: HTML, JSON, CSV, SVG, ab_report.csv",
+     BENCH},
+    {"json", NULL, FLAG, AT(json), NULL, "JSON on standard output", BOTH},
+    {"quiet", "q", FLAG, AT(quiet), NULL, "no progress", BOTH},
+    {"seed", NULL, COUNT, AT(seed), "N", "of everything that is drawn (1)", BOTH},
+    {"url", "u", TEXT, AT(url), "MODEL", "start a server for this archive or folder and measure it", BENCH},
+    {"server", NULL, TEXT, AT(server), "COMMAND", "the torchserve command to start (ours)", BENCH},
+    {"config", NULL, CONFIG, 0, "FILE", "options of this list as JSON; any option given here wins", BENCH},
+    {"batch_size", "bs", COUNT, AT(batch_size), "N", "of the model (1)", BENCH},
+    {"batch_delay", "bd", COUNT, AT(batch_delay), "MS", "of the model (the archive's)", BENCH},
+    {"workers", "w", COUNT, AT(workers), "N", "of the model (1)", BENCH},
     {"inference_model_url", "imu", TEXT, AT(inference_model_url), "PATH",
-     "what is asked (predictions/benchmark)"},
-    {"config_properties", "cp", TEXT, AT(config_properties), "FILE",
-     "of the server (defaults on free ports)"},
+     "what is asked (predictions/benchmark)", BOTH},
+    {"config_properties", "cp", TEXT, AT(config_properties), "FILE", "of the server (defaults on free ports)",
+     BOTH},
     {"report_location", "rl", TEXT, AT(report_location), "FOLDER",
-     "--out is its folder `benchmark` (with --url: the temporary folder's)"},
-    {"tmp_dir", "td", TEXT, AT(tmp_dir), "FOLDER", "for the server's files while it runs"},
-    {"handler_profiling", "hp", FLAG, AT(handler_profiling), NULL, "three more columns in ab_report.csv"},
-    {"backend_profiling", "bp", FLAG, AT(backend_profiling), NULL, "TS_BENCHMARK=True for the server"},
-    {"generate_graphs", "gg", FLAG, AT(generate_graphs), NULL, "(they are always drawn)"},
-    {"exec_env", "e", TEXT, AT(exec_env), "local", "(docker: the server runs here all the same)"},
-    {"gpus", "g", TEXT, AT(gpus), "...", "(of docker)"},
-    {"image", "di", TEXT, AT(image), "...", "(of docker)"},
-    {"docker_runtime", "dr", TEXT, AT(docker_runtime), "...", "(of docker)"},
-    {"benchmark_backend", "bb", TEXT, AT(benchmark_backend), "...", "(ab or locust: the generator is ours)"},
-    {"help", "h", HELP, 0, NULL, "this"},
+     "--out is its folder `benchmark` (with --url: the temporary folder's)", BENCH},
+    {"tmp_dir", "td", TEXT, AT(tmp_dir), "FOLDER", "for the server's files while it runs", BOTH},
+    {"handler_profiling", "hp", FLAG, AT(handler_profiling), NULL, "three more columns in ab_report.csv",
+     BENCH},
+    {"backend_profiling", "bp", FLAG, AT(backend_profiling), NULL, "TS_BENCHMARK=True for the server", BENCH},
+    {"generate_graphs", "gg", FLAG, AT(generate_graphs), NULL, "(they are always drawn)", BENCH},
+    {"exec_env", "e", TEXT, AT(exec_env), "local", "(docker: the server runs here all the same)", BENCH},
+    {"gpus", "g", TEXT, AT(gpus), "...", "(of docker)", BENCH},
+    {"image", "di", TEXT, AT(image), "...", "(of docker)", BENCH},
+    {"docker_runtime", "dr", TEXT, AT(docker_runtime), "...", "(of docker)", BENCH},
+    {"benchmark_backend", "bb", TEXT, AT(benchmark_backend), "...", "(ab or locust: the generator is ours)",
+     BENCH},
+    {"out", "o", TEXT, AT(out), "FOLDER", "of the report and of what --resume goes on from (MODEL-tune)",
+     TUNE},
+    {"budget", NULL, TEXT, AT(budget), "TIME", "for measuring, as in 90s, 5m (5m)", TUNE},
+    {"p99", NULL, TEXT, AT(p99), "TIME", "what p99 must keep, as in 20ms", TUNE},
+    {"memory", NULL, TEXT, AT(memory), "SIZE",
+     "what the workers may take, as in 4G: of the GPU, or of the host where there is none", TUNE},
+    {"precision", NULL, NUMBER, AT(precision), "PERCENT",
+     "how sure the figure is to be: its 95 % interval (5)", TUNE},
+    {"concurrency", "c", COUNT, AT(most), "N", "at most so many requests at once (512)", TUNE},
+    {"batches", NULL, TEXT, AT(batches), "LIST", "batch sizes to try (1,2,4,8,16,32,64,128)", TUNE},
+    {"workers", "w", TEXT, AT(worker_list), "LIST", "numbers of workers to try (1,2,4... by cores or GPU)",
+     TUNE},
+    {"tokenizer_threads", NULL, TEXT, AT(thread_list), "LIST",
+     "the encoder's, to try (0,1; on a GPU as it is)", TUNE},
+    {"sharing", NULL, TEXT, AT(sharing), "LIST", "ways to share the GPU to try (timeslice,mps,lanes)", TUNE},
+    {"resume", NULL, FLAG, AT(resume), NULL, "go on from the report in --out", TUNE},
+    {"apply", NULL, FLAG, AT(apply), NULL,
+     "write the recommendation: to a folder's model-config.yaml, or beside an archive, as "
+     "<archive>.sconce.yaml",
+     TUNE},
+    {"record", NULL, TEXT, AT(record), "FILE",
+     "of --apply: what was measured of the GPU, the server's setting tune_record (beside the model: "
+     "tune.json)",
+     TUNE},
+    {"help", "h", HELP, 0, NULL, "this", BOTH},
 };
 _Static_assert(SC_COUNT(entries) <= SC_COUNT(((struct sc_bench_options *)0)->level), "room for all levels");
 
@@ -96,35 +126,45 @@ static const struct plan {
     {"custom", NULL, NULL, NULL},
 };
 
-static void usage(void)
+static void usage(bool tune)
 {
-    fputs("usage: sconce bench [OPTION...] ADDRESS         measure a server: http[s]://HOST:PORT/PATH,\n"
-          "                                                grpc://HOST:PORT/MODEL[/VERSION], "
-          "unix:SOCKET:/PATH\n"
-          "       sconce bench [OPTION...] --url MODEL     start a server for a model and measure it\n"
-          "       sconce bench [OPTION...] config.json     the same; the file of TorchServe's "
-          "benchmark-ab.py\n\n",
+    fputs(tune ? "usage: sconce tune [OPTION...] MODEL            find the best batch size and workers for "
+                 "an archive or a "
+                 "folder\n\n"
+               : "usage: sconce bench [OPTION...] ADDRESS         measure a server: http://HOST:PORT/PATH,\n"
+                 "                                                grpc://HOST:PORT/MODEL[/VERSION], "
+                 "unix:SOCKET:/PATH\n"
+                 "       sconce bench [OPTION...] --url MODEL     start a server for a model and measure it\n"
+                 "       sconce bench [OPTION...] config.json     the same; the file of TorchServe's "
+                 "benchmark-ab.py\n\n",
           stdout);
     for (unsigned i = 0; i < SC_COUNT(entries); i++) {
         const struct entry *e = &entries[i];
         char left[64];
+        if (e->who == (tune ? BENCH : TUNE))
+            continue;
         snprintf(left, sizeof left, "%s%s%s--%s%s%s", e->brief ? "-" : "", e->brief ? e->brief : "",
                  e->brief ? ", " : "", e->name, e->value ? " " : "", e->value ? e->value : "");
         printf("  %-32s %s\n", left, e->help);
     }
-    fputs("\nExit codes: 0; 1 a request failed, or the report is partial; 2 it could not be measured; 130 "
-          "interrupted.\n",
-          stdout);
+    fputs(
+        tune
+            ? "\nExit codes: 0; 1 there is nothing to recommend, or the report is partial; 2 it could not be "
+              "measured; 130 interrupted.\n"
+            : "\nExit codes: 0; 1 a request failed, or the report is partial; 2 it could not be measured; "
+              "130 "
+              "interrupted.\n",
+        stdout);
 }
 
-static const struct entry *find(struct sc_span name, bool brief)
+static const struct entry *find(bool tune, struct sc_span name, bool brief)
 {
     for (unsigned i = 0; i < SC_COUNT(entries); i++) {
         const char *n = brief ? entries[i].brief : entries[i].name;
         size_t k = 0;
         while (n && k < name.n && n[k] && (n[k] == name.p[k] || (n[k] == '_' && name.p[k] == '-')))
             k++;
-        if (n && k == name.n && n[k] == '\0')
+        if (n && k == name.n && n[k] == '\0' && entries[i].who != (tune ? BENCH : TUNE))
             return &entries[i];
     }
     return NULL;
@@ -190,7 +230,7 @@ static int set(struct sc_bench_options *o, const struct entry *e, enum level lev
 static int set_json(struct sc_bench_options *o, const char *file, const char *key, const json_t *v,
                     struct sc_msg *msg)
 {
-    const struct entry *e = find(sc_span_str(key), false);
+    const struct entry *e = find(o->tune, sc_span_str(key), false);
     char number[64];
     const char *text = number;
     if (!e || e->kind == CONFIG || e->kind == HELP) {
@@ -245,13 +285,19 @@ static int set_plan(struct sc_bench_options *o, const struct plan *p, struct sc_
     int rc = 0;
     for (unsigned i = 0; i < SC_COUNT(all) && rc == 0; i++)
         if (all[i].value)
-            rc = set(o, find(sc_span_str(all[i].name), false), PLAN, all[i].value, msg);
+            rc = set(o, find(false, sc_span_str(all[i].name), false), PLAN, all[i].value, msg);
     return rc;
 }
 
 static int positional(struct sc_bench_options *o, const char *word, struct sc_msg *msg)
 {
     struct sc_span w = sc_span_str(word), json = SC_SPAN(".json");
+    if (o->tune && o->url)
+        return sc_fail(msg, SC_EINVAL, "one model at a time: %s and %s", o->url, word);
+    if (o->tune) {
+        o->url = sc_strdup(word);
+        return 0;
+    }
     for (unsigned i = 0; i < SC_COUNT(plans); i++)
         if (strcmp(word, plans[i].name) == 0)
             return set_plan(o, &plans[i], msg);
@@ -273,12 +319,12 @@ static int option(struct sc_bench_options *o, int argc, char **argv, int *i, str
     bool brief = argv[*i][1] != '-';
     struct sc_span word = sc_span_str(argv[*i] + (brief ? 1 : 2));
     size_t eq = brief ? word.n : sc_span_find(word, '=');
-    const struct entry *e = find(sc_span_sub(word, 0, eq), brief);
+    const struct entry *e = find(o->tune, sc_span_sub(word, 0, eq), brief);
     const char *value = eq < word.n ? word.p + eq + 1 : NULL;
     if (!e)
         return sc_fail(msg, SC_EINVAL, "there is no option %s", argv[*i]);
     if (e->kind == HELP) {
-        usage();
+        usage(o->tune);
         return 1;
     }
     /* benchmark-ab.py's flags take a value; ours need none. */
@@ -294,10 +340,13 @@ static int option(struct sc_bench_options *o, int argc, char **argv, int *i, str
     return e->kind == CONFIG ? read_config(o, value, msg) : set(o, e, OPTION, value, msg);
 }
 
-int sc_bench_options_read(struct sc_bench_options *o, int argc, char **argv, struct sc_msg *msg)
+int sc_bench_options_read(struct sc_bench_options *o, bool tune, int argc, char **argv, struct sc_msg *msg)
 {
     int rc = 0;
-    *o = (struct sc_bench_options){.concurrency = 10,
+    *o = (struct sc_bench_options){.tune = tune,
+                                   .precision = 5,
+                                   .most = 512,
+                                   .concurrency = 10,
                                    .batch_size = 1,
                                    .workers = 1,
                                    .threads = 1,
@@ -313,11 +362,13 @@ int sc_bench_options_read(struct sc_bench_options *o, int argc, char **argv, str
     if (o->headers.failed)
         return sc_fail(msg, SC_ELIMIT, "the headers are larger than %u bytes", SC_LOAD_HEAD_BYTES);
     o->headers.n--;
+    if (tune && !o->url)
+        return sc_fail(msg, SC_EINVAL, "which model? Give its archive or folder");
     if (!o->address && !o->url)
         return sc_fail(msg, SC_EINVAL, "what is to be measured? Give an address, or a model with --url");
     if (!o->address || !o->url)
         return 0;
-    if (o->level[find(SC_SPAN("url"), false) - entries] == OPTION)
+    if (o->level[find(false, SC_SPAN("url"), false) - entries] == OPTION)
         return sc_fail(msg, SC_EINVAL,
                        "%s and the model %s: measure a server that runs, or one that is started", o->address,
                        o->url);
@@ -331,8 +382,11 @@ int sc_bench_options_read(struct sc_bench_options *o, int argc, char **argv, str
 void sc_bench_options_free(struct sc_bench_options *o)
 {
     for (unsigned i = 0; i < SC_COUNT(entries); i++)
-        if (entries[i].kind == TEXT)
-            free(*(char **)((char *)o + entries[i].at));
+        if (entries[i].kind == TEXT) {
+            char **text = (char **)(void *)((char *)o + entries[i].at);
+            free(*text);
+            *text = NULL; /* it may stand in the table twice */
+        }
     for (unsigned i = 0; i < o->nnotes; i++)
         free(o->notes[i]);
     free(o->address);

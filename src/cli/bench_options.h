@@ -1,6 +1,7 @@
 /*
- * What `sconce bench` is told: its own options, and those of TorchServe's benchmark-ab.py, which may also
- * stand in a JSON file (config.json), under the same names. One table says what there is.
+ * What `sconce bench` and `sconce tune` are told: their own options, and those of TorchServe's
+ * benchmark-ab.py, which may also stand in a JSON file (config.json), under the same names. One table says
+ * what there is.
  *
  * A test plan is overruled by the file, the file by an option, wherever they stand on the line.
  */
@@ -29,6 +30,11 @@ struct sc_bench_options {
     double rate, duration, warmup, timeout;
     bool constant, http2, echo, same, json, quiet;
     struct sc_buf headers; /* lines, each with its CRLF */
+    /* tune's */
+    bool tune, resume, apply;
+    char *budget, *p99, *memory, *batches, *worker_list, *thread_list, *sharing, *record;
+    double precision; /* percent */
+    uint64_t most;    /* requests at once */
 
     unsigned level[64]; /* per entry of the table: who set it */
     char *notes[SC_BENCH_NOTES_MAX];
@@ -36,7 +42,8 @@ struct sc_bench_options {
 };
 
 /* 0; 1: help was printed; SC_EINVAL and others with *msg. Free *o in every case. */
-int sc_bench_options_read(struct sc_bench_options *o, int argc, char **argv, struct sc_msg *msg) SC_MUST_USE;
+int sc_bench_options_read(struct sc_bench_options *o, bool tune, int argc, char **argv,
+                          struct sc_msg *msg) SC_MUST_USE;
 void sc_bench_options_free(struct sc_bench_options *o);
 /* True if that option was given somewhere: by plan, file or command line. */
 bool sc_bench_given(const struct sc_bench_options *o, const void *member);

@@ -21,6 +21,7 @@ static void usage(FILE *to)
           "  torchserve   the command of TorchServe; also under that name\n"
           "  gpu          the GPUs: memory, use, MPS, and whose processes are on them\n"
           "  bench        measure a server, or a model\n"
+          "  tune         find the best batch size and number of workers for a model\n"
           "  check-config what the settings of a config.properties do here\n"
           "  version      print the version\n"
           "  help         print this\n"
@@ -82,6 +83,8 @@ int main(int argc, char **argv)
         return sc_cli_gpu(argc - 1, argv + 1);
     if (strcmp(command, "bench") == 0)
         return sc_cli_bench(argc - 1, argv + 1);
+    if (strcmp(command, "tune") == 0)
+        return sc_cli_tune(argc - 1, argv + 1);
     if (strcmp(command, "check-config") == 0)
         return sc_cli_check_config(argc - 1, argv + 1);
     if (strcmp(command, "serve") == 0 || strcmp(command, "--role=supervisor") == 0)

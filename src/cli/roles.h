@@ -15,6 +15,8 @@ int sc_cli_status(int argc, char **argv);
 int sc_cli_gpu(int argc, char **argv);
 /* `sconce bench ...` */
 int sc_cli_bench(int argc, char **argv);
+/* `sconce tune ...` */
+int sc_cli_tune(int argc, char **argv);
 /* `sconce check-config ...` */
 int sc_cli_check_config(int argc, char **argv);
 /* `sconce archive ...`; the commands of that name: argv[0] is the command's name. */

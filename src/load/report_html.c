@@ -5,7 +5,7 @@
 #include "load/report_parts.h"
 #include "load/svg.h"
 
-static const char style[] =
+const char sc_page_style[] =
     ":root{color-scheme:light dark}body{margin:0;background:#fff;color:#1f2328;font:15px/1.5 "
     "system-ui,sans-serif}"
     "main{max-width:760px;margin:0 auto;padding:24px "
@@ -157,7 +157,7 @@ void sc_report_html(const struct sc_report *r, struct sc_buf *out)
                "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
                "content=\"width=device-width,initial-scale=1\"><title>");
     sc_xml_text(out, r->subject);
-    sc_buf_printf(out, "</title><style>%s%s</style></head><body><main>\n", style, sc_svg_style);
+    sc_buf_printf(out, "</title><style>%s%s</style></head><body><main>\n", sc_page_style, sc_svg_style);
     cell(out, "h1", r->subject);
     head(r, out);
     warnings(r, out);

@@ -54,6 +54,15 @@ int sc_spec_mps_key(struct sc_model_spec *s, struct sc_span key, struct sc_span 
 int sc_spec_mps_check(const struct sc_model_spec *s, const struct sc_settings *settings,
                       struct sc_msg *msg) SC_MUST_USE;
 
+/*
+ * What lies beside an entry of the store, as <name>.sconce.yaml, and goes over the model's own file (`file`,
+ * which is *yaml; NULL: it has none), key by key of the first level. 1: *yaml is both, as JSON; 0: there is
+ * nothing; SC_EINVAL, SC_ELIMIT, SC_ESYS with *msg.
+ */
+#define SC_SPEC_OVERRIDE ".sconce.yaml"
+int sc_spec_override(const char *store, struct sc_span name, const char *file, struct sc_buf *yaml,
+                     struct sc_msg *msg) SC_MUST_USE;
+
 /* One setting as a line, KEY=VALUE with escapes. */
 void sc_spec_put_setting(struct sc_buf *b, const char *key, const char *value);
 /* The first such line, which is taken off: its key, its value unescaped in place of b's content. */

@@ -134,6 +134,23 @@ static const char *asked_backend(const struct preparing *p)
     return p->want->backend && *p->want->backend ? p->want->backend : NULL;
 }
 
+/* The model's file with what lies beside it in the store; *file is NULL where there is neither. */
+static int add_override(const struct preparing *p, struct sc_span name, const char **file,
+                        struct sc_buf *yaml)
+{
+    int rc = sc_spec_override(p->settings->model_store, name, *file, yaml, &p->err->msg);
+    if (rc > 0 && !*file)
+        *file = "model-config.yaml";
+    if (rc > 0)
+        sc_log(SC_LOG_INFO, "model %s: %.*s" SC_SPEC_OVERRIDE " goes over its own configuration", p->s->name,
+               SC_FMT(name));
+    if (rc >= 0)
+        return 0;
+    p->err->status = 400;
+    p->err->type = "InvalidModelException";
+    return rc;
+}
+
 /* dir is in place; `yaml` may be NULL. */
 static int finish_native(const struct preparing *p, const struct sc_buf *yaml)
 {
@@ -223,7 +240,10 @@ static int in_place(const struct preparing *p, const char *real)
         return rc;
     rc = read_in(real, "model-config.yaml", &yaml, &p->err->msg);
     if (rc == 0 || rc == SC_ENOTFOUND) {
-        rc = finish_native(p, rc == 0 ? &yaml : NULL);
+        const char *file = rc == 0 ? "model-config.yaml" : NULL;
+        rc = add_override(p, last_component(sc_span_str(p->want->url)), &file, &yaml);
+        if (rc == 0)
+            rc = finish_native(p, file ? &yaml : NULL);
     } else {
         p->err->status = 400;
         p->err->type = "InvalidModelException";
@@ -362,10 +382,10 @@ static int from_archive(const struct preparing *p, struct sc_archive *a)
     if (rc < 0)
         return rc;
     const char *file = read_config(a, &yaml);
-    if (serves_natively(p, a, &yaml, file))
-        rc = finish_native(p, file ? &yaml : NULL);
-    else
-        rc = finish_python(p, a, &yaml, file);
+    rc = add_override(p, sc_span_str(a->name), &file, &yaml);
+    if (rc == 0)
+        rc = serves_natively(p, a, &yaml, file) ? finish_native(p, file ? &yaml : NULL)
+                                                : finish_python(p, a, &yaml, file);
     sc_buf_free(&yaml);
     return rc;
 }

@@ -1,0 +1,190 @@
+/* What the figures of a search say: intervals, who leads, what to use and why. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "base/array.h"
+#include "tune/parts.h"
+
+/* Student's t for 95 %, two sides, by degrees of freedom. */
+static double student(unsigned freedom)
+{
+    static const double t[] = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+                               2.201,  2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086};
+    return freedom <= SC_COUNT(t) ? t[freedom - 1] : freedom <= 40 ? 2.05 : 2.0;
+}
+
+struct sc_tune_interval sc_tune_interval(const struct sc_tune_point *p)
+{
+    struct sc_tune_interval i = {.half = INFINITY, .n = p->nruns};
+    double squares = 0;
+    for (unsigned k = 0; k < p->nruns; k++)
+        i.mean += p->runs[k].rate / p->nruns;
+    for (unsigned k = 0; k < p->nruns; k++)
+        squares += (p->runs[k].rate - i.mean) * (p->runs[k].rate - i.mean);
+    if (p->nruns > 1)
+        i.half = student(p->nruns - 1) * sqrt(squares / (p->nruns - 1) / p->nruns);
+    return i;
+}
+
+double sc_tune_p99(const struct sc_tune_point *p)
+{
+    return (double)sc_hist_at(p->latency, 0.99);
+}
+
+bool sc_tune_keeps(const struct sc_tune *t, const struct sc_tune_point *p)
+{
+    return p->nruns && p->latency->count && !p->failed && (t->goal.p99 <= 0 || sc_tune_p99(p) <= t->goal.p99);
+}
+
+const struct sc_tune_point *sc_tune_best(const struct sc_tune *t, const struct sc_tune_branch *b)
+{
+    const struct sc_tune_point *best = NULL;
+    double rate = 0;
+    bool sure = false; /* a single run, as curves are made of, only where there is nothing better */
+    for (unsigned i = 0; i < b->npoints; i++) {
+        const struct sc_tune_point *p = &b->points[i];
+        double mean = sc_tune_interval(p).mean;
+        bool more = p->nruns > 1;
+        if (!sc_tune_keeps(t, p) || mean <= 0 || (sure && !more) || (sure == more && mean <= rate))
+            continue;
+        sure = more;
+        rate = mean;
+        best = p;
+    }
+    return best;
+}
+
+double sc_tune_score(const struct sc_tune *t, const struct sc_tune_branch *b)
+{
+    const struct sc_tune_point *p = b->failed ? NULL : sc_tune_best(t, b);
+    return p ? sc_tune_interval(p).mean : 0;
+}
+
+int sc_tune_leader(const struct sc_tune *t)
+{
+    int best = -1;
+    double score = 0;
+    for (unsigned all = 0; all < 2 && best < 0; all++)
+        for (unsigned i = 0; i < t->n; i++)
+            if ((all || !t->branches[i].out) && sc_tune_score(t, &t->branches[i]) > score) {
+                score = sc_tune_score(t, &t->branches[i]);
+                best = (int)i;
+            }
+    return best;
+}
+
+bool sc_tune_is_behind(const struct sc_tune *t, const struct sc_tune_branch *b,
+                       const struct sc_tune_branch *leader)
+{
+    const struct sc_tune_point *p = sc_tune_best(t, b), *q = sc_tune_best(t, leader);
+    if (!p || !q)
+        return !p && q;
+    struct sc_tune_interval a = sc_tune_interval(p), z = sc_tune_interval(q);
+    return a.mean + a.half < z.mean - z.half;
+}
+
+/* The cheaper one, of two that are as fast. */
+static bool is_cheaper(const struct sc_tune_branch *a, const struct sc_tune_branch *b)
+{
+    if (a->memory && b->memory && llabs(a->memory - b->memory) * 50 > SC_MAX(a->memory, b->memory))
+        return a->memory < b->memory;
+    if (a->config.workers != b->config.workers)
+        return a->config.workers < b->config.workers;
+    return a->config.batch < b->config.batch;
+}
+
+int sc_tune_recommended(const struct sc_tune *t)
+{
+    const int leader = sc_tune_leader(t);
+    int best = leader;
+    for (unsigned i = 0; leader >= 0 && i < t->n; i++) {
+        const struct sc_tune_branch *b = &t->branches[i], *first = &t->branches[leader];
+        /* One that was dropped early is known too little. */
+        if (b->failed || (b->out && !first->out) || b->round + 1 < first->round)
+            continue;
+        if (sc_tune_score(t, b) >= (1 - SC_TUNE_TIE) * sc_tune_score(t, first) &&
+            !sc_tune_is_behind(t, b, first) && is_cheaper(b, &t->branches[best]))
+            best = (int)i;
+    }
+    return best;
+}
+
+bool sc_tune_on_front(const struct sc_tune *t, unsigned branch)
+{
+    const struct sc_tune_branch *b = &t->branches[branch];
+    const struct sc_tune_point *p = b->failed ? NULL : sc_tune_best(t, b);
+    for (unsigned i = 0; p && i < t->n; i++) {
+        const struct sc_tune_branch *o = &t->branches[i];
+        const struct sc_tune_point *q = o == b || o->failed ? NULL : sc_tune_best(t, o);
+        if (q && sc_tune_interval(q).mean > sc_tune_interval(p).mean && sc_tune_p99(q) < sc_tune_p99(p))
+            return false;
+    }
+    return p != NULL;
+}
+
+const char *sc_tune_way_name(enum sc_tune_way way)
+{
+    static const char *const names[] = {"timeslice", "mps", "lanes", "cpu"};
+    return names[way];
+}
+
+void sc_tune_name(const struct sc_tune_config *c, char *to, size_t size)
+{
+    int n = snprintf(to, size, "batch %u, %u worker%s", c->batch, c->workers, c->workers > 1 ? "s" : "");
+    if (c->threads >= 0)
+        n += snprintf(to + n, size - (size_t)n, ", %d threads", c->threads);
+    if (c->way != SC_TUNE_NO_GPU)
+        snprintf(to + n, size - (size_t)n, ", %s", sc_tune_way_name(c->way));
+}
+
+/* The best of the others. */
+static int second(const struct sc_tune *t, int first)
+{
+    int best = -1;
+    for (unsigned i = 0; i < t->n; i++)
+        if ((int)i != first && sc_tune_score(t, &t->branches[i]) > 0 &&
+            (best < 0 || sc_tune_score(t, &t->branches[i]) > sc_tune_score(t, &t->branches[best])))
+            best = (int)i;
+    return best;
+}
+
+void sc_tune_reason(const struct sc_tune *t, int recommended, char *to, size_t size)
+{
+    struct sc_buf b;
+    char name[80];
+    unsigned measured = 0;
+    sc_buf_init(&b, 2048);
+    for (unsigned i = 0; i < t->n; i++)
+        measured += t->branches[i].npoints > 0;
+    if (recommended < 0) {
+        snprintf(to, size,
+                 t->goal.p99 > 0 && measured
+                     ? "none of the %u configurations measured keeps p99 below %.3g ms"
+                     : "none of the %u configurations measured could be used%.0g",
+                 measured, t->goal.p99 / 1e6);
+        return;
+    }
+    const struct sc_tune_branch *r = &t->branches[recommended];
+    const struct sc_tune_point *p = sc_tune_best(t, r);
+    struct sc_tune_interval i = sc_tune_interval(p);
+    sc_tune_name(&r->config, name, sizeof name);
+    sc_buf_printf(&b, "%s: %.4g requests/s", name, i.mean);
+    if (i.n > 1)
+        sc_buf_printf(&b, " (± %.2g %%)", i.half / i.mean * 100);
+    sc_buf_printf(&b, " with p99 %.3g ms at %u at once", sc_tune_p99(p) / 1e6, p->concurrency);
+    int leader = sc_tune_leader(t), next = second(t, recommended);
+    if (leader != recommended) {
+        sc_tune_name(&t->branches[leader].config, name, sizeof name);
+        sc_buf_printf(&b, ", as fast as %s within the noise, and cheaper", name);
+    } else if (next >= 0) {
+        double behind = 1 - sc_tune_score(t, &t->branches[next]) / i.mean;
+        sc_tune_name(&t->branches[next].config, name, sizeof name);
+        sc_buf_printf(&b, ", the most of %u configurations%s; %s is next, %.2g %% behind", measured,
+                      t->goal.p99 > 0 ? " that keep p99" : "", name, behind * 100);
+        if (!sc_tune_is_behind(t, &t->branches[next], r))
+            sc_buf_str(&b, ", which is within the noise");
+    }
+    snprintf(to, size, "%.*s", (int)b.n, b.p ? b.p : "");
+    sc_buf_free(&b);
+}

@@ -1,0 +1,425 @@
+/* What is measured next. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/array.h"
+#include "tune/parts.h"
+
+#define FINALISTS 4
+#define ROUNDS_MAX 7
+#define CLOSE 0.9        /* of the best's rate: nobody is dropped for less who cannot be told from it */
+#define SECONDS_MIN 0.15 /* of a run */
+#define SECONDS_MAX 5.0
+#define WARM_SECONDS 0.3 /* what a model that was just loaded gets before it is measured */
+#define BATCHES_MIN 6.0  /* that a worker completes in a run, so that one more or less matters little */
+#define RUNS_SURE (4 * SC_TUNE_REPEAT) /* before anything is decided: runs one behind the other are alike */
+#define CYCLES 3                       /* of the final, as it is planned */
+
+/* Where a phase ends, as a share of the budget. */
+static const double ends[] = {0.55, 0.75, 0.9, 1.0, 1.0};
+
+/* ---- branches and points ---- */
+
+void sc_tune_init(struct sc_tune *t, const struct sc_tune_goal *goal)
+{
+    *t = (struct sc_tune){.goal = *goal, .visiting = -1};
+}
+
+void sc_tune_free(struct sc_tune *t)
+{
+    for (unsigned i = 0; i < t->n; i++) {
+        for (unsigned k = 0; k < t->branches[i].npoints; k++)
+            free(t->branches[i].points[k].latency);
+        free(t->branches[i].points);
+    }
+    free(t->branches);
+    *t = (struct sc_tune){0};
+}
+
+int sc_tune_add(struct sc_tune *t, const struct sc_tune_config *c)
+{
+    if (t->n == SC_TUNE_BRANCHES_MAX)
+        return SC_ELIMIT;
+    t->branches = sc_realloc_array(t->branches, t->n + 1, sizeof *t->branches);
+    t->branches[t->n++] = (struct sc_tune_branch){.config = *c};
+    return 0;
+}
+
+struct sc_tune_point *sc_tune_point(struct sc_tune_branch *b, unsigned concurrency)
+{
+    for (unsigned i = 0; i < b->npoints; i++)
+        if (b->points[i].concurrency == concurrency)
+            return &b->points[i];
+    return NULL;
+}
+
+struct sc_tune_point *sc_tune_make_point(struct sc_tune_branch *b, unsigned concurrency)
+{
+    struct sc_tune_point *p = sc_tune_point(b, concurrency);
+    if (p || b->npoints == SC_TUNE_POINTS_MAX)
+        return p;
+    if (!b->points)
+        b->points = sc_alloc_array(SC_TUNE_POINTS_MAX, sizeof *b->points);
+    p = &b->points[b->npoints++];
+    *p = (struct sc_tune_point){.concurrency = concurrency, .latency = sc_alloc(sizeof *p->latency)};
+    sc_hist_init(p->latency);
+    return p;
+}
+
+static void put_out(struct sc_tune_branch *b, bool failed, const char *why)
+{
+    if (b->out && !failed)
+        return;
+    b->out = true;
+    b->failed |= failed;
+    snprintf(b->why, sizeof b->why, "%s", why);
+}
+
+void sc_tune_drop(struct sc_tune *t, unsigned branch, bool larger, const char *why)
+{
+    const struct sc_tune_config *c = &t->branches[branch].config;
+    char name[80], text[240];
+    sc_tune_name(c, name, sizeof name);
+    snprintf(text, sizeof text, "%s: %.150s", name, why);
+    for (unsigned i = 0; larger && i < t->n; i++) {
+        const struct sc_tune_config *o = &t->branches[i].config;
+        if (i != branch && !t->branches[i].npoints && o->way == c->way && o->threads == c->threads &&
+            o->batch >= c->batch && o->workers >= c->workers)
+            put_out(&t->branches[i], true, text);
+    }
+    put_out(&t->branches[branch], true, why);
+    if (t->visiting == (int)branch)
+        t->visiting = -1;
+}
+
+bool sc_tune_weigh(struct sc_tune *t, unsigned branch, int64_t bytes)
+{
+    struct sc_tune_branch *b = &t->branches[branch];
+    char why[120];
+    b->memory = SC_MAX(b->memory, bytes);
+    if (t->goal.memory <= 0 || b->memory <= t->goal.memory)
+        return true;
+    snprintf(why, sizeof why, "its workers take %.0f MiB, more than the ceiling of %.0f MiB",
+             (double)b->memory / 1048576, (double)t->goal.memory / 1048576);
+    sc_tune_drop(t, branch, true, why);
+    return false;
+}
+
+static unsigned count_open(const struct sc_tune *t)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < t->n; i++)
+        n += !t->branches[i].out;
+    return n;
+}
+
+/* ---- which load ---- */
+
+static uint64_t full(const struct sc_tune_branch *b)
+{
+    return (uint64_t)b->config.batch * b->config.workers;
+}
+
+/* So many that every worker has a batch at work and one ahead. */
+static unsigned first_concurrency(const struct sc_tune *t, const struct sc_tune_branch *b)
+{
+    uint64_t c = 1;
+    while (c < 2 * full(b))
+        c *= 2;
+    return (unsigned)SC_MIN(c, t->goal.most);
+}
+
+static unsigned screen(const struct sc_tune *t, struct sc_tune_branch *b)
+{
+    if (t->visit_steps == 0)
+        return first_concurrency(t, b);
+    const struct sc_tune_point *p = sc_tune_point(b, t->visit_concurrency);
+    return p && !sc_tune_keeps(t, p) ? t->visit_concurrency / 2 : 0;
+}
+
+/* Again under the best load, then under a heavier one, if it is not known what that gives. */
+static unsigned narrow(const struct sc_tune *t, struct sc_tune_branch *b)
+{
+    const struct sc_tune_point *best = sc_tune_best(t, b);
+    if (!best || t->visit_steps == 0)
+        return best ? best->concurrency : 0;
+    unsigned up = best->concurrency * 2;
+    if (t->visit_steps > 1 || up > t->goal.most || up > 8 * full(b))
+        return 0;
+    const struct sc_tune_point *above = sc_tune_point(b, up);
+    if (!above)
+        return up;
+    up -= best->concurrency / 2;
+    return !sc_tune_keeps(t, above) && up > best->concurrency && !sc_tune_point(b, up) ? up : 0;
+}
+
+/* What is not known yet; then what looked better in its one run than all that is known well. */
+static unsigned curve(const struct sc_tune *t, struct sc_tune_branch *b)
+{
+    const struct sc_tune_point *best = sc_tune_best(t, b);
+    for (unsigned c = 1; c <= t->goal.most && c <= 8 * full(b); c *= 2)
+        if (!sc_tune_point(b, c) && b->npoints < SC_TUNE_POINTS_MAX)
+            return c;
+    for (unsigned i = 0; best && i < b->npoints; i++) {
+        const struct sc_tune_point *p = &b->points[i];
+        if (p->nruns == 1 && sc_tune_keeps(t, p) && sc_tune_interval(p).mean > sc_tune_interval(best).mean)
+            return p->concurrency;
+    }
+    return 0;
+}
+
+/* 0: the visit is over. */
+static unsigned concurrency(const struct sc_tune *t, struct sc_tune_branch *b)
+{
+    if (t->again)
+        return t->visit_concurrency;
+    switch (t->phase) {
+    case SC_TUNE_SCREEN: return screen(t, b);
+    case SC_TUNE_NARROW: return narrow(t, b);
+    case SC_TUNE_FINAL: return t->visit_steps == 0 ? narrow(t, b) : 0;
+    case SC_TUNE_CURVES: return curve(t, b);
+    case SC_TUNE_DONE: break;
+    }
+    return 0;
+}
+
+/* ---- how long ---- */
+
+static double clamp(double v, double low, double high)
+{
+    return fmin(fmax(v, low), high);
+}
+
+/* Of a run: what the phase has, shared among its visits. */
+static double run_seconds(const struct sc_tune *t)
+{
+    const double of = t->goal.budget, open = SC_MAX(count_open(t), 1u), step = SC_TUNE_REPEAT * 1.5;
+    double rounds = 1, visit = 0, steps = 1;
+    switch (t->phase) {
+    case SC_TUNE_SCREEN:
+        visit = 0.45 * of / SC_MAX(t->n, 1u);
+        steps = t->goal.p99 > 0 ? 3 : 1;
+        break;
+    case SC_TUNE_NARROW:
+        rounds = fmax(1, ceil(log2(open / FINALISTS)));
+        visit = (ends[SC_TUNE_NARROW] * of - t->spent) / rounds / open;
+        steps = 1.5;
+        break;
+    case SC_TUNE_FINAL: visit = 0.15 * of / CYCLES / FINALISTS; break;
+    case SC_TUNE_CURVES: return clamp(0.1 * of / FINALISTS / 8, SECONDS_MIN, SECONDS_MAX);
+    case SC_TUNE_DONE: break;
+    }
+    return clamp((visit - t->loading - WARM_SECONDS) / steps / step, SECONDS_MIN, SECONDS_MAX);
+}
+
+/* ---- who is next ---- */
+
+/* Of a line of growing batches the last two measured were behind its best: larger ones are, too. */
+static bool line_is_lost(const struct sc_tune *t, unsigned at)
+{
+    const struct sc_tune_config *c = &t->branches[at].config;
+    const struct sc_tune_branch *best = NULL;
+    unsigned lost = 0;
+    for (unsigned i = 0; i < at; i++) {
+        const struct sc_tune_branch *b = &t->branches[i];
+        if (b->config.way != c->way || b->config.workers != c->workers || b->config.threads != c->threads ||
+            sc_tune_score(t, b) <= 0)
+            continue;
+        lost = best && sc_tune_is_behind(t, b, best) ? lost + 1 : 0;
+        if (!best || sc_tune_score(t, b) > sc_tune_score(t, best))
+            best = b;
+    }
+    return lost >= 2;
+}
+
+static int pick(struct sc_tune *t)
+{
+    for (unsigned i = 0; i < t->n; i++) {
+        struct sc_tune_branch *b = &t->branches[i];
+        if (b->out || b->round > t->round)
+            continue;
+        if (t->phase == SC_TUNE_SCREEN && line_is_lost(t, i)) {
+            put_out(b, false, "the two batches before it lost already");
+            continue;
+        }
+        return (int)i;
+    }
+    return -1;
+}
+
+/* How many open branches are better. */
+static unsigned rank(const struct sc_tune *t, const struct sc_tune_branch *b)
+{
+    unsigned n = 0;
+    double score = sc_tune_score(t, b);
+    for (unsigned i = 0; i < t->n; i++) {
+        const struct sc_tune_branch *o = &t->branches[i];
+        double other = o->out || o == b ? -1 : sc_tune_score(t, o);
+        n += other > score || (other == score && o < b);
+    }
+    return n;
+}
+
+/* Puts out those beyond the first `keep`; `near`: but who cannot be told from the leader. */
+static void prune(struct sc_tune *t, unsigned keep, bool near)
+{
+    const int leader = sc_tune_leader(t);
+    bool go[SC_TUNE_BRANCHES_MAX] = {false};
+    for (unsigned i = 0; leader >= 0 && i < t->n; i++) {
+        const struct sc_tune_branch *b = &t->branches[i], *first = &t->branches[leader];
+        bool close =
+            near && sc_tune_score(t, b) >= CLOSE * sc_tune_score(t, first) && !sc_tune_is_behind(t, b, first);
+        go[i] = !b->out && !close && rank(t, b) >= keep;
+    }
+    for (unsigned i = 0; leader >= 0 && i < t->n; i++) {
+        char why[120];
+        if (!go[i])
+            continue;
+        snprintf(why, sizeof why, "%.0f %% behind the best after round %u",
+                 100 - 100 * sc_tune_score(t, &t->branches[i]) / sc_tune_score(t, &t->branches[leader]),
+                 t->round + 1);
+        put_out(&t->branches[i], false,
+                sc_tune_score(t, &t->branches[i]) > 0 ? why : "no point of it kept the goal");
+    }
+}
+
+static void enter(struct sc_tune *t, enum sc_tune_phase phase)
+{
+    t->phase = phase;
+    if (phase != SC_TUNE_FINAL)
+        return;
+    prune(t, FINALISTS, false);
+}
+
+/* The best one's interval is narrow, and the others are behind it or as narrow. */
+static bool is_decided(const struct sc_tune *t)
+{
+    const int leader = sc_tune_leader(t);
+    for (unsigned i = 0; leader >= 0 && i < t->n; i++) {
+        const struct sc_tune_branch *b = &t->branches[i];
+        const struct sc_tune_point *p = b->out ? NULL : sc_tune_best(t, b);
+        if (!p || ((int)i != leader && sc_tune_is_behind(t, b, &t->branches[leader])))
+            continue;
+        struct sc_tune_interval in = sc_tune_interval(p);
+        if ((in.half > t->goal.precision * in.mean || in.n < RUNS_SURE) &&
+            in.n + SC_TUNE_REPEAT <= SC_TUNE_RUNS_MAX)
+            return false;
+    }
+    return true;
+}
+
+static void end_round(struct sc_tune *t, bool no_time)
+{
+    for (unsigned i = 0; t->phase == SC_TUNE_SCREEN && i < t->n; i++)
+        if (!t->branches[i].out && !t->branches[i].npoints)
+            put_out(&t->branches[i], false, SC_TUNE_NO_TIME);
+    switch (t->phase) {
+    case SC_TUNE_SCREEN:
+    case SC_TUNE_NARROW:
+        if (!no_time)
+            prune(t, SC_MAX((count_open(t) + 1) / 2, FINALISTS), true);
+        enter(t, no_time || count_open(t) <= FINALISTS || t->round >= ROUNDS_MAX ? SC_TUNE_FINAL
+                                                                                 : SC_TUNE_NARROW);
+        break;
+    case SC_TUNE_FINAL:
+        if (no_time || is_decided(t))
+            enter(t, SC_TUNE_CURVES);
+        break;
+    case SC_TUNE_CURVES: enter(t, SC_TUNE_DONE); break;
+    case SC_TUNE_DONE: break;
+    }
+    t->round++;
+}
+
+static void end_visit(struct sc_tune *t)
+{
+    t->branches[t->visiting].round = t->round + 1;
+    t->visiting = -1;
+}
+
+bool sc_tune_next(struct sc_tune *t, struct sc_tune_step *step)
+{
+    while (t->phase != SC_TUNE_DONE) {
+        const bool no_time = t->spent >= ends[t->phase] * t->goal.budget && t->spent > 0;
+        if (t->visiting < 0 && !no_time && (t->visiting = pick(t)) >= 0) {
+            t->visit_steps = 0;
+            t->again = false;
+            t->least = 0;
+        }
+        if (t->visiting < 0 || no_time) {
+            if (t->visiting >= 0)
+                end_visit(t);
+            end_round(t, no_time);
+            continue;
+        }
+        struct sc_tune_branch *b = &t->branches[t->visiting];
+        unsigned c = concurrency(t, b);
+        if (c == 0) {
+            if (t->phase == SC_TUNE_SCREEN && sc_tune_score(t, b) <= 0)
+                put_out(b, false, "one request at a time does not keep the goal either");
+            end_visit(t);
+            continue;
+        }
+        double seconds = fmax(run_seconds(t), t->least);
+        *step = (struct sc_tune_step){
+            .branch = (unsigned)t->visiting,
+            .concurrency = c,
+            .runs = t->phase == SC_TUNE_CURVES && !sc_tune_point(b, c) ? 1 : SC_TUNE_REPEAT,
+            .seconds = seconds,
+            .warmup = clamp(seconds / 2, 0.1, 1)};
+        t->visit_concurrency = c;
+        return true;
+    }
+    return false;
+}
+
+/* ---- what came out ---- */
+
+/* What is wrong with the branch, or NULL. 503 says that there were too many at once; all else is its own. */
+static const char *fault(const struct sc_load_result *r, char *to, size_t size)
+{
+    if (r->failed == 0 || (r->errors[SC_LOAD_BAD_STATUS] == r->failed && r->bad_status == 503))
+        return NULL;
+    unsigned e = 0;
+    while (e + 1 < SC_LOAD_ERRORS && !r->errors[e])
+        e++;
+    snprintf(to, size, "%" PRIu64 " of %" PRIu64 " requests failed: %.160s", r->failed, r->failed + r->good,
+             r->wrong[0] ? r->wrong : sc_load_error_name((enum sc_load_error)e));
+    return to;
+}
+
+void sc_tune_take(struct sc_tune *t, const struct sc_tune_step *step, const struct sc_load_result *runs,
+                  unsigned nruns, bool saturated)
+{
+    struct sc_tune_branch *b = &t->branches[step->branch];
+    struct sc_tune_point *p = sc_tune_make_point(b, step->concurrency);
+    double answers = 0, failed = 0;
+    char why[240];
+    t->visit_steps++;
+    for (unsigned i = 0; i < nruns; i++) {
+        answers += (double)runs[i].within / nruns;
+        failed += (double)runs[i].failed;
+        if (fault(&runs[i], why, sizeof why)) {
+            sc_tune_drop(t, step->branch, false, why);
+            return;
+        }
+    }
+    /* Whole batches end at once: a run of few of them says little. */
+    double batch = fmin(b->config.batch, fmax(1, (double)step->concurrency / b->config.workers));
+    double want = (t->phase == SC_TUNE_SCREEN ? BATCHES_MIN / 2 : BATCHES_MIN) * batch * b->config.workers,
+           most = clamp(t->goal.budget / 20, 1, 10);
+    t->again = !t->again && failed == 0 && answers < want / 2 && step->seconds < most;
+    if (t->again)
+        t->least = fmin(most, step->seconds * fmin(want / fmax(answers, 1), 20));
+    for (unsigned i = 0; !t->again && p && i < nruns; i++) {
+        p->failed += runs[i].failed;
+        p->saturated |= saturated;
+        if (p->nruns == SC_TUNE_RUNS_MAX)
+            continue;
+        p->runs[p->nruns++] = (struct sc_tune_run){sc_load_rate(&runs[i]), runs[i].seconds};
+        sc_hist_merge(p->latency, &runs[i].latency);
+    }
+}

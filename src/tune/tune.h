@@ -1,0 +1,130 @@
+/*
+ * The search of `sconce tune`: which configuration of a model is measured next, under which load, for how
+ * long, and what the figures say. Pure: the caller measures and gives the runs back, time is what it says.
+ * All of the search follows from what was measured, so that it can go on from a file (state.h).
+ *
+ * A *branch* is a configuration; its *points* are the numbers of requests at once under which it was
+ * measured.
+ *
+ *   screening   every branch, shortly, at twice the requests that its workers take at once; with a limit of
+ * p99 at half of that, and again, until it is kept. A line of growing batches ends after two that lost
+ *   narrowing   the better half (and who cannot be told from the best) twice as long, at more requests at
+ * once final       the best few in turns, until the best one's interval is narrow and the others are behind
+ * it curves      these at the other numbers of requests at once
+ */
+#ifndef SC_TUNE_TUNE_H
+#define SC_TUNE_TUNE_H
+
+#include <stdbool.h>
+
+#include "base/limits.h"
+#include "gpu/tune_record.h"
+#include "load/load.h"
+
+#define SC_TUNE_NO_GPU SC_TUNE_WAYS /* in place of a way to share one */
+
+struct sc_tune_config {
+    unsigned batch, workers;
+    int threads; /* that tokenise; -1: not said */
+    enum sc_tune_way way;
+};
+
+struct sc_tune_run {
+    double rate, seconds; /* right answers a second, in so many seconds */
+};
+
+struct sc_tune_point {
+    unsigned concurrency;
+    struct sc_tune_run runs[SC_TUNE_RUNS_MAX];
+    unsigned nruns;
+    struct sc_hist *latency; /* ns, of all its runs */
+    uint64_t failed;         /* requests; then it is not kept */
+    bool saturated;          /* the generator may have set the figures */
+};
+
+struct sc_tune_branch {
+    struct sc_tune_config config;
+    struct sc_tune_point *points; /* SC_TUNE_POINTS_MAX */
+    unsigned npoints;
+    unsigned round; /* the next one it takes part in */
+    bool out;       /* it is not measured any more; `why` says why, as part of a sentence */
+    bool failed;    /* not to be used: a request failed, too much memory, it did not load */
+    char why[240];
+    int64_t memory; /* bytes of its workers; 0: not known */
+};
+
+struct sc_tune_goal {
+    double p99;       /* ns; 0: none */
+    int64_t memory;   /* bytes; 0: no ceiling */
+    double budget;    /* seconds */
+    double precision; /* half of the 95 % interval, as a share of the rate */
+    unsigned most;    /* requests at once */
+};
+
+enum sc_tune_phase { SC_TUNE_SCREEN, SC_TUNE_NARROW, SC_TUNE_FINAL, SC_TUNE_CURVES, SC_TUNE_DONE };
+
+struct sc_tune {
+    struct sc_tune_goal goal;
+    struct sc_tune_branch *branches;
+    unsigned n;
+    double spent;   /* seconds of the budget: the caller's to count */
+    double loading; /* seconds of the budget that it takes to change to another branch: the caller's to say */
+    enum sc_tune_phase phase;
+    unsigned round;
+    /* private: where the visit stands */
+    int visiting;
+    unsigned visit_steps, visit_concurrency;
+    bool again;   /* the last step was too short */
+    double least; /* seconds of a run of this visit, so that it has enough answers */
+};
+
+struct sc_tune_step {
+    unsigned branch, concurrency, runs;
+    double seconds, warmup; /* of each run; before the first */
+};
+
+/* No branches yet. */
+void sc_tune_init(struct sc_tune *t, const struct sc_tune_goal *goal);
+void sc_tune_free(struct sc_tune *t);
+/* SC_ELIMIT: there are SC_TUNE_BRANCHES_MAX. Branches of one way, workers and threads come with growing
+ * batches, one behind the other. */
+int sc_tune_add(struct sc_tune *t, const struct sc_tune_config *c) SC_MUST_USE;
+
+/* What is to be measured next; false: it is over. */
+bool sc_tune_next(struct sc_tune *t, struct sc_tune_step *step);
+/* What came out. Errors are no throughput: failed requests take the branch out, but 503 only the point. */
+void sc_tune_take(struct sc_tune *t, const struct sc_tune_step *step, const struct sc_load_result *runs,
+                  unsigned nruns, bool saturated);
+#define SC_TUNE_REPEAT 3 /* runs of a step, but of curves */
+/* The branch cannot be used; nor can those with at least its batch and workers that share alike, if `larger`.
+ */
+void sc_tune_drop(struct sc_tune *t, unsigned branch, bool larger, const char *why);
+/* Memory of the branch as it runs; above the ceiling it is dropped (false), and larger ones with it. */
+bool sc_tune_weigh(struct sc_tune *t, unsigned branch, int64_t bytes);
+
+/* ---- what the figures say ---- */
+
+struct sc_tune_interval {
+    double mean, half; /* 95 %, by Student's t; half is infinite below two runs */
+    unsigned n;
+};
+struct sc_tune_interval sc_tune_interval(const struct sc_tune_point *p);
+double sc_tune_p99(const struct sc_tune_point *p); /* ns */
+/* The branch's best point that keeps the goal, or NULL. */
+const struct sc_tune_point *sc_tune_best(const struct sc_tune *t, const struct sc_tune_branch *b);
+/* The branch with the highest rate of those that are still measured, else of all that can be used; or -1. */
+int sc_tune_leader(const struct sc_tune *t);
+/* Which to use, or -1: of those that cannot be told from the leader and are within SC_TUNE_TIE of it, the one
+ * with least memory, then fewest workers, then the smallest batch. */
+int sc_tune_recommended(const struct sc_tune *t);
+/* True if no other measured branch that keeps the goal has both a higher rate and a lower p99. */
+bool sc_tune_on_front(const struct sc_tune *t, unsigned branch);
+/* Why it is recommended, in one sentence. */
+void sc_tune_reason(const struct sc_tune *t, int recommended, char *to, size_t size);
+/* "batch 8, 2 workers, mps" */
+void sc_tune_name(const struct sc_tune_config *c, char *to, size_t size);
+const char *sc_tune_way_name(enum sc_tune_way way); /* "cpu" for SC_TUNE_NO_GPU */
+
+#define SC_TUNE_TIE 0.03
+
+#endif
