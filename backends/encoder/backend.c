@@ -342,6 +342,8 @@ static struct sconce_error *model_load(struct sconce_host *h, struct sconce_mode
     info->max_batch_cost = m->batch_tokens;
     info->bytes_per_cost = BYTES_PER_TOKEN;
     info->interfaces = m->heads.interfaces;
+    if (m->engine->ops->memory)
+        m->engine->ops->memory(m->engine, &info->gpu_weights, &info->gpu_lane);
     m->host = h;
     m->heads.spread =
         (struct sc_spread_by){.fn = spread, .take = sc_encoding_take, .give = sc_encoding_give, .ctx = m};

@@ -79,6 +79,8 @@ struct sc_engine_ops {
     int (*new)(struct sc_engine **out, const struct sc_encoder_config *c, const struct sc_encoder_weights *w,
                const struct sc_engine_options *o, struct sc_msg *warning, struct sc_msg *msg);
     void (*del)(struct sc_engine *e);
+    /* Bytes on the device: the weights, each lane. NULL without a device. */
+    void (*memory)(const struct sc_engine *e, uint64_t *weights, uint64_t *lane);
     /* How it computes, for the log: "oneDNN, bf16", written to text. */
     void (*describe)(const struct sc_engine *e, char *text, size_t size);
     /* Deleted before the engine. */

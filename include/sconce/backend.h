@@ -201,6 +201,8 @@ struct sconce_model_info {
      *   kserve/metadata   the body is empty, the answer such records without data: inputs and outputs
      */
     const char *interfaces;
+    /* Since 1.2. Bytes on the GPU, for those who look what it costs: the weights, and what each lane adds. */
+    uint64_t gpu_weights, gpu_lane;
 };
 
 struct sconce_backend_ops {

@@ -116,6 +116,12 @@ static void put_worker(struct sc_json_writer *w, const struct sc_worker_view *v)
             sc_json_put_bool(w, "mpsClient", v->mps_client);
         if (v->gpu_memory >= 0)
             sc_json_put_int(w, "gpuMemory", v->gpu_memory);
+        if (v->gpu_weights > 0)
+            sc_json_put_int(w, "gpuWeights", v->gpu_weights);
+        if (v->gpu_lane > 0)
+            sc_json_put_int(w, "gpuActivations", v->gpu_lane);
+        if (v->gpu_context >= 0)
+            sc_json_put_int(w, "gpuContext", v->gpu_context);
     }
     if (v->weights) {
         sc_json_key(w, "sharedWeights");

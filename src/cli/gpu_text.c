@@ -49,6 +49,13 @@ static void add_worker(json_t *process, const json_t *models, long long pid)
                 json_object_set(process, "gpuSharing", json_object_get(w, "gpuSharing"));
         }
         json_array_append(json_object_get(process, "workers"), json_object_get(w, "id"));
+        if (json_object_get(w, "gpuWeights"))
+            json_object_set(process, "weights", json_object_get(w, "gpuWeights"));
+        if (json_object_get(w, "gpuActivations"))
+            json_object_set_new(process, "activations",
+                                json_integer(int_of(process, "activations") + int_of(w, "gpuActivations")));
+        if (json_object_get(w, "gpuContext"))
+            json_object_set(process, "context", json_object_get(w, "gpuContext"));
     }
 }
 
@@ -189,6 +196,8 @@ static json_t *gather_gpu(const struct sc_gpu_view *v, const struct sc_gpu_info 
                   known(g->memory_total), "utilization", known(g->utilization), "memoryUtilization",
                   known(g->memory_utilization), "powerMilliwatts", known(g->power), "powerLimitMilliwatts",
                   known(g->power_limit), "computeMode", mode_name(g->compute_mode));
+    json_object_set_new(j, "smUtilization", known(g->sm_utilization));
+    json_object_set_new(j, "bandwidthUtilization", known(g->bandwidth_utilization));
     json_object_set_new(j, "mig", g->mig < 0 ? json_null() : json_boolean(g->mig));
     json_object_set_new(j, "instances", instances);
     json_object_set_new(j, "mps", gather_mps(d));
@@ -256,8 +265,16 @@ static void put_notes(struct sc_buf *out, const json_t *notes, bool colour, cons
 static void put_process(struct sc_buf *out, const json_t *p)
 {
     sc_buf_printf(out, "  pid %-7lld ", int_of(p, "pid"));
+    static const char *const parts[] = {"weights", "activations", "context"};
+    const char *before = " MiB (";
     put_figure(out, p, "memoryUsed", MIB);
-    sc_buf_printf(out, " MiB%s  ", json_is_true(json_object_get(p, "mps")) ? ", MPS" : "");
+    for (size_t i = 0; i < SC_COUNT(parts); i++)
+        if (json_object_get(p, parts[i])) {
+            sc_buf_printf(out, "%s%s %lld", before, parts[i], int_of(p, parts[i]) / MIB);
+            before = ", ";
+        }
+    sc_buf_printf(out, "%s%s  ", *before == ',' ? ")" : " MiB",
+                  json_is_true(json_object_get(p, "mps")) ? ", MPS" : "");
     const json_t *workers = json_object_get(p, "workers");
     size_t n = json_array_size(workers);
     if (n == 0)
@@ -294,6 +311,12 @@ static void put_gpu(struct sc_buf *out, const json_t *g, bool colour)
     put_figure(out, g, "utilization", 1);
     sc_buf_str(out, " %, its memory ");
     put_figure(out, g, "memoryUtilization", 1);
+    if (json_is_integer(json_object_get(g, "smUtilization"))) {
+        sc_buf_str(out, " %, of its multiprocessors ");
+        put_figure(out, g, "smUtilization", 1);
+        sc_buf_str(out, " %, of its memory's bandwidth ");
+        put_figure(out, g, "bandwidthUtilization", 1);
+    }
     sc_buf_str(out, " %, power ");
     put_figure(out, g, "powerMilliwatts", 1000);
     sc_buf_str(out, " of ");

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "gpu/gpm.h"
 #include "gpu/health.h"
 #include "gpu/inventory.h"
 #include "worker/control.h"
@@ -24,6 +25,7 @@ enum { CONTROL, INPUT, OUTPUT, SIGNALS, WATCHED };
 struct agent {
     struct sc_nvml nvml;
     struct sc_gpu_health health; /* with --once it is not looked for: that would be looking back */
+    struct sc_gpm gpm;
     struct sc_gpu_report report;
     struct sc_buf line; /* what of the latest report is not written yet */
     struct pollfd watched[WATCHED];
@@ -104,15 +106,25 @@ static bool is_over(const struct agent *a, pid_t parent)
     return (w[OUTPUT].revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
 }
 
+static void read_all(struct agent *a)
+{
+    sc_inventory_read(&a->nvml, &a->report);
+    if (!a->once)
+        sc_gpu_health_look(&a->health, &a->nvml, &a->report);
+    bool more = sc_gpm_look(&a->gpm, &a->nvml, &a->report);
+    if (!a->once || !more)
+        return;
+    usleep(SC_GPM_LEAST_MS * 1000);
+    (void)sc_gpm_look(&a->gpm, &a->nvml, &a->report);
+}
+
 static void report(struct agent *a, pid_t parent)
 {
     int64_t next = sc_clock_ms();
     for (;;) {
         int64_t now = sc_clock_ms();
         if (now >= next && a->line.n == 0) {
-            sc_inventory_read(&a->nvml, &a->report);
-            if (!a->once)
-                sc_gpu_health_look(&a->health, &a->nvml, &a->report);
+            read_all(a);
             sc_buf_clear(&a->line);
             sc_gpu_report_write(&a->report, &a->line);
             if (a->line.failed)
@@ -171,6 +183,7 @@ int sc_gpu_agent_main(int argc, char **argv)
     a.watched[SIGNALS] = (struct pollfd){.fd = sc_ctl_open_signals(), .events = POLLIN};
     if (say(&a, SC_SLOT_LOADED, "{}") == 0 && getppid() == parent)
         report(&a, parent);
+    sc_gpm_close(&a.gpm, &a.nvml);
     sc_gpu_health_close(&a.health, &a.nvml);
     sc_nvml_close(&a.nvml);
     sc_buf_free(&a.line);

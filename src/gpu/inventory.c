@@ -60,6 +60,8 @@ static void nothing_known(struct sc_gpu_info *g, unsigned index)
                               .memory_total = SC_GPU_UNKNOWN,
                               .utilization = SC_GPU_UNKNOWN,
                               .memory_utilization = SC_GPU_UNKNOWN,
+                              .sm_utilization = SC_GPU_UNKNOWN,
+                              .bandwidth_utilization = SC_GPU_UNKNOWN,
                               .compute_mode = SC_GPU_UNKNOWN,
                               .mig = SC_GPU_UNKNOWN,
                               .power = SC_GPU_UNKNOWN,

@@ -37,6 +37,11 @@ static const struct symbol symbols[] = {
     {"nvmlDeviceRegisterEvents", offsetof(struct sc_nvml, event_register), true},
     {"nvmlEventSetWait_v2", offsetof(struct sc_nvml, event_wait), true},
     {"nvmlEventSetFree", offsetof(struct sc_nvml, event_free), true},
+    {"nvmlGpmQueryDeviceSupport", offsetof(struct sc_nvml, gpm_support), true},
+    {"nvmlGpmSampleAlloc", offsetof(struct sc_nvml, gpm_alloc), true},
+    {"nvmlGpmSampleFree", offsetof(struct sc_nvml, gpm_free), true},
+    {"nvmlGpmSampleGet", offsetof(struct sc_nvml, gpm_get), true},
+    {"nvmlGpmMetricsGet", offsetof(struct sc_nvml, gpm_metrics), true},
 };
 
 /* The name of a function that is missing, or NULL. */

@@ -37,6 +37,27 @@ struct nvml_event {
     unsigned gpu_instance, compute_instance;
 };
 
+/* Counters of the GPU's parts: a sample is taken, two are compared. */
+typedef struct nvmlGpmSample_st *nvmlGpmSample_t;
+enum { NVML_GPM_VERSION = 1, NVML_GPM_SM_UTIL = 2, NVML_GPM_DRAM_BW_UTIL = 10 };
+
+struct nvml_gpm_support {
+    unsigned version, supported;
+};
+
+struct nvml_gpm_metric {
+    unsigned id;
+    nvmlReturn_t result;
+    double value; /* percent */
+    const char *names[3];
+};
+
+struct nvml_gpm_metrics {
+    unsigned version, count;
+    nvmlGpmSample_t before, after;
+    struct nvml_gpm_metric metrics[2]; /* count of them; its own structure has room for all there are */
+};
+
 struct nvml_utilization {
     unsigned gpu, memory; /* percent of the last sampling period */
 };
@@ -86,6 +107,11 @@ struct sc_nvml {
     nvmlReturn_t (*event_register)(nvmlDevice_t, unsigned long long types, nvmlEventSet_t);
     nvmlReturn_t (*event_wait)(nvmlEventSet_t, struct nvml_event *, unsigned timeout_ms);
     nvmlReturn_t (*event_free)(nvmlEventSet_t);
+    nvmlReturn_t (*gpm_support)(nvmlDevice_t, struct nvml_gpm_support *);
+    nvmlReturn_t (*gpm_alloc)(nvmlGpmSample_t *);
+    nvmlReturn_t (*gpm_free)(nvmlGpmSample_t);
+    nvmlReturn_t (*gpm_get)(nvmlDevice_t, nvmlGpmSample_t);
+    nvmlReturn_t (*gpm_metrics)(struct nvml_gpm_metrics *);
 };
 
 /* Loads and initialises. SC_ENOTFOUND: there is no library, so no NVIDIA driver; SC_EUNSUPPORTED: a function

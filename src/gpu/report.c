@@ -38,6 +38,10 @@ static void put_gpu(struct sc_json_writer *w, const struct sc_gpu_info *g)
         sc_json_put_int(w, "eccErrors", g->ecc_errors);
     if (*g->trouble)
         sc_json_put_str(w, "trouble", g->trouble);
+    if (g->sm_utilization >= 0)
+        sc_json_put_int(w, "smUtilization", g->sm_utilization);
+    if (g->bandwidth_utilization >= 0)
+        sc_json_put_int(w, "bandwidthUtilization", g->bandwidth_utilization);
     sc_json_end_object(w);
 }
 
@@ -127,6 +131,8 @@ static const struct member gpu_members[] = {
     {.name = "memoryReserved", .offset = OF_GPU(memory_reserved), .max = INT64_MAX, .wide = true},
     {.name = "eccErrors", .offset = OF_GPU(ecc_errors), .max = INT64_MAX, .wide = true},
     {.name = "trouble", .offset = OF_GPU(trouble), .text = sizeof((struct sc_gpu_info){0}.trouble)},
+    {.name = "smUtilization", .offset = OF_GPU(sm_utilization), .max = 100, .nullable = true},
+    {.name = "bandwidthUtilization", .offset = OF_GPU(bandwidth_utilization), .max = 100, .nullable = true},
 };
 
 static const struct member instance_members[] = {
@@ -167,6 +173,12 @@ static bool take_text(const struct sc_json_reader *j, char *to, size_t size)
     return good;
 }
 
+static void put_number(const struct member *m, void *object, int64_t v)
+{
+    int n = (int)v;
+    memcpy((char *)object + m->offset, m->wide ? (const void *)&v : &n, m->wide ? sizeof v : sizeof n);
+}
+
 static bool take_value(const struct sc_json_reader *j, int ev, const struct member *m, void *object)
 {
     char *at = (char *)object + m->offset;
@@ -176,12 +188,7 @@ static bool take_value(const struct sc_json_reader *j, int ev, const struct memb
     if (!(ev == SC_JSON_NULL && m->nullable) &&
         (ev != SC_JSON_NUMBER || !sc_json_int64(j, &v) || v < 0 || v > m->max))
         return false;
-    if (m->wide) {
-        memcpy(at, &v, sizeof v);
-    } else {
-        int n = (int)v;
-        memcpy(at, &n, sizeof n);
-    }
+    put_number(m, object, v);
     return true;
 }
 
@@ -189,6 +196,9 @@ static bool take_value(const struct sc_json_reader *j, int ev, const struct memb
 static int read_object(struct sc_json_reader *j, const struct member *members, size_t n, void *object)
 {
     int ev;
+    for (size_t i = 0; i < n; i++) /* what is left out is not known */
+        if (members[i].nullable)
+            put_number(&members[i], object, SC_GPU_UNKNOWN);
     while ((ev = sc_json_next(j)) == SC_JSON_KEY) {
         const struct member *m = NULL;
         for (size_t i = 0; i < n && !m; i++)

@@ -3,12 +3,12 @@
  *
  *     {"gpus":[{"index":0,"uuid":"GPU-...","name":"...","memoryUsed":B,"memoryTotal":B,"utilization":3,
  *     "memoryUtilization":1,"computeMode":0,"mig":0,"power":MW,"powerLimit":MW,"memoryReserved":B,
- *     "eccErrors":1,"trouble":"XID 79"}],"instances":[{"gpu":0,
+ *     "eccErrors":1,"trouble":"XID 79","smUtilization":41,"bandwidthUtilization":12}],"instances":[{"gpu":0,
  *     "uuid":"MIG-...","memoryUsed":B,"memoryTotal":B}],"processes":[{"gpu":0,"pid":4711,"memoryUsed":B,
  *     "mps":1}],"driver":"580.1"}
  *
  * Memory in bytes, utilisation in percent, power in milliwatts, null for what the driver does not tell; the
- * last three of a GPU only where there is something to say.
+ * last five of a GPU only where there is something to say.
  * Instead of all, {"error": "..."} when the driver does not answer. No I/O, no thread of its own.
  */
 #ifndef SC_GPU_REPORT_H
@@ -30,9 +30,11 @@ struct sc_gpu_info {
     int64_t memory_reserved;           /* bytes of the total that the driver keeps for itself */
     int utilization,
         memory_utilization; /* percent (of time with a kernel; with memory accesses), or unknown */
-    int compute_mode;       /* SC_COMPUTE_..., or unknown */
-    int mig;                /* 1: divided into instances; 0; unknown: it cannot be */
-    int power, power_limit; /* mW, or unknown */
+    int sm_utilization, bandwidth_utilization; /* percent (of the multiprocessors; of the memory's bandwidth),
+                                                  or unknown (gpm.h) */
+    int compute_mode;                          /* SC_COMPUTE_..., or unknown */
+    int mig;                                   /* 1: divided into instances; 0; unknown: it cannot be */
+    int power, power_limit;                    /* mW, or unknown */
     int64_t ecc_errors; /* of its memory, uncorrected, since the driver was loaded; 0: none, or not told */
     char trouble[96];   /* why it is not to be used (health.h); "": nothing is known against it */
 };

@@ -102,12 +102,17 @@ struct sc_metrics_name {
     struct sc_metrics_model *versions;
 };
 
+struct sc_host_seen {
+    uint64_t events[SC_HE_COUNT];
+    bool gpu_known[SC_GPUS_MAX];
+    double gpus[SC_GPUS_MAX][SC_GG_COUNT];
+};
+
 struct sc_metrics {
-    uint64_t mps_faults, mps_recoveries;
+    struct sc_host_seen host_seen;
     void (*spans)(void *ctx, uint64_t *sent, uint64_t *dropped); /* NULL: none are sent */
     void *spans_ctx;
     int64_t made_ms;
-    unsigned char gpu_health[SC_GPUS_MAX]; /* 0: nothing is known; 1: ill; 2: well */
     unsigned nloops;
     char *host;
     enum sc_metrics_to to;

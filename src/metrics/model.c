@@ -141,6 +141,12 @@ uint64_t sc_metrics_sum(const struct sc_metrics *m, const struct sc_metrics_mode
     return v;
 }
 
+void sc_metrics_gpu_memory(struct sc_metrics_model *h, const int64_t bytes[SC_MEMORY_PARTS])
+{
+    for (unsigned i = 0; i < SC_MEMORY_PARTS; i++)
+        atomic_store_explicit(&h->gpu_memory[i], bytes[i], memory_order_relaxed);
+}
+
 struct sc_metrics_model *sc_metrics_model(struct sc_metrics *m, const char *name, const char *version)
 {
     struct sc_metrics_name **n = &m->names;

@@ -258,18 +258,15 @@ void sc_metrics_spans(struct sc_metrics *m, void (*counts)(void *ctx, uint64_t *
     m->spans_ctx = ctx;
 }
 
-void sc_metrics_gpu_health(struct sc_metrics *m, unsigned gpu, bool well)
+void sc_metrics_gpu(struct sc_metrics *m, unsigned gpu, const double values[SC_GG_COUNT])
 {
-    if (gpu < SC_GPUS_MAX)
-        m->gpu_health[gpu] = well ? 2 : 1;
+    if (gpu >= SC_GPUS_MAX)
+        return;
+    m->host_seen.gpu_known[gpu] = true;
+    memcpy(m->host_seen.gpus[gpu], values, sizeof m->host_seen.gpus[gpu]);
 }
 
-void sc_metrics_mps_fault(struct sc_metrics *m)
+void sc_metrics_event(struct sc_metrics *m, enum sc_host_event event)
 {
-    m->mps_faults++;
-}
-
-void sc_metrics_mps_recovery(struct sc_metrics *m)
-{
-    m->mps_recoveries++;
+    m->host_seen.events[event]++;
 }

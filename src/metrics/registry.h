@@ -61,12 +61,23 @@ void sc_metrics_render(struct sc_metrics *m, enum sc_prom_format format, const s
 void sc_metrics_spans(struct sc_metrics *m, void (*counts)(void *ctx, uint64_t *sent, uint64_t *dropped),
                       void *ctx);
 
-/* All MPS clients of a GPU were lost; all of them are back. */
-void sc_metrics_mps_fault(struct sc_metrics *m);
-void sc_metrics_mps_recovery(struct sc_metrics *m);
+/* Events of the host. */
+enum sc_host_event {
+    SC_HE_MPS_FAULT,    /* sconce_mps_faults_total: all MPS clients of a GPU were lost */
+    SC_HE_MPS_RECOVERY, /* sconce_mps_recoveries_total: all of them are back */
+    SC_HE_GPU_AGENT,    /* sconce_gpu_agent_restarts_total */
+    SC_HE_COUNT
+};
+void sc_metrics_event(struct sc_metrics *m, enum sc_host_event event);
 
-/* Whether the GPU with that index of the driver is used. */
-void sc_metrics_gpu_health(struct sc_metrics *m, unsigned gpu, bool well);
+/* Of a GPU, by the driver's index; below 0: not known. */
+enum sc_gpu_gauge {
+    SC_GG_HEALTHY,   /* sconce_gpu_healthy: whether it is used */
+    SC_GG_SM,        /* sconce_gpu_sm_utilization: percent of the multiprocessors that were busy */
+    SC_GG_BANDWIDTH, /* sconce_gpu_bandwidth_utilization: percent of the memory's */
+    SC_GG_COUNT
+};
+void sc_metrics_gpu(struct sc_metrics *m, unsigned gpu, const double values[SC_GG_COUNT]);
 
 /* --- models ------------------------------------------------------------------------------------------ */
 
@@ -84,6 +95,8 @@ enum sc_model_metric {
     SC_MM_REPLAYS,  /* sconce_replays_total: requests run again after a worker's death */
     SC_MM_RESTARTS, /* sconce_worker_restarts_total */
     SC_MM_TOKENS,   /* of all batches */
+    SC_MM_MEMORY,   /* sconce_out_of_memory_total: answers 507 */
+    SC_MM_HANGS,    /* sconce_worker_hangs_total: workers replaced because they did not respond in time */
     SC_MM_COUNT
 };
 
@@ -104,6 +117,9 @@ enum sc_model_size {
 };
 #define SC_MS_BUCKETS 18
 
+/* sconce_gpu_memory_bytes of a version's workers, by what it is taken for. */
+enum sc_memory_part { SC_MEMORY_WEIGHTS, SC_MEMORY_ACTIVATIONS, SC_MEMORY_CONTEXT, SC_MEMORY_PARTS };
+
 #define SC_MM_COUNTERS 16 /* words of one loop's counters: two cache lines */
 #define SC_MT_BOUNDS 11   /* upper ends of buckets; one more is for what exceeds them all */
 #define SC_MT_STRIDE 16   /* words of one loop's histogram: buckets, then the sum in ns */
@@ -123,10 +139,13 @@ struct sc_metrics_model {
     int64_t made_ms;
     _Atomic uint64_t sizes[SC_MS_COUNT][SC_MS_BUCKETS];
     _Atomic(struct sc_exemplar *) *exemplars; /* one array per loop; NULL: nothing of that loop was traced */
+    _Atomic int64_t gpu_memory[SC_MEMORY_PARTS]; /* bytes; all 0: it is not told */
     struct sc_metrics_loads *loads;
     struct sc_metrics_lines *lines; /* NULL: nothing goes to the log */
 };
 
+/* What its workers have on GPUs. Loop 0. */
+void sc_metrics_gpu_memory(struct sc_metrics_model *h, const int64_t bytes[SC_MEMORY_PARTS]);
 /* The handle of that model version, new or one more reference. Never NULL. */
 struct sc_metrics_model *sc_metrics_model(struct sc_metrics *m, const char *name, const char *version);
 /* With the last reference the version's own series end; its part of the "default" counters stays while the

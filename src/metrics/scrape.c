@@ -29,8 +29,8 @@ struct model_at {
 
 struct sc_scrape {
     struct sc_metrics *m;
-    uint64_t responses[3], mps_faults, mps_recoveries;
-    unsigned char gpu_health[SC_GPUS_MAX];
+    uint64_t responses[3];
+    struct sc_host_seen host;
     size_t nfamilies, nseries, nmodels;
     struct family_at *families;
     struct series_at *series;
@@ -84,10 +84,8 @@ struct sc_scrape *sc_scrape_new(struct sc_metrics *m)
 {
     struct sc_scrape *s = sc_alloc(sizeof *s);
     s->m = m;
-    s->mps_faults = m->mps_faults;
-    s->mps_recoveries = m->mps_recoveries;
+    s->host = m->host_seen;
     memcpy(s->responses, m->responses, sizeof s->responses);
-    memcpy(s->gpu_health, m->gpu_health, sizeof s->gpu_health);
     take_families(s);
     take_models(s);
     return s;
@@ -214,26 +212,38 @@ static void own_counter(struct writing *t, const char *name, const char *help, u
 static void write_gpus(struct writing *t)
 {
     static const char *const names[] = {"DeviceId", "Hostname"};
-    bool begun = false;
-    for (unsigned i = 0; i < SC_GPUS_MAX; i++) {
-        char index[16];
-        const char *const values[] = {index, t->m->host};
-        if (!t->s->gpu_health[i])
-            continue;
-        if (!begun)
-            sc_prom_family(&t->w, "sconce_gpu_healthy", "gauge", "0 for a GPU that is not used any more");
-        begun = true;
-        snprintf(index, sizeof index, "%u", i);
-        sc_prom_sample(&t->w, names, values, 2, t->s->gpu_health[i] == 2);
+    static const char *const families[SC_GG_COUNT][2] = {
+        [SC_GG_HEALTHY] = {"sconce_gpu_healthy", "0 for a GPU that is not used any more"},
+        [SC_GG_SM] = {"sconce_gpu_sm_utilization", "Percent of a GPU's multiprocessors that were busy"},
+        [SC_GG_BANDWIDTH] = {"sconce_gpu_bandwidth_utilization",
+                             "Percent of its memory's bandwidth that was used"},
+    };
+    for (unsigned k = 0; k < SC_GG_COUNT; k++) {
+        bool begun = false;
+        for (unsigned i = 0; i < SC_GPUS_MAX; i++) {
+            char index[16];
+            const char *const values[] = {index, t->m->host};
+            if (!t->s->host.gpu_known[i] || t->s->host.gpus[i][k] < 0)
+                continue;
+            if (!begun)
+                sc_prom_family(&t->w, families[k][0], "gauge", families[k][1]);
+            begun = true;
+            snprintf(index, sizeof index, "%u", i);
+            sc_prom_sample(&t->w, names, values, 2, t->s->host.gpus[i][k]);
+        }
     }
 }
 
 static void write_own(struct writing *t)
 {
+    static const char *const events[SC_HE_COUNT][2] = {
+        [SC_HE_MPS_FAULT] = {"sconce_mps_faults_total", "Times that all MPS clients of a GPU were lost"},
+        [SC_HE_MPS_RECOVERY] = {"sconce_mps_recoveries_total", "Times that all of them came back"},
+        [SC_HE_GPU_AGENT] = {"sconce_gpu_agent_restarts_total", "Times that the gpu agent was started again"},
+    };
     uint64_t sent, dropped;
-    own_counter(t, "sconce_mps_faults_total", "Times that all MPS clients of a GPU were lost",
-                t->s->mps_faults);
-    own_counter(t, "sconce_mps_recoveries_total", "Times that all of them came back", t->s->mps_recoveries);
+    for (unsigned k = 0; k < SC_HE_COUNT; k++)
+        own_counter(t, events[k][0], events[k][1], t->s->host.events[k]);
     write_gpus(t);
     own_counter(t, "sconce_log_lines_dropped_total", "Log lines that were dropped", sc_log_dropped());
     if (!t->m->spans)
@@ -293,6 +303,8 @@ static const struct {
      "Sum of those batches' sizes: a request in several batches counts in each", SC_MM_BATCHED},
     {"sconce_replays_total", "counter", "Requests run again after their worker died", SC_MM_REPLAYS},
     {"sconce_worker_restarts_total", "counter", "Workers started again", SC_MM_RESTARTS},
+    {"sconce_worker_hangs_total", "counter", "Of these, for they did not respond in time", SC_MM_HANGS},
+    {"sconce_out_of_memory_total", "counter", "Requests answered with 507", SC_MM_MEMORY},
 };
 
 static void write_numbers(struct writing *t)
@@ -303,6 +315,29 @@ static void write_numbers(struct writing *t)
             const struct model_at *at = &t->s->models[i];
             sample_as(t, labels, at, at->version->version, (double)(int64_t)sum(t, at, numbers[k].metric),
                       at->version->made_ms);
+        }
+    }
+}
+
+/* Of models that have something on a GPU. */
+static void write_gpu_memory(struct writing *t)
+{
+    static const char *const names[] = {"model_name", "model_version", "of", "hostname"};
+    static const char *const parts[] = {[SC_MEMORY_WEIGHTS] = "weights",
+                                        [SC_MEMORY_ACTIVATIONS] = "activations",
+                                        [SC_MEMORY_CONTEXT] = "context"};
+    bool begun = false;
+    for (size_t i = 0; i < t->s->nmodels; i++) {
+        const struct sc_metrics_model *v = t->s->models[i].version;
+        int64_t bytes[SC_MEMORY_PARTS], all = 0;
+        for (unsigned k = 0; k < SC_MEMORY_PARTS; k++)
+            all |= bytes[k] = atomic_load_explicit(&v->gpu_memory[k], memory_order_relaxed);
+        if (all && !begun)
+            sc_prom_family(&t->w, "sconce_gpu_memory_bytes", "gauge", "Of a model's workers, by what for");
+        begun |= all != 0;
+        for (unsigned k = 0; all && k < SC_MEMORY_PARTS; k++) {
+            const char *const values[] = {v->model, v->version, parts[k], t->m->host};
+            sc_prom_sample(&t->w, names, values, SC_COUNT(names), (double)bytes[k]);
         }
     }
 }
@@ -401,6 +436,7 @@ void sc_scrape_write(const struct sc_scrape *s, enum sc_prom_format format, cons
         write_numbers(&t);
         write_times(&t);
         write_sizes(&t);
+        write_gpu_memory(&t);
         write_own(&t);
     }
     sc_prom_end(&t.w);

@@ -181,7 +181,10 @@ struct sc_worker_view {
     const char *gpu_sharing; /* gpuSharing; NULL: no GPU */
     bool mps_client;         /* seen as one by its daemon */
     int64_t gpu_memory;      /* bytes that its process has there (lanes: all of them); -1: not known */
-    const char *weights;     /* sharedWeights: "shared", "private"; NULL: nothing to tell */
+    int64_t gpu_weights;     /* of these, the weights; 0: not known */
+    int64_t gpu_lane;        /* and this lane's own: buffers for activations; 0: not known */
+    int64_t gpu_context; /* and what is neither weights nor of a lane: context, libraries; -1: not known */
+    const char *weights; /* sharedWeights: "shared", "private"; NULL: nothing to tell */
     const char *weights_why; /* not shared, or not all of them; "" */
     int64_t weights_bytes;   /* shared */
     int64_t rss;

@@ -188,6 +188,8 @@ struct sc_worker {
     bool shares;                  /* its processes are told to share their weights */
     int64_t shared_bytes;         /* what its present life does share */
     char unshared[208];           /* why not all, or none; "": it said nothing */
+    int64_t gpu_weights;          /* bytes of a GPU, as it said when it had loaded; 0: it did not */
+    int64_t gpu_lane;             /* the same, of each lane */
     int64_t told_rss;             /* by system_metrics_cmd; 0: nothing */
     char failure[256];            /* what it said when it failed to load */
     char last_end[512];           /* how its last life ended; "" if well, or never */

@@ -130,7 +130,10 @@ static void take_trouble(struct sc_engine *e)
             sc_log(SC_LOG_ERROR, "GPU %u (%s) is not used any more, until the server is started again: %s",
                    gpu->index, gpu->uuid, known);
         }
-        sc_metrics_gpu_health(e->spec.metrics, gpu->index, !*known);
+        const double values[SC_GG_COUNT] = {[SC_GG_HEALTHY] = !*known,
+                                            [SC_GG_SM] = gpu->sm_utilization,
+                                            [SC_GG_BANDWIDTH] = gpu->bandwidth_utilization};
+        sc_metrics_gpu(e->spec.metrics, gpu->index, values);
     }
 }
 
@@ -232,6 +235,11 @@ void sc_gpus_state(struct sc_engine *e, const struct sc_ctl_slot *s, int *fds, u
         if (s->delay_ms < 0)
             sc_log(SC_LOG_WARN,
                    "the gpu agent has ended and is not started again: GPUs are used, not watched");
+        else
+            sc_log(SC_LOG_WARN, "the gpu agent has ended and is started again in %lld ms",
+                   (long long)s->delay_ms);
+        if (s->delay_ms >= 0)
+            sc_metrics_event(e->spec.metrics, SC_HE_GPU_AGENT);
     }
 }
 

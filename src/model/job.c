@@ -468,6 +468,8 @@ void sc_job_cancel(struct sc_job *j)
 
 void sc_job_answer(struct sc_job *j, const struct sc_job_answer *a)
 {
+    if (a->status == 507)
+        sc_shard_count(j->shard, SC_MM_MEMORY, 1);
     if (j->done)
         j->done(j, j->arg, a);
     sc_job_free(j);

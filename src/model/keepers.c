@@ -223,7 +223,7 @@ static void lose_all(struct sc_keeper *k, const char *why)
     if (!k->fault_ns) /* else: another one, before all were back */
         k->fault_ns = sc_clock_ns();
     sc_log(SC_LOG_WARN, "%s: %s; %u workers are replaced", name_of(k, room), why, k->lost);
-    sc_metrics_mps_fault(k->engine->spec.metrics);
+    sc_metrics_event(k->engine->spec.metrics, SC_HE_MPS_FAULT);
 }
 
 static void take_report(void *keeper, struct sc_span line)
@@ -290,7 +290,7 @@ static void look_at_keeper(struct sc_keeper *k, int64_t now)
     } else if (k->fault_ns && u.back == u.all) {
         sc_log(SC_LOG_INFO, "%s: all %u workers are back, %lld ms after the loss", name_of(k, room), u.all,
                (long long)((now - k->fault_ns) / 1000000));
-        sc_metrics_mps_recovery(k->engine->spec.metrics);
+        sc_metrics_event(k->engine->spec.metrics, SC_HE_MPS_RECOVERY);
         k->fault_ns = 0;
     }
     if ((u.all && !k->failed) || k->stopping)

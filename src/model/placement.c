@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <jansson.h>
+
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -53,6 +55,58 @@ int64_t sc_placement_memory(const struct sc_worker *w)
     return sum;
 }
 
+static int64_t told_bytes(const json_t *facts, const char *key)
+{
+    json_int_t v = json_integer_value(json_object_get(facts, key));
+    return v > 0 && v < INT64_C(1) << 44 ? (int64_t)v : 0;
+}
+
+void sc_placement_told(struct sc_worker *w, struct sc_span facts)
+{
+    json_t *j = json_loadb(facts.p ? facts.p : "", facts.n, 0, NULL);
+    w->gpu_weights = told_bytes(j, "gpuWeights");
+    w->gpu_lane = told_bytes(j, "gpuLane");
+    json_decref(j);
+}
+
+struct sc_gpu_memory sc_placement_parts(const struct sc_worker *w)
+{
+    if (w->gpu_id < 0 || !w->loaded)
+        return (struct sc_gpu_memory){.process = w->gpu_id < 0 ? SC_GPU_UNKNOWN : sc_placement_memory(w),
+                                      .context = SC_GPU_UNKNOWN};
+    struct sc_gpu_memory m = {.process = sc_placement_memory(w),
+                              .weights = w->gpu_weights + w->shared_bytes,
+                              .lane = w->gpu_lane,
+                              .context = SC_GPU_UNKNOWN};
+    int64_t lanes = m.lane * w->lanes;
+    if (m.weights && m.process != SC_GPU_UNKNOWN)
+        m.context = m.process - lanes - m.weights;
+    /* Weights that are mapped and belong to nobody are not counted as the process's by every driver. */
+    if (m.context < 0 && m.process >= lanes && m.weights)
+        m.context = m.process - lanes;
+    return m;
+}
+
+/* Of a version's workers; weights that are shared, as a native model's are, are there once on each GPU. */
+static void tell_memory(const struct sc_version *v)
+{
+    int64_t bytes[SC_MEMORY_PARTS] = {0};
+    bool counted[SC_GPUS_MAX] = {false};
+    for (const struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
+        const struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
+        struct sc_gpu_memory m = sc_placement_parts(w);
+        if (w->gpu_id < 0)
+            continue;
+        unsigned gpu = sc_gpus_physical(v->engine, w->gpu_id);
+        int64_t shared = sc_spec_is_native(&v->spec) ? m.weights : SC_MIN(w->shared_bytes, m.weights);
+        bytes[SC_MEMORY_WEIGHTS] += m.weights - (counted[gpu] ? shared : 0);
+        bytes[SC_MEMORY_ACTIVATIONS] += m.lane * w->lanes;
+        bytes[SC_MEMORY_CONTEXT] += SC_MAX(m.context != SC_GPU_UNKNOWN ? m.context : m.process, 0);
+        counted[gpu] |= shared > 0;
+    }
+    sc_metrics_gpu_memory(v->metrics, bytes);
+}
+
 static unsigned lanes_of(const struct sc_worker *w)
 {
     return sc_spec_has_lanes(&w->version->spec) ? w->lanes : 0;
@@ -80,6 +134,9 @@ static bool learn(void *engine, struct sc_worker *w)
 void sc_placement_learn(struct sc_engine *e)
 {
     (void)sc_workers_each(e, learn, e);
+    for (unsigned i = 0; i < e->nmodels; i++)
+        for (unsigned k = 0; k < e->models[i]->nversions; k++)
+            tell_memory(e->models[i]->versions[k]);
 }
 
 /* More lanes take more: what fewer have taken is the least that can be said of them. */

@@ -23,6 +23,14 @@ void sc_placement_learn(struct sc_engine *e);
 int64_t sc_placement_cost(const struct sc_worker *w);
 /* GPU memory of the worker's process by the latest report; SC_GPU_UNKNOWN. */
 int64_t sc_placement_memory(const struct sc_worker *w);
+/* What a worker that has loaded says of itself. */
+void sc_placement_told(struct sc_worker *w, struct sc_span facts);
+/* The same and its parts, bytes. weights, lane (each): what the worker said; 0: nothing. context: what is
+ * left of the process's; SC_GPU_UNKNOWN where the one or the other is not known. */
+struct sc_gpu_memory {
+    int64_t process, weights, lane, context;
+};
+struct sc_gpu_memory sc_placement_parts(const struct sc_worker *w);
 
 /* Moves workers off GPUs that are not to be used any more. */
 void sc_placement_tick(struct sc_engine *e);

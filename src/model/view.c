@@ -48,6 +48,7 @@ static void view_version(struct sc_version *v, bool is_default,
         int64_t rss = w->told_rss ? w->told_rss : rss_of(w->pid);
         const char *usage = gpu_usage(v->engine, w->gpu_id, view.nworkers), *why;
         const char *weights = sc_weights_state(w, &why);
+        const struct sc_gpu_memory memory = sc_placement_parts(w);
         for (unsigned i = 0; i < w->lanes && view.nworkers < SC_COUNT(workers); i++)
             workers[view.nworkers++] =
                 (struct sc_worker_view){.id = i ? w->ids[i] : w->first_id,
@@ -58,7 +59,10 @@ static void view_version(struct sc_version *v, bool is_default,
                                         .gpu_usage = usage,
                                         .gpu_sharing = sc_sharing_name(w),
                                         .mps_client = w->verified_life && w->verified_life == w->life,
-                                        .gpu_memory = w->gpu_id >= 0 ? sc_placement_memory(w) : -1,
+                                        .gpu_memory = memory.process,
+                                        .gpu_weights = memory.weights,
+                                        .gpu_lane = memory.lane,
+                                        .gpu_context = memory.context,
                                         .weights = weights,
                                         .weights_why = why,
                                         .weights_bytes = w->shared_bytes,

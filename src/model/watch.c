@@ -53,6 +53,7 @@ static void look_for_hang(struct sc_worker *w, int64_t now)
                    "Backend worker did not respond in given time: model %s: a worker did not respond in %d s "
                    "(responseTimeout) and is replaced",
                    w->version->spec.name, w->version->spec.response_timeout);
+        sc_metrics_add(w->version->metrics, 0, SC_MM_HANGS, !atomic_load(&w->att->distrusted));
         atomic_store(&w->att->kill_asked, true);
         for (unsigned i = 0; i < e->nloops; i++) {
             struct hung *h = sc_alloc(sizeof *h);

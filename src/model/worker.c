@@ -162,6 +162,7 @@ static void loaded(struct sc_worker *w, struct sc_span text)
     w->failure[0] = '\0';
     sc_attachment_grant(w, text);
     sc_weights_told(w, text);
+    sc_placement_told(w, text);
     sc_attachment_use(w->att);
     char name[SC_MODEL_NAME_MAX + 96];
     snprintf(name, sizeof name, "W-%u-%s_%s", w->first_id, v->spec.name, v->spec.version);

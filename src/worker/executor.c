@@ -124,8 +124,9 @@ static void attach(struct sc_executor *ex, struct sc_ctl_message *m)
 static int tell_facts(const struct sc_executor *ex, const struct sc_scaling *s, const char *refused)
 {
     json_t *facts = json_pack(
-        "{s:i, s:I, s:i, s:s, s:I, s:s*}", "lanes", (int)ex->made, "maxBatchCost",
-        (json_int_t)ex->info.max_batch_cost, "bytesPerCost", (int)ex->info.bytes_per_cost, "interfaces",
+        "{s:i, s:I, s:i, s:I, s:I, s:s, s:I, s:s*}", "lanes", (int)ex->made, "maxBatchCost",
+        (json_int_t)ex->info.max_batch_cost, "bytesPerCost", (int)ex->info.bytes_per_cost, "gpuWeights",
+        (json_int_t)ex->info.gpu_weights, "gpuLane", (json_int_t)ex->info.gpu_lane, "interfaces",
         ex->info.interfaces ? ex->info.interfaces : "", "order", (json_int_t)s->order, "refused", refused);
     char *text = facts ? json_dumps(facts, JSON_COMPACT) : NULL;
     int rc = text ? sc_ctl_send_status(ex->host.ctl, SC_SLOT_LOADED, sc_span_str(text)) : SC_ENOMEM;

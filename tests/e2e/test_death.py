@@ -118,6 +118,7 @@ def test_a_hung_worker_is_replaced_and_its_batch_answered(serve, tmp_path):
     assert 0.9 < time.monotonic() - began < 20
     assert server.post("/predictions/f", data=b"fine").content == b"fine"
     wait_for(lambda: not alive(old))
+    assert server.metric("sconce_worker_hangs_total", "f") == 1
 
 
 def test_a_slow_request_is_no_hang(serve, tmp_path):

@@ -166,6 +166,8 @@ def test_the_agent_is_replaced_and_outlives_the_frontend(gpus):
     register(server, "m")
     first = server.kill_role("gpu agent")
     wait_for(lambda: (p := server.pids("gpu agent")) and p != [first], 20, "another agent")
+    assert server.metric("sconce_gpu_agent_restarts_total") == 1
+    assert any("the gpu agent has ended and is started again" in text for text in server.logs().values())
     second = server.pid("gpu agent")
     old = server.kill_role("frontend")
     wait_for(lambda: not alive(old), 10, "the death")

@@ -37,6 +37,13 @@ def test_every_gpu_is_told_by_uuid(gpu):
     assert "GPU 1" in text and "memory 201 of 2000 MiB, busy 10 %" in text and "compute mode DEFAULT" in text
 
 
+def test_how_busy_its_parts_are(gpu):
+    g = seen(gpu("gpus=2 gpm=73.2", "--json"))["gpus"][1]
+    assert (g["smUtilization"], g["bandwidthUtilization"]) == (73, 2)
+    g = seen(gpu("gpus=1", "--json"))["gpus"][0]
+    assert g["smUtilization"] is None and "multiprocessors" not in gpu("gpus=1").stdout
+
+
 @pytest.mark.parametrize("behaviour, said", [
     ("gpus=1 mode=2", "nvidia-smi -i 0 -c 0 permits it"),
     ("gpus=1 mode=3", "a server with mps=auto or mps=managed runs MPS"),

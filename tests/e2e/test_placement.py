@@ -2,7 +2,9 @@
 the test writes into two files, who is on the GPUs and how these are."""
 import json
 import os
+import re
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import harness
@@ -215,6 +217,47 @@ def test_another_word_for_the_placement_is_refused(start):
     server, _ = start(config={"gpu_placement": "best"}, launch=False)
     code, out = server.refused()
     assert code == 2 and 'gpu_placement is "best": it must be turns or memory' in out
+
+
+# What PyTorch would say of its tensors.
+HAS_TENSORS = """
+    import os, sys, types
+    cuda = types.SimpleNamespace(is_initialized=lambda: True, device_count=lambda: 2, memory_allocated=lambda i: (300, 100)[i] << 20,
+                                 synchronize=lambda: None, is_available=lambda: True)
+    def handle(data, context):
+        if data is None:
+            sys.modules["torch"] = types.SimpleNamespace(cuda=cuda)
+            return None
+        if data[0].get("body") == b"full":
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20 MiB")
+        return [str(os.getpid())] * len(data)
+"""
+
+
+def test_what_a_worker_takes_is_told_by_its_parts(start, build):
+    server, gpus = start(1, words="gpm=41")
+    register(server, "m", 2, HAS_TENSORS)
+    settled(server, "m", [0, 0])
+    measured(server, gpus, "m", 1000)
+    for w in described(server, "m")["workers"]:
+        assert (w["gpuWeights"], w["gpuContext"]) == (400 << 20, 600 << 20) and "gpuActivations" not in w
+    assert server.metric("sconce_gpu_memory_bytes") == 2000 << 20
+    text = server.get("/metrics", "metrics").text
+    of = {part: int(float(v)) >> 20 for part, v in re.findall(r'sconce_gpu_memory_bytes{model_name="m".*of="(\w+)".*} (\S+)', text)}
+    assert of == {"weights": 800, "activations": 0, "context": 1200}
+    wait_for(lambda: server.metric("sconce_gpu_sm_utilization") == 41, 20, "how busy it is")
+    assert server.metric("sconce_gpu_bandwidth_utilization") == 2
+    out = subprocess.run([build / "sconce", "gpu", "--pid", str(server.process.pid)], env=server.env, capture_output=True, text=True,
+                         timeout=60).stdout
+    assert out.count("1000 MiB (weights 400, context 600)  m 1.0, worker ") == 2, out
+    assert "of its multiprocessors 41 %, of its memory's bandwidth 2 %" in out
+    before = where(server, "m")
+    assert server.post("/predictions/m", data=b"full").status_code == 507
+    assert server.metric("sconce_out_of_memory_total", "m") == 1 and where(server, "m") == before
+    assert server.metric("sconce_worker_restarts_total", "m") == 0
+    gpus.put({})
+    scale(server, "m", 0)
+    wait_for(lambda: "sconce_gpu_memory_bytes{" not in server.get("/metrics", "metrics").text, 20, "nothing to be told")
 
 
 # ---- GPUs that are not to be used ----

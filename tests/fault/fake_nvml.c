@@ -13,6 +13,8 @@
  *     mig=N            GPU 0 is divided into N instances
  *     processes=FILE   lines "GPU PID [MIB] [mps]", the last for MPS clients: these processes instead, of 500
  *                      MiB where nothing else is said
+ *     gpm=N            percent of the multiprocessors that are busy, by the counters that newer GPUs have;
+ *                      the memory's bandwidth is used by 2; without it there are no such counters
  *     state=FILE       lines "GPU WORD [N]", looked at again at each call:
  *
  * free N, total N (MiB), mode N, ecc N (uncorrected errors), remap (a row that could not be replaced), xid N
@@ -198,6 +200,58 @@ EXPORT nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t d, unsigned *correcte
 {
     *corrected = *uncorrected = *pending = 0;
     *failed = said(d->index, "remap", -1) >= 0;
+    return NVML_SUCCESS;
+}
+
+/* ---- counters -------------------------------------------------------------------------------------- */
+
+struct nvmlGpmSample_st {
+    unsigned gpu, at; /* at: how many samples were taken before */
+};
+
+EXPORT nvmlReturn_t nvmlGpmQueryDeviceSupport(nvmlDevice_t d, struct nvml_gpm_support *s);
+EXPORT nvmlReturn_t nvmlGpmQueryDeviceSupport(nvmlDevice_t d, struct nvml_gpm_support *s)
+{
+    char value[64];
+    (void)d;
+    s->supported = s->version == NVML_GPM_VERSION && *word("gpm", value);
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlGpmSampleAlloc(nvmlGpmSample_t *s);
+EXPORT nvmlReturn_t nvmlGpmSampleAlloc(nvmlGpmSample_t *s)
+{
+    *s = calloc(1, sizeof **s);
+    return *s ? NVML_SUCCESS : UNKNOWN;
+}
+
+EXPORT nvmlReturn_t nvmlGpmSampleFree(nvmlGpmSample_t s);
+EXPORT nvmlReturn_t nvmlGpmSampleFree(nvmlGpmSample_t s)
+{
+    free(s);
+    return NVML_SUCCESS;
+}
+
+EXPORT nvmlReturn_t nvmlGpmSampleGet(nvmlDevice_t d, nvmlGpmSample_t s);
+EXPORT nvmlReturn_t nvmlGpmSampleGet(nvmlDevice_t d, nvmlGpmSample_t s)
+{
+    static unsigned taken;
+    *s = (struct nvmlGpmSample_st){.gpu = d->index, .at = ++taken};
+    return enter("gpm");
+}
+
+/* Of two samples of one GPU, the older before the newer. */
+EXPORT nvmlReturn_t nvmlGpmMetricsGet(struct nvml_gpm_metrics *m);
+EXPORT nvmlReturn_t nvmlGpmMetricsGet(struct nvml_gpm_metrics *m)
+{
+    char value[64];
+    if (m->version != NVML_GPM_VERSION || m->count != 2 || m->before->gpu != m->after->gpu ||
+        !m->before->at || m->before->at >= m->after->at)
+        return UNKNOWN;
+    m->metrics[0].result = m->metrics[0].id == NVML_GPM_SM_UTIL ? NVML_SUCCESS : UNKNOWN;
+    m->metrics[0].value = strtod(word("gpm", value), NULL);
+    m->metrics[1].result = m->metrics[1].id == NVML_GPM_DRAM_BW_UTIL ? NVML_SUCCESS : UNKNOWN;
+    m->metrics[1].value = 2;
     return NVML_SUCCESS;
 }
 

@@ -217,12 +217,20 @@ static void describe(const struct sc_engine *base, char *text, size_t size)
              e->mapped ? " (there already)" : "", e->lane_bytes / MIB);
 }
 
+static void memory(const struct sc_engine *base, uint64_t *weights, uint64_t *lane)
+{
+    const struct sc_gpu_engine *e = SC_CONTAINER(base, struct sc_gpu_engine, base);
+    *weights = e->weights.block.size;
+    *lane = e->lane_bytes;
+}
+
 const struct sc_engine_ops sc_engine_cuda_ops = {
     .name = "cuda",
     .device = true,
     .ahead = sc_gpu_ahead,
     .drop = sc_gpu_ahead_drop,
     .new = engine_new,
+    .memory = memory,
     .del = engine_del,
     .describe = describe,
     .lane_new = sc_gpu_lane_new,

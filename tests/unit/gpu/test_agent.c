@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "gpu/agent.h"
+#include "gpu/gpm.h"
 #include "gpu/inventory.h"
 #include "worker/supervisor.h"
 
@@ -179,6 +180,39 @@ static void a_gpu_that_does_not_answer_is_left_out(void **state)
     read_inventory("gpus=2 fail=count");
     assert_int_equal(r.ngpus, 0);
     assert_non_null(strstr(r.error, "Driver/library version mismatch"));
+}
+
+static void look_twice(const char *behaviour)
+{
+    static struct sc_gpm m;
+    struct sc_nvml n;
+    setenv("FAKE_NVML", behaviour, 1);
+    assert_int_equal(sc_nvml_open(&n, &msg), 0);
+    for (int i = 0; i < 2; i++) {
+        sc_inventory_read(&n, &r);
+        (void)sc_gpm_look(&m, &n, &r);
+        assert_true(i || r.gpus[0].sm_utilization == SC_GPU_UNKNOWN); /* nothing to compare with */
+    }
+    sc_gpm_close(&m, &n);
+    sc_nvml_close(&n);
+}
+
+static void how_busy_a_gpu_is_its_counters_tell(void **state)
+{
+    (void)state;
+    look_twice("gpus=3 gpm=41.6");
+    assert_int_equal(r.gpus[2].sm_utilization, 42);
+    assert_int_equal(r.gpus[2].bandwidth_utilization, 2);
+    look_twice("gpus=2 mig=2 gpm=7"); /* of a divided GPU they are not asked */
+    assert_int_equal(r.gpus[0].sm_utilization, SC_GPU_UNKNOWN);
+    assert_int_equal(r.gpus[1].sm_utilization, 7);
+    look_twice("gpus=1");
+    assert_int_equal(r.gpus[0].sm_utilization, SC_GPU_UNKNOWN);
+    look_twice("gpus=1 gpm=50 fail=gpm");
+    assert_int_equal(r.gpus[0].sm_utilization, SC_GPU_UNKNOWN);
+    look_twice("gpus=1 gpm=nan");
+    assert_int_equal(r.gpus[0].sm_utilization, SC_GPU_UNKNOWN);
+    assert_int_equal(r.gpus[0].bandwidth_utilization, 2);
 }
 
 /* ---- the agent ------------------------------------------------------------------------------------- */
@@ -395,6 +429,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(an_older_driver_has_the_older_call, setup),
         cmocka_unit_test_setup(what_a_gpu_does_not_tell_is_unknown, setup),
         cmocka_unit_test_setup(a_gpu_that_does_not_answer_is_left_out, setup),
+        cmocka_unit_test_setup(how_busy_a_gpu_is_its_counters_tell, setup),
         cmocka_unit_test_setup(the_agent_reports_again_and_again_until_its_input_ends, setup),
         cmocka_unit_test_setup(the_agent_ends_with_its_reader, setup),
         cmocka_unit_test_setup(the_agent_ends_when_asked, setup),

@@ -15,6 +15,8 @@ static const struct sc_gpu_report two = {
               .memory_total = INT64_C(81559) << 20,
               .utilization = 3,
               .memory_utilization = 1,
+              .sm_utilization = 41,
+              .bandwidth_utilization = SC_GPU_UNKNOWN,
               .compute_mode = SC_COMPUTE_EXCLUSIVE_PROCESS,
               .power = 70500,
               .power_limit = 700000},
@@ -24,6 +26,8 @@ static const struct sc_gpu_report two = {
               .memory_total = SC_GPU_UNKNOWN,
               .utilization = SC_GPU_UNKNOWN,
               .memory_utilization = SC_GPU_UNKNOWN,
+              .sm_utilization = SC_GPU_UNKNOWN,
+              .bandwidth_utilization = SC_GPU_UNKNOWN,
               .compute_mode = SC_GPU_UNKNOWN,
               .mig = SC_GPU_UNKNOWN,
               .power = SC_GPU_UNKNOWN,
@@ -53,7 +57,7 @@ static void a_report_is_one_line_of_json(void **state)
         b.p, "{\"gpus\":[{\"index\":0,\"uuid\":\"GPU-1\",\"name\":\"NVIDIA "
              "\\\"H100\\\"\",\"memoryUsed\":1073741824,"
              "\"memoryTotal\":85520809984,\"utilization\":3,\"memoryUtilization\":1,\"computeMode\":3,"
-             "\"mig\":0,\"power\":70500,\"powerLimit\":700000},"
+             "\"mig\":0,\"power\":70500,\"powerLimit\":700000,\"smUtilization\":41},"
              "{\"index\":1,\"uuid\":\"GPU-2\",\"name\":\"\",\"memoryUsed\":null,\"memoryTotal\":null,"
              "\"utilization\":null,\"memoryUtilization\":null,\"computeMode\":null,\"mig\":null,\"power\":"
              "null,\"powerLimit\":null}],"

@@ -1,4 +1,4 @@
-"""Whether the GPU's context of this process is still alive."""
+"""The GPU's context of this process: whether it is still alive, and what has been put there."""
 import sys
 import threading
 
@@ -20,6 +20,17 @@ def context_error():
     asker.start()
     asker.join(SECONDS)
     return said[0] if said else "no answer"
+
+
+def tensor_bytes():
+    """What PyTorch's tensors have on the GPUs: behind `initialize`, the weights. 0 where it has not been used there."""
+    torch = sys.modules.get("torch")
+    try:
+        if torch is None or not torch.cuda.is_initialized():
+            return 0
+        return sum(torch.cuda.memory_allocated(i) for i in range(torch.cuda.device_count()))
+    except Exception:
+        return 0
 
 
 def _ask(torch, said):

@@ -94,11 +94,14 @@ def _live(argv):
     ours = signal.getsignal(signal.SIGTERM) is _leave_at_once  # else the handler has its own ideas
     if ours:
         signal.signal(signal.SIGTERM, lambda number, frame: channel.stop())
+    from ts._runtime.device import tensor_bytes
+
     facts = {"pid": os.getpid()}
     if settings.shared_weights:
         from ts._runtime import weights
 
         facts["sharedWeights"] = weights.share(channel)
+    facts["gpuWeights"] = tensor_bytes()
     channel.status(True, json.dumps(facts))
     log.late_line = channel.line
     service.continuous = settings.mode == "continuous"
