@@ -2,6 +2,8 @@
 tests/device/shared_weights.py."""
 import os
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -57,7 +59,7 @@ def handle(data, context):
                     "grad": net.first.weight.requires_grad})
     return out
 """
-SHARED_BYTES = 4 * (512 * 512 + 1024 * 512 + 1024 * 256) + 100003  # what is below 16 KiB stays private
+SHARED_BYTES = 4 * (512 * 512 + 2 * 512 + 1024 * 512 + 1024 * 256 + 2 * 1024 + 4) + 100003
 
 
 def described(server, name):
@@ -167,6 +169,12 @@ def test_the_plain_data_path_shares_too(start):
     assert worker["sharedWeights"] == {"state": "shared", "bytes": SHARED_BYTES}
     assert blocks(worker["pid"]) == kept(server) and kept(server)
     assert ask(server, "m")["shared"]
+
+
+@pytest.mark.timeout(100)
+def test_every_kind_of_module_stays_what_it_is(build):
+    script = Path(__file__).with_name("weights_kinds.py")
+    subprocess.run([need_python_with("torch"), str(script), str(build / "python")], check=True, timeout=90)
 
 
 def test_without_pytorch_it_serves_and_says_so_once(serve):

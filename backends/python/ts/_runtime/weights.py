@@ -16,7 +16,7 @@ import sys
 import time
 import weakref
 
-LEAST = 16 << 10  # smaller tensors stay private: counters and the like, which handlers do write
+LEAST = 16 << 10  # on a GPU smaller tensors stay private: counters and the like, which handlers do write
 UNIT = 32 << 20  # of a block, and more where that would make more than...
 UNITS = 16  # ...so many
 _ALIGNMENT = 512  # of the GPU's allocator, which kernels rely on
@@ -119,7 +119,7 @@ def _share(channel, done, blocks):
             regions = [r for r in regions if r.device.type != "cuda"]
             done["why"] = "a CUDA graph was captured while loading, and has the addresses of the private copies"
         if not regions and not done["why"]:
-            done["why"] = "no tensors of %d KiB or more were found" % (LEAST >> 10) if modules else "no nn.Module was found"
+            done["why"] = "no tensors that can be shared were found" if modules else "no nn.Module was found"
         for device in sorted({r.device for r in regions}, key=str):
             there = [r for r in regions if r.device == device]
             regions = [r for r in regions if r.device != device]
@@ -170,7 +170,8 @@ def _regions(torch, modules):
                 region = found[key] = _Region(torch, storage, tensor.device)
             region.add(tensor, "%s.%s" % (type(module).__name__, name))
             seen.add(id(tensor))
-    return [region for region in found.values() if region.size >= LEAST]
+    # In main memory a small one that stayed would keep the file mapped that all were loaded from.
+    return [region for region in found.values() if region.size >= LEAST or region.device.type == "cpu"]
 
 
 def _is_plain(torch, tensor):
