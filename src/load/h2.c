@@ -240,20 +240,6 @@ static void opened(struct sc_load_run *r, struct sc_load_conn *c)
     sc_load_dirty(r, c);
 }
 
-static void ended(struct sc_load_run *r, struct sc_load_conn *c)
-{
-    const struct h2 *h = c->private;
-    bool begun = false, some = false;
-    for (unsigned i = 0; i < c->nslots; i++) {
-        begun |= c->slots[i].busy && c->slots[i].stream >= 0;
-        some |= c->slots[i].busy && c->slots[i].status;
-    }
-    if (h->draining && !begun)
-        sc_load_reconnect(r, c);
-    else
-        sc_load_broken(r, c, some ? SC_LOAD_SHORT : SC_LOAD_RESET);
-}
-
 /* Puts what the session has to say behind what is not sent yet. False: the session is beyond repair. */
 static bool fill(struct h2 *h)
 {
@@ -270,6 +256,24 @@ static bool fill(struct h2 *h)
         h->n += (size_t)n;
     }
     return true;
+}
+
+static void ended(struct sc_load_run *r, struct sc_load_conn *c)
+{
+    struct h2 *h = c->private;
+    bool begun = false, some = false;
+    for (unsigned i = 0; i < c->nslots; i++) {
+        begun |= c->slots[i].busy && c->slots[i].stream >= 0;
+        some |= c->slots[i].busy && c->slots[i].status;
+    }
+    if (h->draining && !begun)
+        sc_load_reconnect(r, c);
+    else
+        /* What was no HTTP/2 has made the session say so, which is known once that would be sent. */
+        sc_load_broken(r, c,
+                       some                                                 ? SC_LOAD_SHORT
+                       : !fill(h) || !nghttp2_session_want_read(h->session) ? SC_LOAD_PROTOCOL
+                                                                            : SC_LOAD_RESET);
 }
 
 static void writable(struct sc_load_run *r, struct sc_load_conn *c)
