@@ -137,6 +137,21 @@ static void put_worker(struct sc_json_writer *w, const struct sc_worker_view *v)
     sc_json_end_object(w);
 }
 
+/* Ours: what stands by, and what that costs. */
+static void put_standby(struct sc_json_writer *w, const struct sc_standby_view *v)
+{
+    sc_json_key(w, "standby");
+    sc_json_begin_object(w);
+    sc_json_put_str(w, "status", v->ready ? "READY" : "UNLOADING");
+    sc_json_put_int(w, "pid", v->pid);
+    sc_json_put_int(w, "memoryUsage", v->rss);
+    if (v->gpu_memory >= 0)
+        sc_json_put_int(w, "gpuMemory", v->gpu_memory);
+    if (v->last_end && *v->last_end)
+        sc_json_put_str(w, "lastEnd", v->last_end);
+    sc_json_end_object(w);
+}
+
 static void put_version(struct sc_json_writer *w, const struct sc_version_view *v, struct sc_span told)
 {
     const struct sc_model_spec *s = v->spec;
@@ -179,6 +194,8 @@ static void put_version(struct sc_json_writer *w, const struct sc_version_view *
     for (unsigned i = 0; i < v->nworkers; i++)
         put_worker(w, &v->workers[i]);
     sc_json_end_array(w);
+    if (v->standby.there)
+        put_standby(w, &v->standby);
     sc_json_key(w, "jobQueueStatus");
     sc_json_begin_object(w);
     sc_json_put_int(w, "remainingCapacity", (int64_t)v->queue_free);

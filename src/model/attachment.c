@@ -33,7 +33,7 @@ static void attachment_free(struct sc_attachment *att)
 
 void sc_worker_del(struct sc_worker *w)
 {
-    if (w->att && !w->loaded) /* else the loops let go of it, and the last one frees it */
+    if (w->att && (!w->loaded || w->standby)) /* else the loops let go of it, and the last one frees it */
         attachment_free(w->att);
     sc_worker_close_output(w);
     free(w);
@@ -251,7 +251,7 @@ void sc_attachment_let_go(struct sc_worker *w)
         return;
     w->att = NULL;
     sc_attachment_count(att);
-    if (!w->loaded) { /* no loop knows it */
+    if (!w->loaded || w->standby) { /* no loop knows it */
         attachment_free(att);
         return;
     }

@@ -190,11 +190,18 @@ struct sc_worker_view {
     int64_t rss;
     const char *last_end; /* how its last life ended; "" if there is nothing to say */
 };
+struct sc_standby_view {
+    bool there, ready; /* standby: true; it could take over now */
+    int pid;           /* -1: none runs */
+    int64_t gpu_memory, rss;
+    const char *last_end;
+};
 struct sc_version_view {
     const struct sc_model_spec *spec;
     bool is_default, on_gpu;
     const struct sc_worker_view *workers;
     unsigned nworkers;
+    struct sc_standby_view standby;
     uint64_t pending;    /* requests waiting */
     uint64_t queue_free; /* remaining capacity, in requests */
 };

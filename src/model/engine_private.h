@@ -9,6 +9,7 @@
  *   plane.c     per-loop state: catalog, hooks, tick
  *   worker.c    worker slots of a version: start, stop, states
  *   lanes.c     more or fewer lanes in an executor that runs
+ *   standby.c   a second executor that is ready to take over
  *   gpus.c      which GPU a worker gets; the gpu agent
  *   placement.c which GPU has room for a worker; GPUs that are not to be used any more
  *   sharing.c   which workers are MPS clients (keepers.c: the daemons)
@@ -163,6 +164,7 @@ struct sc_worker {
     uint32_t lanes_order;       /* the latest order's number; 0: none was given */
     unsigned ids[SC_LANES_MAX]; /* of the lanes, as reported; the first is first_id */
     bool quarantine;
+    bool standby;  /* no loop knows it (standby.c) */
     bool stopping; /* SLOT_STOP was sent, or will be when drained */
     bool draining;
     int64_t sequences_until_ns; /* draining: its sequences may go on until then; 0: none, or no more */
@@ -435,6 +437,8 @@ void sc_worker_send_change(const struct sc_worker *w);
 void sc_lanes_number(struct sc_worker *w, unsigned from);
 /* The executor is to have so many lanes, 1..SC_LANES_MAX: at once if it runs, else when it does. */
 void sc_lanes_scale(struct sc_worker *w, unsigned lanes);
+/* w gets the lanes of `dead`, as many and with their ids, and `dead` begins its next life with one. */
+void sc_lanes_inherit(struct sc_worker *w, struct sc_worker *dead);
 /* It says what it has (the facts of LOADED): for the first time in this life, or as an answer to an order. */
 void sc_lanes_told(struct sc_worker *w, struct sc_span facts);
 
@@ -463,6 +467,17 @@ void sc_workers_reconcile(struct sc_version *v);
 struct sc_worker *sc_workers_each(struct sc_engine *e, bool (*fn)(void *arg, struct sc_worker *w), void *arg);
 /* The engine ends: nobody reads what workers print any more. */
 void sc_workers_close_output(struct sc_engine *e);
+
+/* One lane, on that GPU; it serves nobody. NULL as above. */
+struct sc_worker *sc_worker_start_standby(struct sc_version *v, int gpu_id);
+
+/* standby.c */
+/* Starts one, or ends it, as the model has it. */
+void sc_standby_keep(struct sc_version *v);
+/* The executor that served has died: one that stands by serves from now on, and its next life stands by. */
+bool sc_standby_takes_over(struct sc_worker *dead);
+/* A standby has loaded: true, it is needed at once and serves. */
+bool sc_standby_loaded(struct sc_worker *w);
 
 /* attachment.c */
 /* Shared memory for the worker's present life, sent to it. */

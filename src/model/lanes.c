@@ -44,6 +44,19 @@ void sc_lanes_scale(struct sc_worker *w, unsigned lanes)
         order(w);
 }
 
+void sc_lanes_inherit(struct sc_worker *w, struct sc_worker *dead)
+{
+    memcpy(w->ids, dead->ids, sizeof w->ids);
+    w->first_id = dead->first_id;
+    w->lanes_wanted = dead->lanes_wanted;
+    dead->first_id = dead->ids[0] = 0;
+    dead->lanes = dead->lanes_wanted = 1;
+    sc_worker_send_change(w);
+    sc_worker_send_change(dead);
+    if (w->lanes != w->lanes_wanted)
+        order(w);
+}
+
 /* It has fewer than it should: nobody tries again until the model is scaled again. */
 static void refused(struct sc_worker *w, const char *why)
 {

@@ -225,6 +225,8 @@ static unsigned candidates(const struct sc_worker *w, struct sc_gpu_place out[SC
 static int64_t need_of(const struct sc_worker *w)
 {
     const struct sc_version *v = w->version;
+    if (w->standby)
+        return SC_GPU_CONTEXT_BYTES;
     for (const struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
         const struct sc_worker *o = SC_CONTAINER(n, struct sc_worker, node);
         if (o != w && o->loaded && !o->quarantine && sc_spec_has_lanes(&v->spec))
@@ -354,6 +356,11 @@ static void move(struct sc_worker *w, const char *trouble)
     sc_log(SC_LOG_INFO, "model %s: worker %u leaves GPU %d (%s)", v->spec.name, w->first_id, w->gpu_id,
            trouble);
     bool lanes = sc_spec_has_lanes(&v->spec), serves = w->loaded;
+    if (w->standby) {
+        sc_worker_stop(w, false);
+        sc_standby_keep(v);
+        return;
+    }
     if (lanes && !sc_worker_start(v, w->lanes_wanted, false)) {
         sc_log(SC_LOG_ERROR, "model %s: no worker can be started", v->spec.name);
         return;

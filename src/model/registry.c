@@ -108,7 +108,7 @@ static bool version_healthy(const struct sc_version *v)
     int healthy = 0;
     for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
         const struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
-        if (!w->quarantine && !w->given_up && !w->stopping)
+        if (!w->quarantine && !w->standby && !w->given_up && !w->stopping)
             healthy += (int)w->lanes;
     }
     return healthy >= v->spec.min_workers;
@@ -277,7 +277,7 @@ static bool enough_loaded(const struct sc_version *v)
     int loaded = 0;
     for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
         const struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
-        if (w->quarantine || !w->loaded || w->draining || w->stopping)
+        if (w->quarantine || w->standby || !w->loaded || w->draining || w->stopping)
             continue;
         loaded++;
         if (sc_spec_has_lanes(&v->spec) && (int)w->lanes >= v->spec.min_workers &&

@@ -121,7 +121,7 @@ static bool survey_one(void *arg, struct sc_worker *w)
         return false;
     if (i == v->models)
         v->specs[v->models++] = s;
-    v->lanes[i] += w->lanes_wanted;
+    v->lanes[i] += w->standby ? 0 : w->lanes_wanted;
     if (!sc_spec_has_lanes(s)) {
         v->of_model[i]++;
         v->processes = SC_MAX(v->processes, v->of_model[i]);
@@ -467,6 +467,11 @@ static void roll(struct sc_engine *e, unsigned gpu)
     struct sc_version *v = r.next->version;
     sc_log(SC_LOG_INFO, "model %s: worker %u is replaced by one %s MPS", v->spec.name, r.next->first_id,
            wanted(r.next) == SC_WAY_OFF ? "without" : "under");
+    if (r.next->standby) {
+        sc_worker_stop(r.next, false);
+        sc_standby_keep(v);
+        return;
+    }
     if (sc_spec_has_lanes(&v->spec)) {
         if (!sc_worker_start(v, r.next->lanes_wanted, false))
             sc_log(SC_LOG_ERROR, "model %s: no worker can be started", v->spec.name);

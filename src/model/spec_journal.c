@@ -44,6 +44,7 @@ static const struct field fields[] = {
     AN_INT("mps_priority", mps.priority),
     AN_INT("shared_weights", shared_weights),
     A_FLAG("process", mps.process),
+    A_FLAG("standby", mps.standby),
     A_FLAG("kind_said", mps.kind_said),
     AN_INT("min", min_workers),
     AN_INT("max", max_workers),

@@ -66,6 +66,25 @@ static int shared_weights(struct sc_model_spec *s, struct sc_span key, struct sc
     return 1;
 }
 
+static int standby(struct sc_model_spec *s, struct sc_span key, struct sc_span v, struct sc_msg *msg)
+{
+    struct sc_yaml_value truth;
+    if (sc_yaml_type(v, &truth) != SC_YAML_BOOL)
+        return refuse(key, v, "true or false", msg);
+    s->mps.standby = truth.truth;
+    return 1;
+}
+
+static int executor_group(struct sc_model_spec *s, struct sc_span key, struct sc_span v, struct sc_msg *msg)
+{
+    (void)s;
+    (void)v;
+    return sc_fail(msg, SC_EUNSUPPORTED,
+                   "model-config.yaml: %.*s is not built yet: every native model has an executor of its own; "
+                   "take it out",
+                   SC_FMT(key));
+}
+
 int sc_spec_mps_key(struct sc_model_spec *s, struct sc_span key, struct sc_span value, struct sc_msg *msg)
 {
     static const struct {
@@ -75,7 +94,9 @@ int sc_spec_mps_key(struct sc_model_spec *s, struct sc_span key, struct sc_span 
                 {"mpsPinnedMemoryLimit", memory},
                 {"mpsPriority", priority},
                 {"workerKind", kind},
-                {"sharedWeights", shared_weights}};
+                {"sharedWeights", shared_weights},
+                {"standby", standby},
+                {"executorGroup", executor_group}};
     for (size_t i = 0; i < SC_COUNT(keys); i++)
         if (sc_span_eq(key, sc_span_str(keys[i].name)))
             return keys[i].take(s, key, value, msg);
@@ -102,6 +123,16 @@ int sc_spec_mps_check(const struct sc_model_spec *s, const struct sc_settings *s
             "model %s says workerKind, and its backend is python, whose workers are processes: take "
             "workerKind out",
             s->name);
+    if (s->mps.standby && !sc_spec_is_native(s))
+        return sc_fail(msg, SC_EINVAL,
+                       "model %s says standby, which is for native models, and its backend is python: take "
+                       "standby out",
+                       s->name);
+    if (s->mps.standby && s->mps.process)
+        return sc_fail(msg, SC_EINVAL,
+                       "model %s says standby and workerKind: process, whose processes stand by for each "
+                       "other: take one of them out",
+                       s->name);
     if (s->shared_weights && sc_spec_is_native(s))
         return sc_fail(
             msg, SC_EINVAL,

@@ -17,14 +17,18 @@
 #include "model/sharing.h"
 #include "worker/executor.h"
 
+static const char *kind_of(const struct sc_worker *w)
+{
+    return w->quarantine ? "quarantine" : w->standby ? "standby" : "lanes";
+}
+
 static void make_tag(const struct sc_worker *w, struct sc_buf *b)
 {
-    sc_buf_printf(b, "%s	%s	%s	%u	%u	%lld	%d	%u	%u	%u	%d",
-                  w->version->spec.name, w->version->spec.version, w->quarantine ? "quarantine" : "lanes",
-                  w->lanes_wanted, w->first_id, (long long)w->made_ms, w->gpu_id, w->instance, w->instances,
-                  w->way, w->shares);
+    sc_buf_printf(b, "%s\t%s\t%s\t%u\t%u\t%lld\t%d\t%u\t%u\t%u\t%d", w->version->spec.name,
+                  w->version->spec.version, kind_of(w), w->lanes_wanted, w->first_id, (long long)w->made_ms,
+                  w->gpu_id, w->instance, w->instances, w->way, w->shares);
     for (unsigned i = 1; i < w->lanes_wanted; i++)
-        sc_buf_printf(b, "	%u", w->ids[i]);
+        sc_buf_printf(b, "\t%u", w->ids[i]);
 }
 
 /* ---- native executors ---------------------------------------------------------------------------- */

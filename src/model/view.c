@@ -45,6 +45,16 @@ static void view_version(struct sc_version *v, bool is_default,
         struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
         if (w->quarantine || w->stopping || w->draining)
             continue;
+        if (w->standby) {
+            view.standby =
+                (struct sc_standby_view){.there = true,
+                                         .ready = w->loaded,
+                                         .pid = w->pid,
+                                         .gpu_memory = w->gpu_id >= 0 ? sc_placement_memory(w) : -1,
+                                         .rss = rss_of(w->pid),
+                                         .last_end = w->last_end};
+            continue;
+        }
         int64_t rss = w->told_rss ? w->told_rss : rss_of(w->pid);
         const char *usage = gpu_usage(v->engine, w->gpu_id, view.nworkers), *why;
         const char *weights = sc_weights_state(w, &why);

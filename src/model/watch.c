@@ -76,7 +76,7 @@ static void look_at_quarantine(struct sc_version *v, int64_t now)
         struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
         if (w->quarantine)
             q = w;
-        else if (!w->loaded && !w->given_up && !w->stopping)
+        else if (!w->standby && !w->loaded && !w->given_up && !w->stopping)
             loading = true;
     }
     for (unsigned i = 0; i < v->engine->nloops; i++) {

@@ -56,7 +56,9 @@ bool sc_worker_take_slot(struct sc_engine *e, uint32_t *slot)
     return false;
 }
 
-struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool quarantine)
+/* gpu_id: -1: its turn's. */
+static struct sc_worker *start(struct sc_version *v, unsigned lanes, bool quarantine, bool standby,
+                               int gpu_id)
 {
     struct sc_engine *e = v->engine;
     uint32_t slot;
@@ -64,7 +66,8 @@ struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool qua
         return NULL;
     struct sc_worker *w = make_worker(v, lanes, quarantine);
     w->slot = slot;
-    if (!quarantine) {
+    w->standby = standby;
+    if (!quarantine && !standby) {
         /* Those of several GPUs or ranks have numbers of their own, a block each. */
         unsigned block = sc_launch_level(&v->spec);
         if (block) {
@@ -75,10 +78,20 @@ struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool qua
         }
     }
     w->instances = quarantine ? 0 : sc_launch_instances(v, &w->instance);
-    w->gpu_id = sc_gpus_choose(v);
+    w->gpu_id = gpu_id < 0 ? sc_gpus_choose(v) : gpu_id;
     if (sc_sharing_place(w))
         sc_worker_send_start(w);
     return w;
+}
+
+struct sc_worker *sc_worker_start(struct sc_version *v, unsigned lanes, bool quarantine)
+{
+    return start(v, lanes, quarantine, false, -1);
+}
+
+struct sc_worker *sc_worker_start_standby(struct sc_version *v, int gpu_id)
+{
+    return start(v, 1, false, true, gpu_id);
 }
 
 void sc_worker_order(struct sc_engine *e, uint16_t type, uint32_t slot, uint64_t life)
@@ -118,7 +131,7 @@ static void count_capacity(struct sc_version *v)
     long long n = 0;
     for (struct sc_node *k = v->workers.next; k != &v->workers; k = k->next) {
         const struct sc_worker *w = SC_CONTAINER(k, struct sc_worker, node);
-        n += !w->quarantine && w->loaded && !w->draining && !w->stopping;
+        n += !w->quarantine && !w->standby && w->loaded && !w->draining && !w->stopping;
     }
     atomic_store(&v->capacity,
                  n * (v->spec.async_communication ? SC_ASYNC_REQUESTS_MAX : SC_MAX(v->spec.batch_size, 1)));
@@ -130,7 +143,7 @@ void sc_worker_stop(struct sc_worker *w, bool drain)
     struct sc_engine *e = v->engine;
     if (w->stopping || (drain && w->draining))
         return;
-    if (drain && w->att && w->loaded) {
+    if (drain && w->att && w->loaded && !w->standby) {
         w->draining = true;
         count_capacity(v);
         if (v->sequences && !w->quarantine && sc_sequences_drain(v->sequences, &w->att->home))
@@ -163,6 +176,8 @@ static void loaded(struct sc_worker *w, struct sc_span text)
     sc_attachment_grant(w, text);
     sc_weights_told(w, text);
     sc_placement_told(w, text);
+    if (w->standby && !sc_standby_loaded(w))
+        return;
     sc_attachment_use(w->att);
     char name[SC_MODEL_NAME_MAX + 96];
     snprintf(name, sizeof name, "W-%u-%s_%s", w->first_id, v->spec.name, v->spec.version);
@@ -181,9 +196,10 @@ static void loaded(struct sc_worker *w, struct sc_span text)
     for (struct sc_node *n = v->workers.next, *next; n != &v->workers; n = next) {
         struct sc_worker *o = SC_CONTAINER(n, struct sc_worker, node);
         next = n->next;
-        if (sc_spec_has_lanes(&v->spec) && !o->quarantine && o->first_id < w->first_id)
+        if (sc_spec_has_lanes(&v->spec) && !o->quarantine && !o->standby && o->first_id < w->first_id)
             sc_worker_stop(o, true);
     }
+    sc_standby_keep(v);
     sc_registry_workers_changed(v, 0, "");
 }
 
@@ -198,7 +214,7 @@ static bool worker_hoped_for(const struct sc_version *v)
 {
     for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
         const struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
-        if (!w->quarantine && !w->given_up && !w->stopping)
+        if (!w->quarantine && !w->standby && !w->given_up && !w->stopping)
             return true;
     }
     return false;
@@ -280,7 +296,7 @@ static void note_reason(struct sc_worker *w, struct sc_span why)
 static void exited(struct sc_worker *w, const struct sc_ctl_slot *s, struct sc_span why)
 {
     struct sc_version *v = w->version;
-    bool was_loaded = w->loaded;
+    bool was_loaded = w->loaded, served = !w->quarantine && !w->standby;
     sc_weights_exited(w, s->wait_status);
     sc_attachment_let_go(w);
     w->loaded = false;
@@ -301,14 +317,16 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s, struct sc_s
     note_end(w, s->wait_status);
     w->given_up = s->delay_ms < 0;
     tell_end(w, was_loaded, s->delay_ms);
+    if (served && sc_standby_takes_over(w))
+        return;
     if (w->quarantine && w->given_up) {
         for (unsigned i = 0; i < v->engine->nloops; i++)
             sc_engine_call(sc_engine_loop(v->engine, i), no_quarantine, v->shards[i], NULL);
         sc_worker_stop(w, false);
     }
-    if (!w->quarantine && w->given_up && !worker_hoped_for(v))
+    if (served && w->given_up && !worker_hoped_for(v))
         atomic_store(&v->workers_wanted, 0); /* what waits is answered by the tick */
-    if (!w->quarantine && !was_loaded)
+    if (served && !was_loaded)
         sc_registry_workers_changed(v, w->failed_for_memory ? SC_ENOMEM : SC_EINVAL,
                                     w->failure[0] ? w->failure : w->last_end);
     sc_weights_replace(w);
@@ -370,6 +388,7 @@ static struct sc_worker *adopt(struct sc_engine *e, uint32_t slot, struct sc_spa
         return NULL;
     }
     struct sc_worker *w = make_worker(v, (unsigned)lanes, sc_span_eq(kind, SC_SPAN("quarantine")));
+    w->standby = sc_span_eq(kind, SC_SPAN("standby"));
     w->slot = slot;
     w->first_id = w->ids[0] = (unsigned)first_id;
     w->made_ms = (int64_t)made_ms;
@@ -508,10 +527,11 @@ static void cannot_start(struct sc_version *v)
 static void reconcile_lanes(struct sc_version *v)
 {
     struct sc_worker *newest = NULL;
+    sc_standby_keep(v);
     for (struct sc_node *n = v->workers.next, *next; n != &v->workers; n = next) {
         struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
         next = n->next;
-        if (w->quarantine || w->stopping || w->draining)
+        if (w->quarantine || w->standby || w->stopping || w->draining)
             continue;
         if (v->spec.max_workers == 0 || w->given_up)
             sc_worker_stop(w, true);

@@ -149,7 +149,7 @@ def say(name, good, text):
 def memory(pid):
     """Bytes in use of the GPU, which nobody else uses; with --cpu, of the process."""
     if CPU:
-        return int(re.search(r"VmRSS:\s+(\d+)", read_proc(pid, "status"))[1]) << 10
+        return int(re.search(r"RssAnon:\s+(\d+)", read_proc(pid, "status"))[1]) << 10
     text = subprocess.run(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "-i", "0"],
                           capture_output=True, text=True, check=True).stdout
     return int(text.strip()) * MIB

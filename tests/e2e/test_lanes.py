@@ -136,7 +136,7 @@ def test_memory_and_descriptors_are_back_after_many_cycles(serve, tmp_path):
             lanes(server, "tiny", 8)
             burst()
             lanes(server, "tiny", 1)
-        rss = int(next(line for line in read_proc(pid, "status").splitlines() if line.startswith(b"VmRSS")).split()[1])
+        rss = int(next(line for line in read_proc(pid, "status").splitlines() if line.startswith(b"RssAnon")).split()[1])
         return rss, server.fds("executor"), threads(pid)
 
     first, second = cycles(8), cycles(12)

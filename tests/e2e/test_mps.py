@@ -256,7 +256,10 @@ def test_wrong_words_of_a_model_are_refused(mps):
             ("mpsPinnedMemoryLimit", "100M", "context alone takes"),
             ("mpsPriority", "high", "normal or low"),
             ("workerKind", "thread", "lane or process"),
-            ("workerKind", "process", "its backend is python"))):
+            ("workerKind", "process", "its backend is python"),
+            ("standby", "true", "which is for native models"),
+            ("standby", "soon", "true or false"),
+            ("executorGroup", "one", "is not built yet"))):
         assert words in register(server, f"m{n}", status=400, **{key: value})
 
 
