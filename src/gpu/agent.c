@@ -33,19 +33,27 @@ struct agent {
     bool once;
 };
 
-/* The first argument of that name, as a number. */
-static int number_argument(int argc, char **argv, const char *name, int fallback)
+static int interval_of(const char *text, int fallback)
+{
+    int32_t v;
+    if (!sc_span_i32(sc_span_str(text), &v) || v <= 0)
+        return fallback;
+    return SC_MAX(SC_MIN(v, INTERVAL_MAX_MS), INTERVAL_MIN_MS);
+}
+
+int sc_gpu_interval(int fallback)
+{
+    return interval_of(getenv(SC_ENV_GPU_INTERVAL), fallback);
+}
+
+/* What stands behind the first argument that begins so; NULL. */
+static const char *value_argument(int argc, char **argv, const char *name)
 {
     size_t n = strlen(name);
-    for (int i = 1; i < argc; i++) {
-        char *end;
-        if (strncmp(argv[i], name, n) != 0)
-            continue;
-        long v = strtol(argv[i] + n, &end, 10);
-        if (argv[i][n] != '\0' && *end == '\0' && v > 0)
-            return (int)SC_MAX(SC_MIN(v, INTERVAL_MAX_MS), INTERVAL_MIN_MS);
-    }
-    return fallback;
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], name, n) == 0)
+            return argv[i] + n;
+    return NULL;
 }
 
 static bool has_argument(int argc, char **argv, const char *name)
@@ -153,7 +161,8 @@ int sc_gpu_agent_main(int argc, char **argv)
     /* Also while NVML hangs. A parent that died before this is seen by its changed number. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)signal(SIGPIPE, SIG_IGN);
-    a.interval_ms = number_argument(argc, argv, "--interval=", SC_GPU_INTERVAL_MS);
+    a.interval_ms =
+        interval_of(value_argument(argc, argv, "--interval="), sc_gpu_interval(SC_GPU_INTERVAL_MS));
     a.once = has_argument(argc, argv, "--once");
     sc_buf_init(&a.line, SC_GPU_LINE_BYTES);
     a.watched[INPUT] = (struct pollfd){.fd = is_lifeline(STDIN_FILENO) ? STDIN_FILENO : -1, .events = POLLIN};

@@ -9,6 +9,12 @@
 #include "base/error.h"
 #include "gpu/report.h"
 
+/* How often the agent and the keepers of MPS daemons look, in ms, in place of SC_GPU_INTERVAL_MS and
+ * SC_MPS_LOOK_MS (tests). */
+#define SC_ENV_GPU_INTERVAL "SCONCE_GPU_INTERVAL_MS"
+/* What the variable says, else the fallback; from 10 to 3600000. */
+int sc_gpu_interval(int fallback);
+
 /*
  * --role=gpu-agent [--interval=MS | --once]: a report line (report.h) on standard output at once and then
  * every interval (--once: that one alone). Started by the supervisor it connects back and is LOADED when NVML

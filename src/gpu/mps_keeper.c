@@ -15,6 +15,7 @@
 #include "base/array.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "gpu/agent.h"
 #include "gpu/mps_control.h"
 #include "gpu/mps_find.h"
 #include "worker/control.h"
@@ -325,7 +326,7 @@ static int lost(struct keeper *k, struct sc_msg *msg)
 static int watch(struct keeper *k, struct sc_msg *msg)
 {
     struct pollfd w[WATCHED];
-    int64_t next = sc_clock_ms();
+    int64_t next = sc_clock_ms(), interval = sc_gpu_interval(SC_MPS_LOOK_MS);
     for (;;) {
         int rc = 0;
         if (is_over(k, w, (int)SC_MAX(next - sc_clock_ms(), 0)))
@@ -344,7 +345,7 @@ static int watch(struct keeper *k, struct sc_msg *msg)
         if (rc < 0)
             fprintf(stderr, "MPS: %s\n", msg->text);
         report(k);
-        next = sc_clock_ms() + SC_MPS_LOOK_MS;
+        next = sc_clock_ms() + interval;
     }
 }
 

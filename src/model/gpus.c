@@ -207,9 +207,7 @@ void sc_gpus_start(struct sc_engine *e)
     if (!sc_worker_take_slot(e, &g->slot))
         return;
     g->running = true;
-    char interval[32];
-    snprintf(interval, sizeof interval, "--interval=%d", SC_GPU_INTERVAL_MS);
-    const char *argv[] = {e->spec.exe, "sconce: gpu agent", "--role=gpu-agent", interval, NULL};
+    const char *argv[] = {e->spec.exe, "sconce: gpu agent", "--role=gpu-agent", NULL};
     struct sc_ctl_start start = {.slot = g->slot, .flags = SC_START_OUTPUT, .retry_window_ms = -1};
     struct sc_buf b;
     sc_buf_init(&b, SC_CTL_BYTES);

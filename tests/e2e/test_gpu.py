@@ -26,7 +26,7 @@ NO_ANSWER = {"SCONCE_NVML": "/nowhere/libnvidia-ml.so.1"}
 
 
 def fake(build, behaviour, **more):
-    return {"SCONCE_NVML": str(build / "libfake_nvml.so"), "FAKE_NVML": behaviour, "CUDA_VISIBLE_DEVICES": "", **more}
+    return {"SCONCE_GPU_INTERVAL_MS": "100", "SCONCE_NVML": str(build / "libfake_nvml.so"), "FAKE_NVML": behaviour, "CUDA_VISIBLE_DEVICES": "", **more}
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def mps(build, tmp_path):
     started = []
 
     def start(gpus="gpus=1", config=None, env=None, fake="", path=True, launch=True):
-        env = {"SCONCE_NVML": str(build / "libfake_nvml.so"), "FAKE_NVML": gpus, "CUDA_VISIBLE_DEVICES": "",
+        env = {"SCONCE_GPU_INTERVAL_MS": "100", "SCONCE_NVML": str(build / "libfake_nvml.so"), "FAKE_NVML": gpus, "CUDA_VISIBLE_DEVICES": "",
                "FAKE_MPS": fake, "FAKE_MPS_LOG": str(tmp_path / "orders"), "TEMP": "/tmp",
                "CUDA_MPS_PIPE_DIRECTORY": str(outside(tmp_path)),
                "PATH": f"{build / 'fake_mps'}:{os.environ['PATH']}" if path else os.environ["PATH"], **(env or {})}

@@ -68,7 +68,7 @@ def start(build, tmp_path):
         gpus = Gpus(tmp_path, n)
         path = f"{build / 'fake_mps'}:{os.environ['PATH']}" if mps else os.environ["PATH"]
         server = harness.Server(build=build, folder=tmp_path / f"server{len(started)}", config={**PYTHON, **(config or {})}, env={
-            "SCONCE_NVML": str(build / "libfake_nvml.so"), "FAKE_NVML": f"{gpus.words} {words}", "CUDA_VISIBLE_DEVICES": "",
+            "SCONCE_GPU_INTERVAL_MS": "100", "SCONCE_NVML": str(build / "libfake_nvml.so"), "FAKE_NVML": f"{gpus.words} {words}", "CUDA_VISIBLE_DEVICES": "",
             "TEMP": "/tmp", "CUDA_MPS_PIPE_DIRECTORY": str(tmp_path / "pipe"), "PATH": path, **(env or {})}, **more)
         started.append(server)
         return (server.start() if launch else server), gpus

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "gpu/agent.h"
 #include "gpu/mps_control.h"
 #include "gpu/mps_find.h"
 #include "gpu/mps_keeper.h"
@@ -55,6 +56,7 @@ static int setup(void **state)
     setenv("PATH", new_path, 1);
     setenv("FAKE_MPS_LOG", p.log, 1);
     setenv("FAKE_MPS", "", 1);
+    setenv(SC_ENV_GPU_INTERVAL, "20", 1);
     unsetenv(SC_MPS_ENV_PIPE);
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     char name[64];
