@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 #include "metrics/internal.h"
 #include "metrics/line.h"
+#include "proto/number.h"
 
 /* Text of a worker in a line of ours: control characters and what is no UTF-8 become '?'. */
 static size_t put_clean(char *o, size_t room, struct sc_span s)
@@ -51,13 +52,13 @@ static void log_metric(const struct sc_declared *d, const struct sc_metric_line 
                        const char *thread)
 {
     char line[SC_LOG_LINE_MAX];
-    char number[SC_METRIC_NUMBER_MAX];
+    char number[SC_NUMBER_MAX];
     struct sc_buf b = {.p = line, .cap = sizeof line, .max = sizeof line - 64};
     sc_buf_str(&b, d->name);
     sc_buf_char(&b, '.');
     sc_buf_str(&b, d->unit);
     sc_buf_char(&b, ':');
-    sc_buf_add(&b, number, sc_metric_number(number, v));
+    sc_buf_add(&b, number, sc_number_java(number, v));
     sc_buf_str(&b, "|#");
     for (unsigned i = 0; i + 1 < d->ndims && i < l->ndims; i++) {
         if (i)

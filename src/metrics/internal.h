@@ -138,8 +138,7 @@ static inline void sc_frame_free(struct sc_frame *f)
     *f = (struct sc_frame){0};
 }
 /* Logs it with a number and the time; nothing if there is no text. Any thread. */
-void sc_frame_log(const struct sc_frame *f, int64_t v, unsigned decimals);
-void sc_frame_log_double(const struct sc_frame *f, double v);
+void sc_frame_log(const struct sc_frame *f, double v);
 void sc_metrics_setup(struct sc_metrics *m);
 void sc_metrics_teardown(struct sc_metrics *m);
 

@@ -1,45 +1,7 @@
 #include "metrics/line.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <time.h>
-
-#include "proto/number.h"
-
-_Static_assert(SC_METRIC_NUMBER_MAX >= SC_NUMBER_MAX, "any double fits");
-
-/* --- numbers ----------------------------------------------------------------------------------------- */
-
-size_t sc_metric_fixed(char out[SC_METRIC_NUMBER_MAX], int64_t v, unsigned decimals)
-{
-    static const int64_t scale[] = {1, 10, 100, 1000};
-    int64_t one = scale[decimals];
-    if (v < 0 || v >= one * 10000000)
-        return sc_number_java(out, (double)v / (double)one);
-    size_t n = (size_t)(sc_put_u64(out, (uint64_t)(v / one)) - out);
-    out[n++] = '.';
-    int64_t part = v % one;
-    if (part == 0) {
-        out[n++] = '0';
-        return n;
-    }
-    for (one /= 10; part; one /= 10) {
-        out[n++] = (char)('0' + part / one);
-        part %= one;
-    }
-    return n;
-}
-
-size_t sc_metric_number(char out[SC_METRIC_NUMBER_MAX], double v)
-{
-    /* A decimal of at most 15 digits is the shortest text of the double next to it. -0.0 is not for here. */
-    if (v >= 0.001 && v < 1e7) {
-        int64_t thousandths = llround(v * 1000);
-        if ((double)thousandths / 1000 == v)
-            return sc_metric_fixed(out, thousandths, 3);
-    }
-    return sc_number_java(out, v);
-}
 
 bool sc_metric_value(struct sc_span s, double *out)
 {

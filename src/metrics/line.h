@@ -23,11 +23,6 @@ bool sc_metric_line_parse(struct sc_span s, struct sc_metric_line *out);
 /* The number that Java reads in a value of digits, '-', ',', '.' and 'e'. False: it is none. */
 bool sc_metric_value(struct sc_span s, double *out);
 
-#define SC_METRIC_NUMBER_MAX 32
-/* v / 10^decimals (0 to 3 of them) as Java writes that double. Returns the length; no NUL. */
-size_t sc_metric_fixed(char out[SC_METRIC_NUMBER_MAX], int64_t v, unsigned decimals);
-/* Any double; fast for those with up to three decimals. */
-size_t sc_metric_number(char out[SC_METRIC_NUMBER_MAX], double v);
 /* The current second since 1970, ten digits of text. Any thread; valid until its next call there. */
 struct sc_span sc_metric_seconds(void);
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "metrics/internal.h"
 #include "metrics/line.h"
+#include "proto/number.h"
 
 #define FRAME_BYTES 2048
 
@@ -30,33 +31,20 @@ void sc_frame_init(struct sc_frame *f, const struct sc_declared *d, const char *
     f->n = (size_t)n;
 }
 
-static void log_frame(const struct sc_frame *f, const char *number, size_t n)
+void sc_frame_log(const struct sc_frame *f, double v)
 {
-    char line[FRAME_BYTES + SC_METRIC_NUMBER_MAX + 32], *o = line;
+    char line[FRAME_BYTES + SC_NUMBER_MAX + 32], *o = line;
+    if (!f->text || !sc_log_enabled(SC_LOGGER_METRICS, SC_LOG_INFO))
+        return;
     struct sc_span seconds = sc_metric_seconds();
     memcpy(o, f->text, f->head);
     o += f->head;
-    memcpy(o, number, n);
-    o += n;
+    o += sc_number_java(o, v);
     memcpy(o, f->text + f->head, f->n - f->head);
     o += f->n - f->head;
     memcpy(o, seconds.p, seconds.n);
     o += seconds.n;
     sc_log_line(SC_LOGGER_METRICS, SC_LOG_INFO, NULL, sc_span(line, (size_t)(o - line)));
-}
-
-void sc_frame_log(const struct sc_frame *f, int64_t v, unsigned decimals)
-{
-    char number[SC_METRIC_NUMBER_MAX];
-    if (f->text && sc_log_enabled(SC_LOGGER_METRICS, SC_LOG_INFO))
-        log_frame(f, number, sc_metric_fixed(number, v, decimals));
-}
-
-void sc_frame_log_double(const struct sc_frame *f, double v)
-{
-    char number[SC_METRIC_NUMBER_MAX];
-    if (f->text)
-        log_frame(f, number, sc_metric_number(number, v));
 }
 
 void sc_metrics_response(struct sc_metrics *m, int status)
@@ -65,7 +53,7 @@ void sc_metrics_response(struct sc_metrics *m, int status)
                                              : status / 100 == 4 ? SC_BUILTIN_4XX
                                                                  : SC_BUILTIN_5XX];
     if (b->log)
-        sc_frame_log(&b->frame, 1, 0);
+        sc_frame_log(&b->frame, 1);
 }
 
 void sc_metrics_gauge(struct sc_metrics *m, const char *name, const char *const *values, unsigned n, double v)
@@ -76,7 +64,7 @@ void sc_metrics_gauge(struct sc_metrics *m, const char *name, const char *const 
     if (m->to != SC_METRICS_TO_PROMETHEUS) {
         struct sc_frame f;
         sc_frame_init(&f, d, values, m->host);
-        sc_frame_log_double(&f, v);
+        sc_frame_log(&f, v);
         sc_frame_free(&f);
         return;
     }

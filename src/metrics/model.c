@@ -130,7 +130,8 @@ void sc_metrics_log_model(const struct sc_metrics_model *h, bool versioned, enum
                           int64_t v)
 {
     /* Durations are ns here and microseconds there. */
-    sc_frame_log(&h->lines->frames[versioned][metric], v, metric == SC_MM_REQUESTS ? 0 : 3);
+    sc_frame_log(&h->lines->frames[versioned][metric],
+                 metric == SC_MM_REQUESTS ? (double)v : (double)v / 1000);
 }
 
 uint64_t sc_metrics_sum(const struct sc_metrics *m, const struct sc_metrics_model *h, unsigned metric)
@@ -246,7 +247,7 @@ void sc_metrics_worker_loaded(struct sc_metrics *m, struct sc_metrics_model *h, 
     if (b->log) {
         struct sc_frame f;
         sc_frame_init(&f, b->declared, values, m->host);
-        sc_frame_log_double(&f, ms);
+        sc_frame_log(&f, ms);
         sc_frame_free(&f);
     }
     struct sc_series *s = b->shown ? sc_family_series(b->declared->family, values) : NULL;

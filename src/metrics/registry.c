@@ -238,7 +238,7 @@ static void time_of(struct sc_metrics *m, struct sc_latest *l, enum sc_builtin_n
     if (b->histogram)
         sc_series_observe(b->histogram, loop, (double)ms);
     if (b->log)
-        sc_frame_log(&b->frame, ms, 0);
+        sc_frame_log(&b->frame, (double)ms);
 }
 
 void sc_metrics_queue_time(struct sc_metrics *m, unsigned loop, int64_t now_ns, int64_t ms)

@@ -89,14 +89,12 @@ enum sc_model_metric {
     SC_MM_VERSIONED,                    /* added to the above when the request named a version */
     SC_MM_QUEUED = 2 * SC_MM_VERSIONED, /* sconce_queue_depth: up by n, down by -n, on any loop */
     SC_MM_RUNNING,                      /* sconce_in_flight: the same */
-    SC_MM_BATCHES,                      /* sconce_batches_total */
-    SC_MM_BATCHED,  /* sconce_batch_requests_total: sum of the batches' sizes; a request in several counts in
-                       each */
-    SC_MM_REPLAYS,  /* sconce_replays_total: requests run again after a worker's death */
-    SC_MM_RESTARTS, /* sconce_worker_restarts_total */
-    SC_MM_TOKENS,   /* of all batches */
-    SC_MM_MEMORY,   /* sconce_out_of_memory_total: answers 507 */
-    SC_MM_HANGS,    /* sconce_worker_hangs_total: workers replaced because they did not respond in time */
+    SC_MM_BATCHED,                      /* sum of the batches' sizes; a request in several counts in each */
+    SC_MM_REPLAYS,                      /* sconce_replays_total: requests run again after a worker's death */
+    SC_MM_RESTARTS,                     /* sconce_worker_restarts_total */
+    SC_MM_TOKENS,                       /* of all batches */
+    SC_MM_MEMORY,                       /* sconce_out_of_memory_total: answers 507 */
+    SC_MM_HANGS, /* sconce_worker_hangs_total: workers replaced because they did not respond in time */
     SC_MM_COUNT
 };
 
@@ -111,7 +109,7 @@ enum sc_model_time {
 
 /* Histograms of batches; bucket i: of more than 2^(i-1) and at most 2^i, the last one: of more. */
 enum sc_model_size {
-    SC_MS_REQUESTS, /* sconce_batch_size */
+    SC_MS_REQUESTS, /* sconce_batch_size; SC_MM_BATCHED is its sum */
     SC_MS_TOKENS,   /* sconce_batch_tokens; SC_MM_TOKENS is its sum */
     SC_MS_COUNT
 };

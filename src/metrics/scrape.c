@@ -298,9 +298,6 @@ static const struct {
 } numbers[] = {
     {"sconce_queue_depth", "gauge", "Requests that wait for a worker", SC_MM_QUEUED},
     {"sconce_in_flight", "gauge", "Requests that a worker has", SC_MM_RUNNING},
-    {"sconce_batches_total", "counter", "Batches computed", SC_MM_BATCHES},
-    {"sconce_batch_requests_total", "counter",
-     "Sum of those batches' sizes: a request in several batches counts in each", SC_MM_BATCHED},
     {"sconce_replays_total", "counter", "Requests run again after their worker died", SC_MM_REPLAYS},
     {"sconce_worker_restarts_total", "counter", "Workers started again", SC_MM_RESTARTS},
     {"sconce_worker_hangs_total", "counter", "Of these, for they did not respond in time", SC_MM_HANGS},
@@ -409,7 +406,8 @@ static void write_sizes(struct writing *t)
         unsigned first, n; /* of the powers */
         enum sc_model_metric total;
     } families[SC_MS_COUNT] = {
-        [SC_MS_REQUESTS] = {"sconce_batch_size", "Requests of a batch", 0, 11, SC_MM_BATCHED},
+        [SC_MS_REQUESTS] = {"sconce_batch_size", "Requests of a batch: one in several batches counts in each",
+                            0, 11, SC_MM_BATCHED},
         [SC_MS_TOKENS] = {"sconce_batch_tokens", "Tokens of a batch", 4, 13, SC_MM_TOKENS},
     };
     for (unsigned k = 0; k < SC_MS_COUNT; k++) {

@@ -217,7 +217,6 @@ void sc_attachment_count(struct sc_attachment *att)
     for (uint64_t i = was->batches; i < batches && i < was->batches + LINES_MAX; i++)
         sc_metrics_worker_thread_time(att->version->engine->spec.metrics, 0, now, 0);
     follow_speed(att, requests - was->requests);
-    sc_metrics_add(h, 0, SC_MM_BATCHES, (int64_t)(batches - was->batches));
     sc_metrics_add(h, 0, SC_MM_BATCHED, (int64_t)(requests - was->requests));
     sc_metrics_add(h, 0, SC_MM_TOKENS, (int64_t)(now_at.cost - was->cost));
     for (unsigned i = 0; i < SC_BATCH_BUCKETS; i++) {

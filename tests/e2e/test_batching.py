@@ -8,8 +8,8 @@ from test_death import faulty, wait_ready
 
 def batches(server, model, requests):
     """How many there were when that many requests are counted: they are collected twenty times a second."""
-    wait_for(lambda: server.metric("sconce_batch_requests_total", model) == requests, 10, f"{requests} requests")
-    return server.metric("sconce_batches_total", model)
+    wait_for(lambda: server.metric("sconce_batch_size_sum", model) == requests, 10, f"{requests} requests")
+    return server.metric("sconce_batch_size_count", model)
 
 
 def at_once(server, model, bodies):

@@ -52,7 +52,7 @@ def test_the_same_samples_in_both_formats(serve, tmp_path):
     for model in ("echo", "m", "echo/1.0"):
         assert server.post(f"/predictions/{model}", data=b"x").status_code == 200
     wait_for(lambda: server.metric("Seen") == 1 and server.metric("seen_total") == 1, 30, "the handler's metrics")
-    wait_for(lambda: server.metric("sconce_batches_total") == 3, 30, "the batches")
+    wait_for(lambda: server.metric("sconce_batch_size_count") == 3, 30, "the batches")
 
     text = server.get("/metrics", api="metrics")
     assert text.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -61,7 +61,7 @@ def test_the_same_samples_in_both_formats(serve, tmp_path):
     of_open = series(server.get("/metrics", api="metrics", headers={"Accept": PROMETHEUS}).text)
     created = {s for s in of_open if "_created{" in s}
     assert of_open - created == series(text.text), "dashboards find every name and label in either format"
-    assert {s.partition("{")[0] for s in created} >= {"sconce_batches_created", "sconce_queue_seconds_created", "seen_created"}
+    assert {s.partition("{")[0] for s in created} >= {"sconce_replays_created", "sconce_queue_seconds_created", "seen_created"}
     types = {name: f.type for name, f in families.items()}
     assert types["Requests2XX"] == types["Seen"] == "unknown", "their names have no _total"
     assert types["sconce_replays"] == types["seen"] == "counter"

@@ -6,6 +6,7 @@
 #include "metrics/collector.h"
 #include "metrics/line.h"
 #include "metrics/registry.h"
+#include "proto/number.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -48,10 +49,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (sc_metric_line_parse(s, &l)) {
         double v;
-        char text[SC_METRIC_NUMBER_MAX];
+        char text[SC_NUMBER_MAX];
         if (l.ndims > SC_METRIC_LABELS_MAX || !l.name.n || !l.unit.n || !l.host.n)
             abort();
-        if (sc_metric_value(l.value, &v) && sc_metric_number(text, v) > sizeof text)
+        if (sc_metric_value(l.value, &v) && sc_number_java(text, v) > sizeof text)
             abort();
     }
     record(&plain, s);

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "metrics/line.h"
-#include "proto/number.h"
 
 #define ASSERT_SPAN(s, text)                         \
     do {                                             \
@@ -116,58 +115,12 @@ static void values_are_read_as_java_reads_them(void **state)
     assert_false(sc_metric_value(sc_span(long_one, sizeof long_one), &v));
 }
 
-static void fixed(int64_t v, unsigned decimals, const char *text)
-{
-    char out[SC_METRIC_NUMBER_MAX];
-    ASSERT_SPAN(sc_span(out, sc_metric_fixed(out, v, decimals)), text);
-}
-
-static void numbers_are_written_as_java_doubles(void **state)
-{
-    (void)state;
-    fixed(1, 0, "1.0");
-    fixed(0, 3, "0.0");
-    fixed(290371129, 3, "290371.129");
-    fixed(290371120, 3, "290371.12");
-    fixed(1, 3, "0.001");
-    fixed(1010, 3, "1.01");
-    fixed(9999999, 0, "9999999.0");
-    fixed(10000000, 0, "1.0E7");
-    fixed(12345678901, 3, "1.2345678901E7");
-    fixed(-5, 0, "-5.0");
-    fixed(INT64_MAX, 3, "9.223372036854776E15");
-}
-
-/* The fast way and the plain one agree. */
-static void any_double_is_written_the_same(void **state)
-{
-    (void)state;
-    static const double some[] = {0.0,          -0.0, 1e-3,    9.9e-4, 0.0005,     0.1,      1.0005,
-                                  82.93,        1e7,  -1.5,    1e300,  1e-300,     0.1 + .2, 9999999,
-                                  9999999.9999, 4593, 1.0 / 3, 2e-3,   123456.7891};
-    char a[SC_METRIC_NUMBER_MAX], b[SC_NUMBER_MAX];
-    uint64_t seed = 7;
-    for (unsigned i = 0; i < 20000; i++) {
-        seed = seed * 6364136223846793005u + 1442695040888963407u;
-        double v = i < SC_COUNT(some) ? some[i] : (double)(seed >> 20) / (double)(1u << (seed % 31)) / 1000;
-        if (i % 3 == 0)
-            v = round(v * 1000) / 1000;
-        size_t n = sc_metric_number(a, v), m = sc_number_java(b, v);
-        if (n != m || memcmp(a, b, n) != 0)
-            fail_msg("%.17g: %.*s, not %.*s", v, (int)n, a, (int)m, b);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_workers_line_is_taken_apart),
-        cmocka_unit_test(parts_may_be_missing),
-        cmocka_unit_test(broken_dimensions_are_left_out),
-        cmocka_unit_test(other_text_is_no_metric),
+        cmocka_unit_test(a_workers_line_is_taken_apart),      cmocka_unit_test(parts_may_be_missing),
+        cmocka_unit_test(broken_dimensions_are_left_out),     cmocka_unit_test(other_text_is_no_metric),
         cmocka_unit_test(values_are_read_as_java_reads_them),
-        cmocka_unit_test(numbers_are_written_as_java_doubles),
-        cmocka_unit_test(any_double_is_written_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,14 +99,10 @@ static void gauges_go_up_on_one_loop_and_down_on_another(void **state)
     sc_metrics_add(h, 0, SC_MM_QUEUED, 5);
     sc_metrics_add(h, 3, SC_MM_QUEUED, -3);
     sc_metrics_add(h, 1, SC_MM_RUNNING, 2);
-    sc_metrics_add(h, 1, SC_MM_BATCHES, 1);
-    sc_metrics_add(h, 1, SC_MM_BATCHED, 32);
     assert_non_null(
         strstr(render("sconce_queue_depth"),
                "\nsconce_queue_depth{model_name=\"a\\\"b\",model_version=\"1.0\",hostname=\"vm\",} 2.0\n"));
     assert_non_null(strstr(render("sconce_in_flight"), "} 2.0\n"));
-    assert_non_null(strstr(render("sconce_batches_total"), "} 1.0\n"));
-    assert_non_null(strstr(render("sconce_batch_requests_total"), "} 32.0\n"));
     assert_non_null(strstr(render("sconce_replays_total"), "} 0.0\n"));
     assert_non_null(strstr(render("sconce_worker_restarts_total"), "} 0.0\n"));
     sc_metrics_model_release(m, h);

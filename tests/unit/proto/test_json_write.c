@@ -182,6 +182,9 @@ static void metric_values_are_javas_doubles(void **state)
     assert_string_equal(java(0.001), "0.001");
     assert_string_equal(java(9.9e-4), "9.9E-4");
     assert_string_equal(java(290371.129), "290371.129");
+    assert_string_equal(java(290371.12), "290371.12");
+    assert_string_equal(java(12345678901 / 1000.0), "1.2345678901E7");
+    assert_string_equal(java(0.1 + .2), "0.30000000000000004");
     assert_string_equal(java(-0.1), "-0.1");
     assert_string_equal(java(1.7976931348623157e308), "1.7976931348623157E308");
     assert_string_equal(java(5e-324), "5.0E-324");
@@ -230,6 +233,7 @@ static void numbers_read_back_alike(void **state)
         assert_memory_equal(&v, &back, sizeof v);
         assert_true(sc_number_java(text, v) <= sizeof text);
         v = (double)(int64_t)(bits % 100000000) / 1000;
+        assert_true(sc_number_read(sc_span(text, sc_number_java(text, v)), &back) && v == back);
         assert_true(sc_number_read(sc_span(text, sc_number_json(text, v, false)), &back));
         assert_true(v == back);
     }
