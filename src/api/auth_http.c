@@ -48,6 +48,15 @@ bool sc_auth_admits(const struct sc_app *app, enum sc_auth_kind kind, const stru
     return sc_auth_allows(app->auth, kind, sc_http_header_get(&x->req, SC_SPAN("authorization")));
 }
 
+bool sc_auth_admits_rpc(const struct sc_app *app, enum sc_auth_kind kind, const struct sc_http_exchange *x)
+{
+    struct sc_span last = {NULL, 0};
+    for (unsigned i = 0; i < x->req.nheaders; i++)
+        if (sc_span_eq_nocase(x->req.headers[i].name, SC_SPAN("authorization")))
+            last = x->req.headers[i].value;
+    return sc_auth_allows(app->auth, kind, last);
+}
+
 bool sc_auth_admit(struct sc_call *c, const struct sc_route *r, unsigned serves)
 {
     bool root = c->path.n == 0 && c->path.decoded.n && c->path.decoded.p[0] == '/';

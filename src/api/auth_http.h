@@ -18,6 +18,8 @@ bool sc_auth_admit(struct sc_call *c, const struct sc_route *r, unsigned serves)
 bool sc_auth_admits(const struct sc_app *app, enum sc_auth_kind kind, const struct sc_http_exchange *x);
 #define SC_AUTH_REFUSED \
     "Token Authorization failed. Token either incorrect, expired, or not provided correctly"
+/* The same for a gRPC call: of several values the last one counts, as in grpc-java. */
+bool sc_auth_admits_rpc(const struct sc_app *app, enum sc_auth_kind kind, const struct sc_http_exchange *x);
 /* A route: /token, 404 without tokens. */
 void sc_token(struct sc_call *c);
 

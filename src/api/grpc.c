@@ -387,7 +387,8 @@ static bool has_key(const struct sc_app *app, const struct sc_http_exchange *x,
                     const struct sc_grpc_service *s)
 {
     return !app->auth || s->keyless ||
-           sc_auth_admits(app, s->serves & SC_SERVES_MANAGEMENT ? SC_AUTH_MANAGEMENT : SC_AUTH_INFERENCE, x);
+           sc_auth_admits_rpc(app, s->serves & SC_SERVES_MANAGEMENT ? SC_AUTH_MANAGEMENT : SC_AUTH_INFERENCE,
+                              x);
 }
 
 void sc_grpc_request(struct sc_app *app, struct sc_http_exchange *x, unsigned serves)

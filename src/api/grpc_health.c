@@ -44,7 +44,7 @@ static bool admit(struct sc_grpc *g, const request_type *q)
     const struct sc_app *app = g->c->app;
     bool manages = !(app->serves[g->c->x->listener] & SC_SERVES_INFERENCE);
     if (!*q->service || !app->auth ||
-        sc_auth_admits(app, manages ? SC_AUTH_MANAGEMENT : SC_AUTH_INFERENCE, g->c->x))
+        sc_auth_admits_rpc(app, manages ? SC_AUTH_MANAGEMENT : SC_AUTH_INFERENCE, g->c->x))
         return true;
     sc_grpc_end(g, SC_GRPC_PERMISSION_DENIED, SC_SPAN(SC_AUTH_REFUSED));
     return false;
