@@ -82,10 +82,10 @@ void sc_invocations(struct sc_call *c)
 {
     struct sc_query q = {0};
     struct sc_span name = {NULL, 0}, none = {NULL, 0}, only;
-    if (!read_query(c, &q))
-        return;
-    bool said = sc_query_get(&q, FIELD, &name);
-    if (name.n)
+    bool readable = read_query(c, &q), said = readable && sc_query_get(&q, FIELD, &name);
+    if (!readable)
+        ;
+    else if (name.n)
         sc_call_predict(c, name, none);
     else if (sc_engine_started_with(c->app->engine, c->x->loop, &only) == 1)
         sc_call_predict(c, only, none);
