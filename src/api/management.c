@@ -54,6 +54,9 @@ void sc_model_scale(struct sc_call *c)
         free(d);
     if (rc == SC_ELIMIT)
         respond_too_many(c, max, SC_LANES_MAX);
+    else if (rc == SC_ESYS || rc == SC_ENOMEM)
+        sc_call_error(c, 500, "InternalServerException",
+                      "there is no memory for the requests of the model (limits on memory or descriptors?)");
     else if (rc < 0)
         sc_call_no_model(c, rc, name, version);
     else if (!synchronous)

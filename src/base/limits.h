@@ -29,7 +29,7 @@
 #define SC_DESCRIPTION_BYTES (1u << 20) /* an OpenAPI document */
 #define SC_PROTOBUF_FREE (1u << 20)     /* memory of an unpacked message, and for each of its bytes: */
 #define SC_PROTOBUF_RATIO_MAX 16
-#define SC_SETTINGS_FILE_BYTES (1u << 20)
+#define SC_SETTINGS_FILE_BYTES (16u << 20) /* a snapshot of SC_MODELS_MAX models is one */
 #define SC_SETTINGS_KEYS_MAX 4096
 
 #define SC_H2_STREAMS_MAX 128          /* open streams of one HTTP/2 connection */
@@ -100,11 +100,11 @@
 #define SC_STATUS_TEXT 2048           /* text of a worker's status */
 #define SC_STATUS_MAX 64 /* statuses of one life; they are passed on, and the frontend must keep up */
 #define SC_OUTPUT_PIPE_BYTES (256 << 10) /* of a worker's output, while the frontend is busy or dead */
-#define SC_JOURNAL_BYTES (16u << 20)
-#define SC_CONNECT_BACK_MS 30000 /* spawn to connect-back */
-#define SC_LAUNCH_BACK_MS 120000 /* the same below a launcher, for all ranks */
-#define SC_CPU_LAUNCHER_MS 60000 /* its trial, at the start */
-#define SC_RANKS_MAX 64          /* processes of one worker */
+#define SC_JOURNAL_BYTES (64u << 20)     /* two halves; pages come when they are touched */
+#define SC_CONNECT_BACK_MS 30000         /* spawn to connect-back */
+#define SC_LAUNCH_BACK_MS 120000         /* the same below a launcher, for all ranks */
+#define SC_CPU_LAUNCHER_MS 60000         /* its trial, at the start */
+#define SC_RANKS_MAX 64                  /* processes of one worker */
 #define SC_RANK_GRACE_MS                                                                                    \
     300                       /* a launcher's time to say how its rank ended, before all of them are killed \
                                */
@@ -157,7 +157,7 @@
 
 /* --- model --- */
 #define SC_MODEL_NAME_MAX 255
-#define SC_MODELS_MAX 1024
+#define SC_MODELS_MAX 16384         /* names; measured with 10,000 */
 #define SC_SPEC_EXTRAS_MAX 64       /* settings of a model for its backend */
 #define SC_SPEC_EXTRAS_BYTES 8192   /* all of them: they go through one control message (SC_CTL_BYTES) */
 #define SC_SPEC_EXTRA_BYTES 3072    /* one of them */

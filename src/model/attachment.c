@@ -155,7 +155,7 @@ int sc_attachment_open(struct sc_worker *w)
     att->worker_id = w->first_id;
     att->nloops = e->nloops;
     bool grows = sc_spec_has_lanes(&v->spec) && !w->quarantine;
-    if (sc_board_new(&att->board, grows ? SC_LANES_MAX : w->lanes, e->epoch) < 0)
+    if (sc_version_open(v) < 0 || sc_board_new(&att->board, grows ? SC_LANES_MAX : w->lanes, e->epoch) < 0)
         goto fail;
     sc_board_use(att->board, SC_MAX(w->lanes, w->lanes_wanted));
     sc_board_fds(att->board, fds);

@@ -156,13 +156,13 @@ void sc_engine_release(struct sc_engine *e, struct sc_model_spec *spec, bool fil
 typedef void (*sc_engine_done)(void *arg, int rc, const char *text);
 
 /*
- * Registers a version (spec is copied) and starts its workers. SC_EEXIST if there is one; else 0. With done:
- * called when `min_workers` run (0), or a worker failed to load (SC_EINVAL with the reason; the model is then
- * unregistered).
+ * Registers a version (spec is copied) and starts its workers. SC_EEXIST if there is one; SC_ESYS or
+ * SC_ENOMEM: no memory for its requests; else 0. With done: called when `min_workers` run (0), or a worker
+ * failed to load (SC_EINVAL with the reason; the model is then unregistered).
  */
 int sc_engine_register(struct sc_engine *e, const struct sc_model_spec *spec, sc_engine_done done, void *arg);
-/* SC_ENOTFOUND / SC_EINVAL as find; SC_ELIMIT: more than the lanes of an executor. done: called with 0 when
- * the workers run, else as register (the model stays). */
+/* SC_ENOTFOUND / SC_EINVAL as find; SC_ELIMIT: more than the lanes of an executor; SC_ESYS, SC_ENOMEM. done:
+ * called with 0 when the workers run, else as register (the model stays). */
 int sc_engine_scale(struct sc_engine *e, struct sc_span name, struct sc_span version, int min_workers,
                     int max_workers, sc_engine_done done, void *arg);
 int sc_engine_set_default(struct sc_engine *e, struct sc_span name, struct sc_span version);

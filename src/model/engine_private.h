@@ -138,7 +138,7 @@ struct sc_shard {
     struct sc_plane *plane;
     struct sc_version *version;
     struct sc_arena arena;
-    int arena_fd;
+    int arena_fd;                        /* -1: no worker was ever wanted (sc_version_open) */
     struct sc_node queue[SC_PRIORITIES]; /* jobs waiting, head first */
     struct sc_node longs;                /* long ones that wait for credit of theirs, head first */
     struct sc_node turns;                /* jobs of sequences that wait for their turn, by arrival */
@@ -290,6 +290,7 @@ struct sc_engine {
     struct sc_workflow **workflows; /* sorted by name */
     unsigned nworkflows;
     struct sc_journal *journal;
+    bool unrecorded; /* it could not be rewritten: what is appended would not count */
     int journal_fd;
     uint64_t epoch;
     bool slots[SC_SLOTS_MAX]; /* numbers in use: from SLOT_START until the supervisor says GONE */
@@ -522,6 +523,9 @@ void sc_workers_tick(struct sc_engine *e);
 struct sc_version *sc_registry_find(struct sc_engine *e, struct sc_span name, struct sc_span version);
 struct sc_model *sc_registry_model(struct sc_engine *e, struct sc_span name, unsigned *at);
 struct sc_version *sc_model_version(struct sc_model *m, struct sc_span version);
+/* Makes the memory through which its requests go, where it is not yet made: before a worker is wanted, so
+ * that a model without any costs neither descriptors nor mappings. 0, SC_ESYS or SC_ENOMEM. */
+int sc_version_open(struct sc_version *v) SC_MUST_USE;
 /* Adds the version without starting anything. */
 int sc_registry_add(struct sc_engine *e, const struct sc_model_spec *spec, struct sc_version **out);
 void sc_registry_publish(struct sc_engine *e);
@@ -535,6 +539,8 @@ void sc_registry_free(struct sc_engine *e);
 
 /* record.c */
 void sc_record_all(struct sc_engine *e);
+/* A version that was added, which alone is written: what it costs does not grow with the models. */
+void sc_record_added(struct sc_engine *e, const struct sc_version *v);
 void sc_record_restore(struct sc_engine *e);
 void sc_record_free(struct sc_engine *e);
 

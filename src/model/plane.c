@@ -197,7 +197,7 @@ struct sc_metrics_model *sc_shard_metrics(const struct sc_shard *s)
 
 bool sc_shard_has_worker(const struct sc_shard *s)
 {
-    return atomic_load_explicit(&s->version->workers_wanted, memory_order_relaxed) > 0;
+    return atomic_load_explicit(&s->version->workers_wanted, memory_order_acquire) > 0;
 }
 
 bool sc_shard_ready(const struct sc_shard *s)

@@ -2,7 +2,7 @@
  * Models in the journal: what the next frontend must know when this one is dead. Loop 0.
  *
  * The journal holds what is, not what happened: it is small, rarely written, and rewritten whole at each
- * change.
+ * change, but for a registration, which goes behind what is there.
  */
 #include <stdlib.h>
 
@@ -74,11 +74,25 @@ void sc_record_all(struct sc_engine *e)
     }
     if (rc == 0)
         rc = sc_journal_compact_commit(e->journal);
+    e->unrecorded = rc < 0;
     if (rc < 0)
         sc_log(SC_LOG_ERROR,
                "the journal cannot be written (%s): what changed since would be lost with the frontend",
                sc_strerror(rc));
     sc_buf_free(&b);
+}
+
+void sc_record_added(struct sc_engine *e, const struct sc_version *v)
+{
+    struct sc_buf b;
+    int rc = e->unrecorded ? SC_EINVAL : 0;
+    sc_buf_init(&b, 1 << 20);
+    write_version(e->journal, v, &b, &rc);
+    if (sc_registry_model(e, sc_span_str(v->spec.name), NULL)->def == v)
+        write_default(e->journal, v, &b, &rc);
+    sc_buf_free(&b);
+    if (rc < 0)
+        sc_record_all(e);
 }
 
 bool sc_engine_fresh(const struct sc_engine *e)

@@ -125,13 +125,13 @@ void sc_registry_health(struct sc_engine *e)
 
 /* ---- register -------------------------------------------------------------------------------------- */
 
-static int make_shards(struct sc_version *v)
+static void make_shards(struct sc_version *v)
 {
     struct sc_engine *e = v->engine;
     for (unsigned i = 0; i < e->nloops; i++) {
         struct sc_shard *s = sc_alloc(sizeof *s);
-        void *base;
         v->shards[i] = s;
+        s->arena_fd = -1;
         s->version = v;
         s->plane = &e->planes[i];
         for (unsigned p = 0; p < SC_PRIORITIES; p++)
@@ -139,11 +139,25 @@ static int make_shards(struct sc_version *v)
         sc_list_init(&s->longs);
         sc_list_init(&s->turns);
         sc_list_init(&s->suspects);
-        s->arena_fd = sc_shm_create("sconce-requests", SC_ARENA_BYTES, 1, &base);
-        if (s->arena_fd < 0)
+    }
+}
+
+int sc_version_open(struct sc_version *v)
+{
+    for (unsigned i = 0; i < v->engine->nloops; i++) {
+        struct sc_shard *s = v->shards[i];
+        void *base;
+        if (s->arena_fd >= 0)
+            continue;
+        int fd = sc_shm_create("sconce-requests", SC_ARENA_BYTES, 1, &base);
+        if (fd < 0)
             return SC_ESYS;
-        if (sc_arena_init(&s->arena, base, SC_ARENA_BYTES) < 0)
+        if (sc_arena_init(&s->arena, base, SC_ARENA_BYTES) < 0) {
+            munmap(base, SC_ARENA_BYTES);
+            close(fd);
             return SC_ENOMEM;
+        }
+        s->arena_fd = fd;
     }
     return 0;
 }
@@ -220,7 +234,8 @@ int sc_registry_add(struct sc_engine *e, const struct sc_model_spec *spec, struc
     atomic_init(&v->quarantine_owner, -1);
     atomic_init(&v->workers_wanted, spec->max_workers);
     sc_turns_open(v);
-    int rc = make_shards(v);
+    make_shards(v);
+    int rc = spec->max_workers > 0 ? sc_version_open(v) : 0;
     if (rc < 0) {
         version_free(v);
         return rc;
@@ -259,7 +274,8 @@ int sc_engine_register(struct sc_engine *e, const struct sc_model_spec *spec, sc
     int rc = sc_registry_add(e, spec, &v);
     if (rc < 0)
         return rc;
-    changed(e);
+    sc_record_added(e, v);
+    sc_engine_snapshot(e, SC_SNAPSHOT_CHANGE);
     sc_registry_publish(e);
     if (spec->min_workers > 0)
         wait_for_workers(v, true, done, arg);
@@ -339,6 +355,8 @@ int sc_engine_scale(struct sc_engine *e, struct sc_span name, struct sc_span ver
         return rc;
     if (sc_spec_is_native(&v->spec) && max_workers > SC_LANES_MAX)
         return SC_ELIMIT;
+    if (max_workers > 0 && (rc = sc_version_open(v)) < 0)
+        return rc;
     v->spec.min_workers = min_workers;
     v->spec.max_workers = max_workers;
     changed(e);

@@ -297,6 +297,30 @@ def test_describe_without_workers(manage):
     assert (d["workers"], d["minWorkers"], d["maxWorkers"]) == ([], 0, 0)
 
 
+def test_models_without_workers_cost_no_descriptors_and_outlive_the_frontend(serve):
+    server = serve(models={"echo": "identity"})
+    fds = server.fds("frontend")
+    for i in range(300):
+        assert server.post(f"/models?url=identity&model_name=m{i}", api="management").status_code == 200
+    assert server.fds("frontend") <= fds + 20  # connections of ours
+    assert server.delete("/models/m7").status_code == 200
+    assert server.put("/models/m8?min_worker=1&synchronous=true").status_code == 200
+    assert server.post("/models?url=identity&model_name=m8&model_version=2", api="management").status_code == 200
+    assert server.put("/models/m8/2/set-default").status_code == 200
+    assert server.post("/models?url=identity&model_name=m300", api="management").status_code == 200
+    old = server.kill_role("frontend")
+    wait_for(lambda: server.pids("frontend") not in ([], [old]), 30, "the next frontend")
+    server.wait_healthy()
+    names, token = set(), 0
+    while token is not None:
+        page = server.get(f"/models?next_page_token={token}", api="management").json()
+        names |= {m["modelName"] for m in page["models"]}
+        token = page.get("nextPageToken")
+    assert names == {"echo", *(f"m{i}" for i in range(301) if i != 7)}
+    assert server.get("/models/m8", api="management").json()[0]["modelVersion"] == "2"
+    assert server.post("/predictions/m8/1.0", data=b"x").content == b"x"
+
+
 # ---- scale ----
 
 
