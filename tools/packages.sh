@@ -10,7 +10,7 @@ PORTABLE_PACKAGES='nettle-dev liblzma-dev libbz2-dev libzstd-dev'
 # libdnnl-dev is not in Ubuntu 24.04: the encoder then has its plain kernels only. Without python3-dev, Python workers get
 # the data path in plain Python.
 OPTIONAL_PACKAGES='libdnnl-dev python3-dev'
-TEST_PACKAGES='libcmocka-dev python3 python3-venv shellcheck curl openssl mandoc zsh'
+TEST_PACKAGES='libcmocka-dev python3 python3-venv shellcheck curl openssl mandoc zsh nghttp2-client'
 BENCH_PACKAGES='python3 python3-venv wrk nghttp2-client openssl openjdk-17-jre-headless'
 
 installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }

@@ -46,6 +46,35 @@ def test_an_address_that_is_none(refuse, address):
     assert "Invalid" in output and address in output
 
 
+@pytest.mark.parametrize("key,value,named", [
+    ("grpc_inference_port", "65536", "65535"), ("grpc_management_port", "-1", "65535"), ("grpc_inference_port", "x", "an integer from 0 to 65535"),
+    ("metrics_address", "http://127.0.0.1:65536", "Invalid port"), ("metrics_address", "http://127.0.0.1:-1", "Invalid"),
+    ("metrics_address", "http://127.0.0.1:", "Invalid"), ("metrics_address", "https://127.0.0.1:1", "private_key_file"),
+    ("grpc_inference_address", "no.such.host.invalid", "no.such.host.invalid"),
+])
+def test_a_port_or_a_host_that_is_none(refuse, key, value, named):
+    output = refuse(config={key: value})
+    assert named in output
+
+
+def test_rest_and_grpc_cannot_share_a_port(refuse):
+    port = harness.free_ports(1)[0]
+    assert str(port) in refuse(config={"inference_address": f"http://127.0.0.1:{port}", "grpc_inference_port": port})
+
+
+def test_keys_that_nobody_knows_and_those_given_twice(build, tmp_path):
+    """A Java properties file: the last of two counts, and strangers are ignored."""
+    server = harness.Server(build=build, folder=tmp_path / "server", models={"echo": "identity"})
+    with open(server.config_file, "a") as f:
+        f.write("max_request_size=7\nno_such_key=1\njob_queue_sise=3\n\\u0020=\nmax_request_size : 9\n")
+    server.start()
+    try:
+        assert server.post("/predictions/echo", data=b"123456789").content == b"123456789"
+        assert server.post("/predictions/echo", data=b"1234567890").status_code == 413
+    finally:
+        harness.stop_all([server])
+
+
 def test_a_config_file_that_is_not_there(build, tmp_path):
     server = harness.Server(build=build, folder=tmp_path)
     server.config_file.unlink()

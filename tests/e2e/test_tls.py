@@ -183,6 +183,27 @@ def test_clients_without_a_certificate_stay_out(secure, keys):
         server.get("/ping")
 
 
+def test_a_clients_certificate_that_expired(secure, keys, tmp_path):
+    """Signed by the right authority, which does not help one that is over."""
+    ca = keys["two"]
+    server = secure(pair=keys["one"], config={"tls_client_ca": ca[1], "enable_grpc_ssl": "true"})
+    pairs = {}
+    for name, days in (("good", 30), ("expired", -1)):
+        key, cert = pairs[name] = tmp_path / f"{name}.key", tmp_path / f"{name}.pem"
+        openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-subj", f"/CN={name}", "-out", tmp_path / "request")
+        openssl("x509", "-req", "-in", tmp_path / "request", "-CA", ca[1], "-CAkey", ca[0], "-days", days, "-out", cert)
+    server.client = tuple(map(str, reversed(pairs["good"])))
+    server.start()
+    server.client = tuple(map(str, reversed(pairs["expired"])))
+    with pytest.raises(requests.exceptions.RequestException):
+        server.get("/ping")
+    for name, answer in (("good", "OK"), ("expired", "UNAVAILABLE")):
+        got = call(server, root_certificates=keys["one"][1], private_key=pairs[name][0], certificate_chain=pairs[name][1])
+        assert (got if isinstance(got, str) else "OK") == answer
+    server.client = tuple(map(str, reversed(pairs["good"])))
+    assert server.get("/ping").status_code == 200
+
+
 # ---- certificates that change ----
 
 
@@ -216,6 +237,11 @@ def test_new_connections_get_the_new_certificate(secure, keys, tmp_path):
     wait_for(lambda: log("the certificate that was in use stays"), 30, "a word about the bad certificate")
     assert log(f"{pair[1]} holds no certificate")
     assert now() == "two"
+    pair[1].write_bytes(keys["one"][1].read_bytes())
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: log(f"{pair[0]} does not belong to the certificate in {pair[1]}"), 30, "a word about the key of another")
+    assert now() == "two"
+    pair[1].write_text("no certificate")
 
     # A frontend that is started again reads the files again, and says so while it cannot.
     frontend = server.kill_role("frontend")
