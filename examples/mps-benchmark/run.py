@@ -59,10 +59,13 @@ class Experiment:
 
     # ---- what is still to do ----
 
+    def working(self, pair):
+        return [p for p in pair if not self.state.point(p)["error"]]
+
     def wanted(self, pair):
         """How many more rounds a pair needs: those asked for, then until the ratio is known closely enough."""
-        records = [self.state.point(p) for p in pair]
-        if any(r["error"] for r in records):
+        records = [self.state.point(p) for p in self.working(pair)]
+        if not records:
             return 0
         n = min(len(r["runs"]) for r in records)
         if n < self.a.runs:
@@ -73,7 +76,7 @@ class Experiment:
     def todo(self):
         found = []
         for mps, pairs in plan.stages(self.points, self.a.at_once):
-            if pairs := [pair for pair in pairs if self.wanted(pair)]:
+            if pairs := [self.working(pair) for pair in pairs if self.wanted(pair)]:
                 found.append((mps, pairs))
         return found
 
@@ -93,7 +96,11 @@ class Experiment:
             if asked["sconce"]:
                 self.up(up, "sconce", asked, settings={"mps": "managed" if mps else "off"})
             for name, server in up.items():
-                bad = server.register_all([(p.model, p.archive, p.workers, p.batch) for p in asked[name]])
+                began = time.monotonic()
+                bad = server.register_all([(p.model, p.archive, p.workers, p.batch) for p in asked[name]], self.left() - 30)
+                if self.left() < 30:  # late, which is no failure
+                    raise OutOfTime
+                say(f"  {name}: ready after {time.monotonic() - began:.0f} s")
                 for p in asked[name]:
                     if not bad[p.model]:
                         bad[p.model] = self.check(server, p)
@@ -187,10 +194,11 @@ class Experiment:
             while rest := [pair for pair in pairs if self.wanted(pair)]:
                 for pair in rest:
                     turn += 1
+                    pair = self.working(pair)
                     for p in pair:
                         if p not in rates:
                             rates[p] = self.warm(up[p.server], p)
-                    for p in pair if turn % 2 else reversed(pair):
+                    for p in pair if turn % 2 else pair[::-1]:
                         try:
                             self.measure(up[p.server], p, rates[p])
                         except RuntimeError as e:
@@ -249,7 +257,7 @@ def arguments():
     p.add_argument("--concurrency", type=int, default=600)
     p.add_argument("--load-threads", type=int, default=max(1, min(4, (os.cpu_count() or 1) // 4)))
     p.add_argument("--at-once", type=int, help="workers loaded at the same time, of both servers (48; --tiny: 8)")
-    p.add_argument("--start-seconds", type=float, default=60, help="what the start of a stage may take, for --limit")
+    p.add_argument("--start-seconds", type=float, default=90, help="what the start of a stage may take, for --limit")
     p.add_argument("--tiny", action="store_true", help="a tiny model, to try this without a GPU")
     p.add_argument("--again", action="store_true", help="points that failed are tried again")
     p.add_argument("--list", action="store_true", help="print the points and what there is of them")

@@ -101,10 +101,10 @@ class Server(Process):
         status, _, body = fetch(f"{self.management}/models?{urllib.parse.urlencode(asked)}", b"", timeout=60)
         return "" if status in (200, 202) else f"registration: {status} {body[:300].decode(errors='replace')}"
 
-    def register_all(self, models):
+    def register_all(self, models, seconds=START_SECONDS):
         """models: (name, url, workers, batch), whose workers start at the same time. name -> what was wrong, or empty."""
         bad = {m[0]: self.register(*m) for m in models}
-        end = time.monotonic() + START_SECONDS
+        end = time.monotonic() + min(seconds, START_SECONDS)
         for name, _, workers, _ in models:
             while not bad[name] and len(ready := self.ready(name)) < workers:
                 if time.monotonic() > end or self.process.poll() is not None:
