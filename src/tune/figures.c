@@ -138,14 +138,16 @@ void sc_tune_name(const struct sc_tune_config *c, char *to, size_t size)
         snprintf(to + n, size - (size_t)n, ", %s", sc_tune_way_name(c->way));
 }
 
-/* The best of the others. */
+/* The best of the others that were measured as long as the first. */
 static int second(const struct sc_tune *t, int first)
 {
     int best = -1;
-    for (unsigned i = 0; i < t->n; i++)
-        if ((int)i != first && sc_tune_score(t, &t->branches[i]) > 0 &&
-            (best < 0 || sc_tune_score(t, &t->branches[i]) > sc_tune_score(t, &t->branches[best])))
+    for (unsigned i = 0; i < t->n; i++) {
+        const struct sc_tune_branch *b = &t->branches[i];
+        if ((int)i != first && (!b->out || t->branches[first].out) && sc_tune_score(t, b) > 0 &&
+            (best < 0 || sc_tune_score(t, b) > sc_tune_score(t, &t->branches[best])))
             best = (int)i;
+    }
     return best;
 }
 
@@ -158,11 +160,11 @@ void sc_tune_reason(const struct sc_tune *t, int recommended, char *to, size_t s
     for (unsigned i = 0; i < t->n; i++)
         measured += t->branches[i].npoints > 0;
     if (recommended < 0) {
-        snprintf(to, size,
-                 t->goal.p99 > 0 && measured
-                     ? "none of the %u configurations measured keeps p99 below %.3g ms"
-                     : "none of the %u configurations measured could be used%.0g",
-                 measured, t->goal.p99 / 1e6);
+        if (t->goal.p99 > 0 && measured)
+            snprintf(to, size, "none of the %u configurations measured keeps p99 below %.3g ms", measured,
+                     t->goal.p99 / 1e6);
+        else
+            snprintf(to, size, "none of the %u configurations measured could be used", measured);
         return;
     }
     const struct sc_tune_branch *r = &t->branches[recommended];

@@ -238,8 +238,12 @@ void sc_tune_html(const struct sc_tune *t, const struct sc_tune_about *a, struct
         element(out, "p", " class=\"note\"", generator);
     for (unsigned i = 0; i < a->nnotes; i++)
         element(out, "p", " class=\"note\"", a->notes[i]);
-    if (a->settings)
-        element(out, "pre", "", a->settings);
+    for (const char *at = a->settings, *end; at && *at; at = end + (*end == '\n')) {
+        end = strchrnul(at, '\n');
+        snprintf(text, sizeof text, "%.*s", (int)SC_MIN(end - at, 500), at);
+        element(out, "code", "", text);
+        sc_buf_str(out, "<br/>");
+    }
     for (unsigned i = 0; i < SC_TUNE_PICTURES; i++) {
         size_t at = out->n;
         sc_buf_str(out, "<p>");

@@ -14,6 +14,7 @@
 #define SECONDS_MIN 0.15 /* of a run */
 #define SECONDS_MAX 5.0
 #define WARM_SECONDS 0.3 /* what a model that was just loaded gets before it is measured */
+#define TRIES_MAX 6      /* of a step in which no answer came */
 #define BATCHES_MIN 6.0  /* that a worker completes in a run, so that one more or less matters little */
 #define RUNS_SURE (4 * SC_TUNE_REPEAT) /* before anything is decided: runs one behind the other are alike */
 #define CYCLES 3                       /* of the final, as it is planned */
@@ -411,7 +412,9 @@ void sc_tune_take(struct sc_tune *t, const struct sc_tune_step *step, const stru
     double batch = fmin(b->config.batch, fmax(1, (double)step->concurrency / b->config.workers));
     double want = (t->phase == SC_TUNE_SCREEN ? BATCHES_MIN / 2 : BATCHES_MIN) * batch * b->config.workers,
            most = clamp(t->goal.budget / 20, 1, 10);
-    t->again = !t->again && failed == 0 && answers < want / 2 && step->seconds < most;
+    const bool none = answers == 0 && t->visit_steps < TRIES_MAX;
+    t->again = failed == 0 && (none || (!t->again && answers < want / 2 && step->seconds < most));
+    most = none ? 10 : most;
     if (t->again)
         t->least = fmin(most, step->seconds * fmin(want / fmax(answers, 1), 20));
     for (unsigned i = 0; !t->again && p && i < nruns; i++) {

@@ -144,10 +144,13 @@ static void reports_escape_what_they_tell(void **state)
     struct sc_buf text;
     fill(&t);
     sc_buf_init(&text, SC_TUNE_STATE_BYTES);
-    sc_tune_html(&t, &about, &text);
+    struct sc_tune_about a = about;
+    a.settings = "minWorkers: 2\nbatchSize: 8\n";
+    sc_tune_html(&t, &a, &text);
     sc_buf_char(&text, '\0');
     assert_non_null(strstr(text.p, "80 % behind &quot;it&quot; &lt;&amp;&gt;"));
     assert_non_null(strstr(text.p, "batch 8, 2 workers, mps"));
+    assert_non_null(strstr(text.p, "<code>minWorkers: 2</code>\n<br/><code>batchSize: 8</code>"));
     sc_buf_free(&text);
     sc_tune_free(&t);
 }

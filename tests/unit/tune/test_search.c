@@ -237,6 +237,21 @@ static void a_budget_that_is_over_at_once_says_what_was_not_measured(void **stat
     sc_tune_free(&t);
 }
 
+static void a_run_without_an_answer_is_made_longer(void **state)
+{
+    (void)state;
+    struct model m = {.fixed = 3, .each = 0, .cores = 4, .worse = 1000};
+    struct sc_tune_goal goal = plain;
+    goal.budget = 20; /* a run is planned for less than a batch takes */
+    struct sc_tune t = run(&m, &goal);
+    assert_true(sc_tune_recommended(&t) >= 0);
+    for (unsigned i = 0; i < t.n; i++)
+        for (unsigned k = 0; k < t.branches[i].npoints; k++)
+            assert_true(t.branches[i].points[k].nruns == 0 ||
+                        sc_tune_interval(&t.branches[i].points[k]).mean > 0);
+    sc_tune_free(&t);
+}
+
 static void intervals_are_students(void **state)
 {
     (void)state;
@@ -260,6 +275,7 @@ int main(void)
         cmocka_unit_test(growing_batches_that_lose_twice_are_not_tried_further),
         cmocka_unit_test(noise_that_stays_wide_is_told_and_ends_with_the_budget),
         cmocka_unit_test(a_budget_that_is_over_at_once_says_what_was_not_measured),
+        cmocka_unit_test(a_run_without_an_answer_is_made_longer),
         cmocka_unit_test(intervals_are_students),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
