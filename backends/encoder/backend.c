@@ -145,6 +145,21 @@ static struct sconce_error *load_device(struct sconce_host *h, bool *gpu, bool *
     return sconce_host_setting_int(h, "gpu", 0, INT32_MAX, SC_MAX(given, 0), number);
 }
 
+/* Of the streams on a GPU; what has none is refused. */
+static struct sconce_error *load_priority(struct sconce_host *h, bool no_gpu, bool *high)
+{
+    const char *priority = sconce_host_setting(h, "streamPriority");
+    *high = priority && strcmp(priority, "high") == 0;
+    if (priority && !*high && strcmp(priority, "normal") != 0)
+        return sconce_error_new(SCONCE_BAD_REQUEST,
+                                "setting streamPriority is \"%.60s\": it must be normal or high", priority);
+    if (priority && no_gpu)
+        return sconce_error_new(SCONCE_BAD_REQUEST,
+                                "setting streamPriority is for a GPU, and the model is computed on the CPU: "
+                                "take it out");
+    return NULL;
+}
+
 /* Numbers and the tokenizer, which the model's configuration bounds. */
 static struct sconce_error *load_sizes(struct sconce_host *h, struct sconce_model *m,
                                        const struct sc_encoder_folder *f)
@@ -209,9 +224,13 @@ static struct sconce_error *load_engine(struct sconce_host *h, struct sconce_mod
     bool gpu, cpu;
     int64_t number;
     struct sconce_error *e = load_device(h, &gpu, &cpu, &number);
+    bool high;
+    if (!e)
+        e = load_priority(h, cpu && !gpu, &high);
     if (e)
         return e;
     struct sc_engine_options o = {
+        .high = high,
         .max_tokens = m->batch_tokens,
         .lanes = sconce_host_lanes(h),
         .dtype = sconce_host_setting(h, "dtype"),

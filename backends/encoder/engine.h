@@ -54,6 +54,7 @@ struct sc_engine_options {
     const char *matmul;     /* CPU: "auto", "builtin", "onednn"; NULL: auto */
     const char *plugin_dir; /* where the backend's modules and kernels lie */
     int gpu;                /* GPU: the number of the device */
+    bool high;              /* GPU: streams of the highest priority */
     /* GPU: descriptors of weights that outlive the process, as sconce_host_kept and _keep; NULL: none do. */
     int (*kept)(void *keeper, const char *name, uint64_t *size);
     void (*keep)(void *keeper, const char *name, int fd, uint64_t size);

@@ -277,7 +277,8 @@ def main():
     good, began = True, time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         folder = make_model(Path(temporary) / "bert")
-        for name, scenario, settings in (("scaling", scaling, {}), ("standby", standby, {"standby": "true"})):
+        high = {} if CPU else {"streamPriority": "high"}  # tried beside
+        for name, scenario, settings in (("scaling", scaling, {}), ("standby", standby, {"standby": "true", **high})):
             configure(folder, **settings)
             text = ""
             try:

@@ -28,6 +28,14 @@ static int type_of(const struct sc_gpu *g, const char *dtype, enum sc_cu_type *o
     return 0;
 }
 
+static int priority_of(const struct sc_gpu *g, bool high, int *out, struct sc_msg *msg)
+{
+    int least = 0, greatest = 0;
+    int rc = sc_cuda_check(&g->cuda, g->cuda.StreamPriorities(&least, &greatest), g->name, msg);
+    *out = high ? greatest : least;
+    return rc;
+}
+
 /* Before anything is allocated: all of it, with the numbers shown. `weights`: bytes that are not there yet.
  */
 static int plan(struct sc_gpu_engine *e, size_t weights, unsigned lanes, struct sc_msg *msg)
@@ -172,6 +180,8 @@ static int load(struct sc_gpu_engine *e, const struct sc_encoder_config *c,
         return rc;
     sc_products_open(&e->products, &e->gpu.cuda, &lt, o->max_tokens, WORKSPACE);
     rc = type_of(&e->gpu, o->dtype, &e->type, msg);
+    if (rc == 0)
+        rc = priority_of(&e->gpu, o->high, &e->priority, msg);
     if (rc < 0)
         return rc;
     laps.at = sc_clock_ns();

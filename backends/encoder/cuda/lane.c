@@ -114,7 +114,8 @@ int sc_gpu_lane_new(struct sc_engine_lane **out, const struct sc_engine *base, s
     l->e = e;
     int rc = sc_cuda_check(c, c->CtxSetCurrent(e->gpu.context), e->gpu.name, msg);
     if (rc == 0)
-        rc = sc_cuda_check(c, c->StreamCreate(&l->stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate", msg);
+        rc = sc_cuda_check(c, c->StreamCreate(&l->stream, CU_STREAM_NON_BLOCKING, e->priority),
+                           "cuStreamCreate", msg);
     if (rc == 0)
         rc = sc_cuda_check(c, c->EventCreate(&l->done, CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING),
                            "cuEventCreate", msg);

@@ -20,6 +20,7 @@ struct sc_gpu_engine {
     enum sc_cu_type type;
     size_t out_bytes; /* room for results that leave together */
     size_t lane_bytes;
+    int priority; /* of the lanes' streams, in CUDA's numbers */
     bool graphs;
     bool mapped;    /* the weights were in GPU memory already */
     char cache[64]; /* how algorithms were found, for the log */

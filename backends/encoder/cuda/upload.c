@@ -19,7 +19,7 @@ int sc_upload_open(struct sc_upload *u, const struct sc_gpu *g, struct sc_msg *m
     CUresult r = c->MemHostAlloc(&pinned, 2 * HALF, 0);
     u->pinned = pinned;
     if (r == CUDA_SUCCESS)
-        r = c->StreamCreate(&u->stream, CU_STREAM_NON_BLOCKING);
+        r = c->StreamCreate(&u->stream, CU_STREAM_NON_BLOCKING, 0);
     for (int i = 0; r == CUDA_SUCCESS && i < 2; i++) {
         r = c->EventCreate(&u->taken[i], CU_EVENT_DISABLE_TIMING);
         if (r == CUDA_SUCCESS)

@@ -449,6 +449,8 @@ static void a_wrong_folder_or_setting_is_an_error(void **state)
                                                {.dir = TINY, .settings = {{"scoring", "max"}}},
                                                {.dir = TINY, .settings = {{"aggregationStrategy", "best"}}},
                                                {.dir = TINY, .settings = {{"device", "tpu"}}},
+                                               {.dir = TINY, .settings = {{"streamPriority", "low"}}},
+                                               {.dir = TINY, .settings = {{"streamPriority", "high"}}},
                                                {.dir = TINY, .settings = {{"labels", "a"}}},
                                                {.dir = TINY, .settings = {{"labels.3", "a"}}}};
     for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
