@@ -101,6 +101,19 @@ bool sc_mps_is_news(struct sc_span line, bool *fault)
     return false;
 }
 
+pid_t sc_mps_line_server(struct sc_span line)
+{
+    static const char word[] = "Server ";
+    int32_t pid;
+    const char *at = line.n ? memmem(line.p, SC_MIN(line.n, 64u), word, sizeof word - 1) : NULL;
+    if (!at)
+        return 0;
+    struct sc_span rest = sc_span_sub(line, (size_t)(at - line.p) + sizeof word - 1, line.n);
+    while (rest.n && *rest.p == ' ')
+        rest = sc_span_sub(rest, 1, rest.n);
+    return sc_span_i32(sc_span_sub(rest, 0, sc_span_find(rest, ']')), &pid) ? (pid_t)pid : 0;
+}
+
 /* ---- commands -------------------------------------------------------------------------------------- */
 
 int sc_mps_look(const struct sc_mps_control *c, int timeout_ms, struct sc_mps_state *out, struct sc_msg *msg)

@@ -47,5 +47,7 @@ unsigned sc_mps_read_pids(struct sc_span text, pid_t *out, unsigned max);
 void sc_mps_read_server(struct sc_span text, struct sc_mps_state *out);
 /* True for a line of a daemon's log that people should see; *fault: the server is handling a fatal error. */
 bool sc_mps_is_news(struct sc_span line, bool *fault);
+/* The server that printed a line ("[date time Server   550] Server has started"); 0: no server did. */
+pid_t sc_mps_line_server(struct sc_span line);
 
 #endif

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -23,6 +24,7 @@
 
 #define OPEN_FILES 16384 /* below that a server fails to make its shared memory */
 #define QUIT_MS 1000
+#define LOST_MS 500 /* after a fault, in which nobody is worth taking off the GPU */
 #define PING "get_default_active_thread_percentage"
 
 enum { CONTROL, TERM, OUTPUT, WATCHED };
@@ -36,6 +38,7 @@ struct keeper {
     struct sc_buf line;
     struct sc_mps_state state;
     unsigned starts, faults;
+    int64_t lost_until; /* ms: a fault has just taken every client's context */
     bool answers, told, gone;
     int control_fd;
 };
@@ -164,15 +167,31 @@ static int start_daemon(struct keeper *k, struct sc_msg *msg)
     return 0;
 }
 
+/*
+ * After a fatal error a server takes no new client (807) until the old ones have left, and may count some as
+ * there for minutes after their processes have ended (seen on an H100, driver 580). Their contexts are lost
+ * in any case; and where there is no server, the daemon starts one for the next client, which waits for it.
+ */
+static void end_server(struct keeper *k, pid_t server)
+{
+    if (!k->daemon || server <= 1)
+        return;
+    kill(server, SIGKILL);
+    k->state = (struct sc_mps_state){0};
+    k->lost_until = sc_clock_ms() + LOST_MS;
+}
+
 static void take_line(struct keeper *k, struct sc_span line)
 {
     bool fault;
     if (!sc_mps_is_news(line, &fault))
         return;
-    k->faults += fault;
     fprintf(stderr, "MPS: %.*s\n", (int)SC_MIN(line.n, 300u), line.p);
-    if (fault)
-        report(k);
+    if (!fault)
+        return;
+    k->faults++;
+    end_server(k, sc_mps_line_server(line));
+    report(k);
 }
 
 /* False: it has closed its output, which its end does. */
@@ -283,8 +302,8 @@ static int come_up(struct keeper *k, struct sc_msg *msg)
 static void end_client(struct keeper *k, const struct sc_ctl_client *c)
 {
     struct sc_msg msg = {""};
-    int rc = look(k, SC_MPS_END_MS, &msg);
     bool is_client = false;
+    int rc = sc_clock_ms() < k->lost_until ? 0 : look(k, SC_MPS_END_MS, &msg);
     for (unsigned i = 0; i < k->state.nclients; i++)
         is_client |= k->state.clients[i] == c->pid;
     if (rc == 0 && is_client)
@@ -342,6 +361,8 @@ static int watch(struct keeper *k, struct sc_msg *msg)
             return 0;
         if ((dead || rc == SC_ENOTFOUND) && (rc = lost(k, msg)) < 0)
             return rc;
+        if (rc == 0 && strcmp(k->state.status, "FAULT") == 0)
+            end_server(k, k->state.server);
         if (rc < 0)
             fprintf(stderr, "MPS: %s\n", msg->text);
         report(k);

@@ -28,15 +28,21 @@ static const char *name_of(const struct sc_keeper *k, char room[32])
     return room;
 }
 
+const char *sc_keeper_uuid(struct sc_keeper *k)
+{
+    const struct sc_gpu_report *r = sc_gpus_report(k->engine);
+    const struct sc_gpu_info *g = r && k->key != SC_KEEPER_EXTERNAL ? sc_gpu_report_find(r, k->key) : NULL;
+    if (g)
+        snprintf(k->uuid, sizeof k->uuid, "%s", g->uuid);
+    return *k->uuid ? k->uuid : NULL;
+}
+
 static struct sc_keeper *make(struct sc_engine *e, unsigned key, uint32_t slot)
 {
-    const struct sc_gpu_report *r = sc_gpus_report(e);
-    const struct sc_gpu_info *g = r ? sc_gpu_report_find(r, key) : NULL;
     struct sc_keeper *k = e->sharing->keepers[key] = sc_alloc(sizeof *k);
     k->engine = e;
     k->key = key;
     k->slot = slot;
-    snprintf(k->uuid, sizeof k->uuid, "%s", g ? g->uuid : "");
     struct sc_mps_daemon d;
     if (key == SC_KEEPER_EXTERNAL) {
         snprintf(k->pipe, sizeof k->pipe, "%s", sc_mps_pipe());
@@ -55,9 +61,10 @@ struct sc_keeper *sc_keeper_start(struct sc_engine *e, unsigned key)
         return k;
     k = make(e, key, slot);
     snprintf(tag, sizeof tag, SC_SHARING_TAG "%u", key);
-    snprintf(title, sizeof title, SC_MPS_KEEPER_TITLE "%s", *k->uuid ? k->uuid : "external");
+    const char *uuid = sc_keeper_uuid(k);
+    snprintf(title, sizeof title, SC_MPS_KEEPER_TITLE "%s", uuid ? uuid : "external");
     snprintf(pipe, sizeof pipe, "--pipe=%s", k->pipe);
-    snprintf(gpu, sizeof gpu, "--gpu=%s", k->uuid);
+    snprintf(gpu, sizeof gpu, "--gpu=%s", uuid ? uuid : "");
     const char *argv[] = {
         e->spec.exe, title, "--role=mps-keeper", pipe, key == SC_KEEPER_EXTERNAL ? NULL : gpu, NULL};
     struct sc_ctl_start start = {

@@ -46,10 +46,10 @@ struct sc_keeper *sc_keeper_of(const struct sc_worker *w)
 static const char *only_gpu(const struct sc_worker *w)
 {
     struct sc_engine *e = w->version->engine;
-    const struct sc_keeper *k = sc_keeper_of(w);
+    struct sc_keeper *k = sc_keeper_of(w);
     const struct sc_gpu_report *r = sc_gpus_report(e);
     if (k && w->way == SC_WAY_MANAGED)
-        return k->uuid;
+        return sc_keeper_uuid(k);
     /* Numbers are those of the daemon there, of ours, or of neither; a UUID is one everywhere. */
     const struct sc_gpu_info *g = k && k->narrow && r ? sc_gpu_report_find(r, sc_sharing_physical(w)) : NULL;
     return g && sc_launch_level(&w->version->spec) <= 1 ? g->uuid : NULL;

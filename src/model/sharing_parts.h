@@ -35,6 +35,10 @@ struct sc_keeper {
     int64_t fault_ns; /* when workers were lost that are not back yet; 0: none are */
 };
 
+/* Of the GPU of its daemon; NULL: another's daemon, or the agent has not yet told (a keeper of an earlier
+ * frontend). */
+const char *sc_keeper_uuid(struct sc_keeper *k);
+
 struct sc_sharing {
     struct sc_keeper *keepers[SC_GPUS_MAX + 1];
     uint8_t way[SC_GPUS_MAX];     /* enum sc_mps_way, by the driver's index */

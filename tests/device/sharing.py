@@ -223,11 +223,11 @@ class Bed:
                                           check=False).stdout)
         return state["gpus"][0] if "gpus" in state else state
 
-    def news(self, lines=40):
-        """The last lines of the logs, but for those of requests."""
-        texts = [self.server.log, *self.server.folder.rglob("*model_log.log")]
-        all_ = "\n".join(t.read_text(errors="replace") for t in texts if t.exists()).splitlines()
-        return "\n".join([t for t in all_ if not any(w in t for w in (' HTTP/1.1" ', "Backend received"))][-lines:])
+    def news(self, lines=60):
+        """The last lines of the logs, but for those of requests and of loading."""
+        dull = (' HTTP/1.1" ', "Backend received", "]   File ", "^^^^", "TS_METRICS", "Torch worker", "Python runtime", "[PID]")
+        with open(self.server.log, errors="replace") as f:
+            return "\n".join([t.rstrip() for t in f if not any(w in t for w in dull)][-lines:])
 
 
 class Wrong(Exception):

@@ -529,6 +529,17 @@ def test_the_frontend_dies_and_daemon_and_clients_stay(mps):
     wait_for(lambda: not alive(old), 10, "the death")
     server.wait_healthy()
     assert {w["pid"] for w in settled(server, 2)} == before and keeper(server) == kept
+    scale(server, 4)
+    after = settled(server, 4)  # those that the new frontend starts find GPU and daemon, too
+    assert before < {w["pid"] for w in after}
+
+    def all_asked():
+        with ThreadPoolExecutor(8) as pool:
+            seen = {a["pid"]: a for a in pool.map(lambda _: ask(server), range(16))}
+        return seen if len(seen) == 4 else None
+    seen = wait_for(all_asked, 30, "four answers")
+    assert {(a["client"], a["gpu"], a["CUDA_VISIBLE_DEVICES"]) for a in seen.values()} == {
+        (True, 0, "GPU-00000000-0000-0000-0000-000000000000")}
 
 
 def test_nothing_is_left_when_the_supervisor_is_killed(mps):

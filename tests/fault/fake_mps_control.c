@@ -13,7 +13,7 @@
  *
  * FAKE_MPS_LOG names a file to which a line is appended for each order: "start PIPE DEVICES",
  * "terminate_client PID alive", "quit". A command of its own, "fault", is a fatal GPU error: every client is
- * lost.
+ * lost, and the server takes no other.
  */
 #include <errno.h>
 #include <poll.h>
@@ -42,6 +42,7 @@ static struct connection {
 } all[MAX];
 static unsigned count;
 static pid_t server;
+static bool faulted;
 static char pipe_dir[4096] = "/tmp/nvidia-mps";
 static const char *percentage = "100.0";
 
@@ -125,6 +126,7 @@ static void drop_clients(int pid)
 
 static void start_server(void)
 {
+    faulted = false;
     server = fork();
     if (server == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -159,7 +161,8 @@ static void terminate(int fd, int of, int pid)
 
 static void fault(void)
 {
-    printf("[2026-11-23 05:00:00.000 Server %d] Server is handling a fatal GPU error.\n", server);
+    printf("[2026-11-23 05:00:00.000 Server   %d] Server is handling a fatal GPU error.\n", server);
+    faulted = true; /* until the server's end: the real one may never get over it */
     drop_clients(0);
 }
 
@@ -176,7 +179,7 @@ static bool obey(int fd, char *line)
             say(fd, "%d\n", server);
     } else if (strcmp(name, "get_server_status") == 0) {
         if (first == server && server)
-            say(fd, "ACTIVE\n");
+            say(fd, "%s\n", faulted ? "FAULT" : "ACTIVE");
         else
             say(fd, "Server %d not found\n", first);
     } else if (strcmp(name, "get_client_list") == 0) {
@@ -216,6 +219,13 @@ static bool hear(struct connection *c)
             c->client = (int)strtol(c->in + 7, NULL, 10);
             if (!server)
                 start_server();
+            if (faulted) {
+                printf("[2026-11-23 05:00:00.000 Server %d] Failed to accept client {PID: %d, Context ID: 0} "
+                       "with status 807\n",
+                       server, c->client);
+                c->client = 0;
+                return false;
+            }
         } else if (!obey(c->fd, c->in)) {
             c->hangs = true;
             return true;

@@ -405,13 +405,16 @@ static void a_fault_and_the_death_of_a_server_are_told(void **state)
     assert_int_equal(told_state(), SC_SLOT_LOADED);
     int me = become_client((int)getpid());
     UNTIL(p.seen.nclients == 1);
+    int first = p.seen.server;
     order("fault");
     UNTIL(p.seen.faults == 1);
     wait_said("Server is handling a fatal GPU error.");
     close(me);
+    gone(first); /* it would take no other client */
     me = become_client((int)getpid());
     UNTIL(p.seen.nclients == 1);
     int server = p.seen.server;
+    assert_int_not_equal(server, first);
     kill(server, SIGKILL);
     UNTIL(p.seen.server != server);
     assert_int_equal(p.seen.starts, 1);

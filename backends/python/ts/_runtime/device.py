@@ -1,8 +1,16 @@
 """The GPU's context of this process: whether it is still alive, and what has been put there."""
+import os
 import sys
 import threading
 
 SECONDS = 5.0
+# How the server tells a worker that it is to be a client of an MPS daemon; another folder has no daemon.
+_CLIENT = os.path.exists(os.path.join(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/nonexistent"), "control"))
+
+
+def faults_are_shared():
+    """True under MPS: a fault comes to every client of the GPU, so no request is to blame for it."""
+    return _CLIENT
 
 
 def context_error():

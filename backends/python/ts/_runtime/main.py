@@ -222,7 +222,7 @@ def serve(channel, service, decode_ahead=True):
 
 def _failed(answer, alone, reply):
     """Answers a batch that failed as a whole, with reply(status, message). A process whose CUDA context is dead ends
-    here: only a request that was alone is known to be the cause, the others run again elsewhere."""
+    here: only a request that was alone, and no client of MPS, is known to be the cause; the others run again elsewhere."""
     suspect = getattr(answer, "cuda_suspect", "")
     if suspect:
         _ask_device(suspect, (lambda: reply(507, answer.message)) if alone else lambda: None)
@@ -233,7 +233,7 @@ def _ask_device(said, answer):
     """Ends the process if its context is dead, or the handler wrote to what it must not write to; `said` is what it
     raised."""
     from ts._runtime import weights
-    from ts._runtime.device import context_error
+    from ts._runtime.device import context_error, faults_are_shared
 
     error = context_error()
     if error is not None:
@@ -243,6 +243,6 @@ def _ask_device(said, answer):
         print("The handler wrote to shared weights: %s." % wrote, file=sys.stderr)
         leave(EXIT_WROTE)
     if error is not None:
-        if not weights.anothers():
+        if not faults_are_shared():
             answer()
         leave(EXIT_CONTEXT_DEAD)

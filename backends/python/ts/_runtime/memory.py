@@ -52,7 +52,7 @@ class HostMemory:
 
 _DEVICE, _PINNED, _POSIX_FD = 1, 1, 1  # location type, allocation type, handle type
 _READ, _READ_WRITE = 1, 3
-_HAS_DESCRIPTORS, _MPS_ENABLED = 103, 133  # attributes of a device
+_HAS_DESCRIPTORS = 103  # attribute of a device
 
 
 class _Properties(ctypes.Structure):
@@ -120,7 +120,6 @@ class GpuMemory:
         self._device = device = ctypes.c_int(cuda.number(ctypes.c_int, "DeviceGet", ctypes.c_int(index)))
         if not cuda.number(ctypes.c_int, "DeviceGetAttribute", ctypes.c_int(_HAS_DESCRIPTORS), device):
             raise OSError("GPU %d cannot share memory by descriptors" % index)
-        self.under_mps = bool(cuda.number(ctypes.c_int, "DeviceGetAttribute", ctypes.c_int(_MPS_ENABLED), device))
         name = (ctypes.c_ubyte * 16)()
         cuda.DeviceGetUuid_v2(name, device)
         self.key = b"gpu" + bytes(name)

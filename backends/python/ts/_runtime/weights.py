@@ -16,6 +16,8 @@ import sys
 import time
 import weakref
 
+from ts._runtime.device import faults_are_shared
+
 LEAST = 16 << 10  # on a GPU smaller tensors stay private: counters and the like, which handlers do write
 UNIT = 32 << 20  # of a block, and more where that would make more than...
 UNITS = 16  # ...so many
@@ -25,7 +27,6 @@ _ILLEGAL = "illegal memory access"  # of a kernel; the context is dead
 _REFUSED = "invalid argument"  # of a copy to what is mapped for reading; no harm was done
 
 _adopted = []  # on GPUs: (weak reference to a tensor, the count of writes that PyTorch knows of, its name)
-_under_mps = False
 
 
 def share(channel):
@@ -59,12 +60,7 @@ def wrote(error):
         tensor = reference()
         if tensor is not None and tensor._version != version:
             return name
-    return None if _under_mps else "something that PyTorch does not count"
-
-
-def anothers():
-    """True if a fault may be another process's, so that no request is to blame for it."""
-    return bool(_adopted) and _under_mps
+    return None if faults_are_shared() else "something that PyTorch does not count"
 
 
 class _Region:
@@ -106,7 +102,6 @@ class _Region:
 
 
 def _share(channel, done, blocks):
-    global _under_mps
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch.Tensor, "untyped_storage"):
         done["why"] = "PyTorch %s" % ("2.0 or later is needed" if torch else "is not used")
@@ -124,7 +119,6 @@ def _share(channel, done, blocks):
             there = [r for r in regions if r.device == device]
             regions = [r for r in regions if r.device != device]
             memory = _memory(torch, device)
-            _under_mps = _under_mps or getattr(memory, "under_mps", False)
             _name(torch, there)
             for block in _blocks(there):
                 _adopt(torch, channel, memory, block, done, blocks)
