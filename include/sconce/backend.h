@@ -218,9 +218,9 @@ struct sconce_backend_ops {
     /* Called after all lanes are gone. */
     void (*model_unload)(struct sconce_model *m);
 
-    /* One lane = one thread at a time, not the one that makes and destroys it: the main thread, which may do so
-     * while other lanes compute (the number of workers is changed). index: the lowest that no lane has; the
-     * highest goes first. */
+    /* One lane = one thread at a time, not the one that makes and destroys it: the main thread, which may do
+     * so while other lanes compute (the number of workers is changed). index: the lowest that no lane has;
+     * the highest goes first. */
     struct sconce_error *(*lane_create)(struct sconce_model *m, unsigned index, struct sconce_lane **lane);
     void (*lane_destroy)(struct sconce_lane *l);
 

@@ -5,6 +5,7 @@ import pytest
 import rpc
 from harness import wait_for
 from hyperframe.frame import DataFrame
+from test_death import wait_ready
 from test_grpc_auth import METHODS
 from test_http2 import CANCEL, Client
 
@@ -19,6 +20,8 @@ def server(build, tmp_path_factory):
     s = harness.Server(build=build, folder=tmp_path_factory.mktemp("frames"), models={"echo": "identity"},
                        config={"ts_open_inference_protocol": "true", "max_request_size": 100_000})
     s.start()
+    wait_ready(s, "echo")  # its descriptors are counted from here on
+    assert s.post("/predictions/echo", data=b"x").content == b"x"
     yield s
     harness.stop_all([s])
 
