@@ -30,6 +30,7 @@
 #ifndef SC_MODEL_ENGINE_PRIVATE_H
 #define SC_MODEL_ENGINE_PRIVATE_H
 
+#include <limits.h>
 #include <stdatomic.h>
 
 #include "base/dlist.h"
@@ -152,7 +153,10 @@ struct sc_shard {
     bool closing;            /* no new jobs; report when jobs is 0 */
     struct sc_task kick;     /* posted by a loop that gave credit back */
     atomic_bool kicked;
+    atomic_llong first_ns; /* [atomic] when the first that waits came; SC_NOBODY_WAITS */
+    bool made_way;         /* for another loop, since it last sent anything */
 };
+#define SC_NOBODY_WAITS LLONG_MAX
 
 /* [0] unless said otherwise */
 struct sc_worker {

@@ -134,6 +134,7 @@ static void make_shards(struct sc_version *v)
         s->arena_fd = -1;
         s->version = v;
         s->plane = &e->planes[i];
+        atomic_init(&s->first_ns, SC_NOBODY_WAITS);
         for (unsigned p = 0; p < SC_PRIORITIES; p++)
             sc_list_init(&s->queue[p]);
         sc_list_init(&s->longs);

@@ -196,12 +196,80 @@ struct sc_job *sc_shard_first(struct sc_shard *s)
     return first;
 }
 
-void sc_shard_dispatch(struct sc_shard *s)
+/* ---- fair among loops ----------------------------------------------------------------------- */
+
+static unsigned bit_of(const struct sc_shard *s)
+{
+    return 1u << s->plane->loop->index;
+}
+
+/* The loop of which the first request has waited clearly longer than `first`; NULL: there is none. */
+static struct sc_shard *who_waits_longer(const struct sc_shard *s, const struct sc_job *first)
+{
+    struct sc_version *v = s->version;
+    struct sc_shard *oldest = NULL;
+    long long mine = came(first), came_ns = mine;
+    for (unsigned i = 0; i < v->engine->nloops; i++) {
+        long long other = atomic_load_explicit(&v->shards[i]->first_ns, memory_order_relaxed);
+        if (v->shards[i] != s && other < came_ns) {
+            came_ns = other;
+            oldest = v->shards[i];
+        }
+    }
+    long long waited = oldest ? sc_clock_ns() - mine : 0;
+    return mine - came_ns > waited / 8 + SC_LOOPS_APART_NS ? oldest : NULL;
+}
+
+/*
+ * A loop that is given credit back has requests of its own at hand, and would keep a busy worker to itself:
+ * requests of one loop would wait several times as long as those of another. So the one that waits longest
+ * goes first. Once: then this loop sends, whatever the other one did.
+ */
+static bool make_way(struct sc_shard *s)
+{
+    struct sc_job *first = s->made_way || s->version->engine->nloops == 1 ? NULL : sc_shard_first(s);
+    struct sc_shard *other = first ? who_waits_longer(s, first) : NULL;
+    if (!other || !choose_link(s))
+        return false;
+    s->made_way = true;
+    for (unsigned i = 0; i < s->nlinks; i++)
+        atomic_fetch_or(&s->links[i]->att->waiting, bit_of(s));
+    sc_shard_kick(other);
+    return true;
+}
+
+static void kick_all(const struct sc_attachment *att, unsigned loops)
+{
+    for (unsigned i = 0; loops; i++, loops >>= 1)
+        if (loops & 1)
+            sc_shard_kick(att->version->shards[i]);
+}
+
+/* What this loop has left is for those that wait, or made way. */
+static void pass_on(struct sc_shard *s)
+{
+    for (unsigned i = 0; i < s->nlinks; i++) {
+        struct sc_attachment *att = s->links[i]->att;
+        if ((atomic_load(&att->waiting) & ~bit_of(s)) && atomic_load(&att->credit) > 0)
+            kick_all(att, atomic_exchange(&att->waiting, 0) & ~bit_of(s));
+    }
+}
+
+static void note_first(struct sc_shard *s)
+{
+    struct sc_job *first = sc_shard_first(s);
+    long long now = first ? came(first) : SC_NOBODY_WAITS;
+    if (atomic_load_explicit(&s->first_ns, memory_order_relaxed) !=
+        now) /* others read it: mostly none waits */
+        atomic_store_explicit(&s->first_ns, now, memory_order_relaxed);
+    if (!first)
+        pass_on(s);
+}
+
+static void send_short(struct sc_shard *s)
 {
     struct sc_job *j;
     bool late = s->version->spec.client_timeout > 0 || !sc_list_empty(&s->plane->timed);
-    if (s->version->sequences)
-        sc_turns_dispatch(s);
     while ((j = sc_shard_first(s))) {
         if (late && sc_job_expire(j, sc_clock_ns()))
             continue;
@@ -213,7 +281,17 @@ void sc_shard_dispatch(struct sc_shard *s)
         struct sc_link *k = choose_link(s);
         if (!k || !sc_link_offer(k, j))
             break;
+        s->made_way = false;
     }
+}
+
+void sc_shard_dispatch(struct sc_shard *s)
+{
+    if (s->version->sequences)
+        sc_turns_dispatch(s);
+    if (!make_way(s))
+        send_short(s);
+    note_first(s);
     while (!sc_list_empty(&s->longs)) {
         struct sc_link *k = choose_long(s);
         if (!k || !sc_link_offer(k, SC_CONTAINER(s->longs.next, struct sc_job, node)))
@@ -282,13 +360,7 @@ static void give_credit(struct sc_link *k, atomic_llong *credit, long long taken
     unsigned waiting = atomic_load(&att->waiting);
     if (!waiting)
         return;
-    unsigned self = 1u << k->plane->loop->index;
-    waiting = atomic_exchange(&att->waiting, 0) & ~self; /* this loop dispatches anyway */
-    for (unsigned i = 0; waiting; i++, waiting >>= 1) {
-        if (!(waiting & 1))
-            continue;
-        sc_shard_kick(att->version->shards[i]);
-    }
+    kick_all(att, atomic_exchange(&att->waiting, 0) & ~bit_of(k->shard)); /* this loop dispatches anyway */
 }
 
 /* ---- completions ---------------------------------------------------------------------------- */

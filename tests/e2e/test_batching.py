@@ -1,8 +1,11 @@
 """docs/design.md §3.3: the queue acts when a worker is idle; `fill` waits as TorchServe does."""
+import json
+import subprocess
 import threading
 import time
 
 from harness import wait_for
+from python_models import PYTHON, folder
 from test_death import faulty, wait_ready
 
 
@@ -107,3 +110,20 @@ def test_high_priority_overtakes_low(serve, tmp_path):
             break
     r = server.post("/predictions/f", data=b"x", headers={"x-sconce-priority": "urgent"})
     assert r.status_code == 400 and "high, normal or low" in r.json()["message"]
+
+
+def test_loops_share_a_busy_worker(serve, build, tmp_path):
+    """A loop that gets credit back has requests of its own at hand; those of others come before them when they are older."""
+    folder(tmp_path / "store", "f", """
+        import time
+        def handle(data, context):
+            time.sleep(0.004)
+            return ["ok"] * len(data or ())
+    """, config={"minWorkers": 1, "maxWorkers": 1, "batchSize": 4})
+    server = serve(models={"f": "f"}, store=tmp_path / "store",
+                   config={**PYTHON, "number_of_netty_threads": 4, "job_queue_size": 1000})
+    wait_ready(server, "f")
+    run = subprocess.run([build / "sconce", "bench", "--json", "--quiet", "-c", "400", "--warmup", "2", "-d", "4", "-b", "x",
+                          "--expect", "ok", server.url("/predictions/f")], capture_output=True, text=True, timeout=120)
+    took = json.loads(run.stdout)["latency_us"]
+    assert took["p99"] < 1.8 * took["p50"], took
