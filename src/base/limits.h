@@ -158,7 +158,7 @@
 
 /* --- model --- */
 #define SC_MODEL_NAME_MAX 255
-#define SC_MODELS_MAX 16384         /* names; measured with 10,000 */
+#define SC_MODELS_MAX 16384         /* names; measured with 5,000 */
 #define SC_SPEC_EXTRAS_MAX 64       /* settings of a model for its backend */
 #define SC_SPEC_EXTRAS_BYTES 8192   /* all of them: they go through one control message (SC_CTL_BYTES) */
 #define SC_SPEC_EXTRA_BYTES 3072    /* one of them */

@@ -47,8 +47,6 @@ struct sc_settings {
     int grpc_inference_port, grpc_management_port;          /* 0: none */
     int64_t grpc_inference_age_ms, grpc_inference_grace_ms, grpc_management_age_ms,
         grpc_management_grace_ms; /* of connections; INT64_MAX: no limit */
-
-    /* for later: parsed and checked, without effect yet */
     bool enable_grpc_ssl;
 
     /* who may do what */
