@@ -153,7 +153,7 @@ def test_churn_under_load(serve, tmp_path, monkeypatch, kill, one_port):
     with Load(server, "/predictions/echo", connections=30) as load:
         crew_of(server, kill).work(SECONDS)
     assert load.failures == []
-    assert load.done > 100
+    assert load.done > 20, "one executor, killed seven times a second"
     assert (server.pid("frontend"), server.pid("supervisor")) == (frontend, supervisor)
     assert [m["modelName"] for m in server.get("/models", api="management").json()["models"]] == ["echo", "f"]
     if not kill:
@@ -206,7 +206,7 @@ def test_the_frontend_dies_while_models_come_and_go(serve):
         crew.add(murder, 0.3)
         crew.work(SECONDS)
     assert load.failures == []
-    assert load.done > 100
+    assert load.done > 20, "one executor, killed seven times a second"
     names = {m["modelName"] for m in call("GET", "/models").json()["models"]}
     assert known | {"echo"} <= names
     for name in known:
