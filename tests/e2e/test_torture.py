@@ -206,7 +206,7 @@ def test_the_frontend_dies_while_models_come_and_go(serve):
         crew.add(murder, 0.3)
         crew.work(SECONDS)
     assert load.failures == []
-    assert load.done > 20, "one executor, killed seven times a second"
+    assert load.done > 100
     names = {m["modelName"] for m in call("GET", "/models").json()["models"]}
     assert known | {"echo"} <= names
     for name in known:
