@@ -46,8 +46,7 @@ int sc_gpu_interval(int fallback)
     return interval_of(getenv(SC_ENV_GPU_INTERVAL), fallback);
 }
 
-/* What stands behind the first argument that begins so; NULL. */
-static const char *value_argument(int argc, char **argv, const char *name)
+const char *sc_gpu_argument(int argc, char **argv, const char *name)
 {
     size_t n = strlen(name);
     for (int i = 1; i < argc; i++)
@@ -162,7 +161,7 @@ int sc_gpu_agent_main(int argc, char **argv)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)signal(SIGPIPE, SIG_IGN);
     a.interval_ms =
-        interval_of(value_argument(argc, argv, "--interval="), sc_gpu_interval(SC_GPU_INTERVAL_MS));
+        interval_of(sc_gpu_argument(argc, argv, "--interval="), sc_gpu_interval(SC_GPU_INTERVAL_MS));
     a.once = has_argument(argc, argv, "--once");
     sc_buf_init(&a.line, SC_GPU_LINE_BYTES);
     a.watched[INPUT] = (struct pollfd){.fd = is_lifeline(STDIN_FILENO) ? STDIN_FILENO : -1, .events = POLLIN};

@@ -15,6 +15,9 @@
 /* What the variable says, else the fallback; from 10 to 3600000. */
 int sc_gpu_interval(int fallback);
 
+/* What stands behind the first argument of a process's own that begins so ("--pipe="); NULL: none does. */
+const char *sc_gpu_argument(int argc, char **argv, const char *name);
+
 /*
  * --role=gpu-agent [--interval=MS | --once]: a report line (report.h) on standard output at once and then
  * every interval (--once: that one alone). Started by the supervisor it connects back and is LOADED when NVML

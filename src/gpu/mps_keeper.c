@@ -370,23 +370,14 @@ static int watch(struct keeper *k, struct sc_msg *msg)
     }
 }
 
-static const char *argument(int argc, char **argv, const char *name)
-{
-    size_t n = strlen(name);
-    for (int i = 1; i < argc; i++)
-        if (strncmp(argv[i], name, n) == 0)
-            return argv[i] + n;
-    return NULL;
-}
-
 int sc_mps_keeper_main(int argc, char **argv)
 {
     static struct keeper k;
     struct sc_msg msg = {""};
     struct sc_mps_daemon other;
-    const char *pipe = argument(argc, argv, "--pipe=");
+    const char *pipe = sc_gpu_argument(argc, argv, "--pipe=");
     pid_t parent = getppid();
-    k = (struct keeper){.gpu = argument(argc, argv, "--gpu="), .output = -1};
+    k = (struct keeper){.gpu = sc_gpu_argument(argc, argv, "--gpu="), .output = -1};
     k.control.stop_fd = sc_ctl_open_signals();
     (void)signal(SIGPIPE, SIG_IGN);
     /* When the supervisor is killed there is still the daemon to end, and its files. */

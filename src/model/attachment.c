@@ -80,9 +80,15 @@ void sc_attachment_credit(struct sc_attachment *att, long long lanes)
         return;
     atomic_fetch_add(&att->credit, lanes * att->lane_credit);
     atomic_fetch_add(&att->long_credit, lanes * 2);
-    unsigned waiting = lanes > 0 ? atomic_exchange(&att->waiting, 0) : 0;
-    for (unsigned i = 0; waiting; i++, waiting >>= 1)
-        if (waiting & 1)
+    if (lanes > 0)
+        sc_attachment_kick(att, 0);
+}
+
+void sc_attachment_kick(struct sc_attachment *att, unsigned except)
+{
+    unsigned loops = atomic_exchange(&att->waiting, 0) & ~except;
+    for (unsigned i = 0; loops; i++, loops >>= 1)
+        if (loops & 1)
             sc_shard_kick(att->version->shards[i]);
 }
 

@@ -491,6 +491,9 @@ int sc_attachment_open(struct sc_worker *w);
 void sc_attachment_grant(struct sc_worker *w, struct sc_span facts);
 /* Credit for so many lanes more (negative: fewer); who waits for some gets it. */
 void sc_attachment_credit(struct sc_attachment *att, long long lanes);
+/* Any loop. Takes the bits of those that wait for credit, and has them dispatch, but for the bits `except`.
+ */
+void sc_attachment_kick(struct sc_attachment *att, unsigned except);
 /* The worker is loaded: every loop may use it. */
 void sc_attachment_use(struct sc_attachment *att);
 /* The worker is dead: its running pages are read, its requests go back. */

@@ -21,13 +21,19 @@
  * takes long. */
 #define WAKE_BY_NS 1000000
 
+/* In `waiting`. */
+static unsigned bit_of(const struct sc_shard *s)
+{
+    return 1u << s->plane->loop->index;
+}
+
 /* What there is; if there is none, this loop is told when there is. */
 static long long look_at(struct sc_link *k, atomic_llong *credit)
 {
     long long left = atomic_load(credit);
     if (left > 0)
         return left;
-    atomic_fetch_or(&k->att->waiting, 1u << k->plane->loop->index);
+    atomic_fetch_or(&k->att->waiting, bit_of(k->shard));
     return atomic_load(credit); /* given back between the look and the bit? */
 }
 
@@ -198,11 +204,6 @@ struct sc_job *sc_shard_first(struct sc_shard *s)
 
 /* ---- fair among loops ----------------------------------------------------------------------- */
 
-static unsigned bit_of(const struct sc_shard *s)
-{
-    return 1u << s->plane->loop->index;
-}
-
 /* The loop of which the first request has waited clearly longer than `first`; NULL: there is none. */
 static struct sc_shard *who_waits_longer(const struct sc_shard *s, const struct sc_job *first)
 {
@@ -238,20 +239,13 @@ static bool make_way(struct sc_shard *s)
     return true;
 }
 
-static void kick_all(const struct sc_attachment *att, unsigned loops)
-{
-    for (unsigned i = 0; loops; i++, loops >>= 1)
-        if (loops & 1)
-            sc_shard_kick(att->version->shards[i]);
-}
-
 /* What this loop has left is for those that wait, or made way. */
 static void pass_on(struct sc_shard *s)
 {
     for (unsigned i = 0; i < s->nlinks; i++) {
         struct sc_attachment *att = s->links[i]->att;
         if ((atomic_load(&att->waiting) & ~bit_of(s)) && atomic_load(&att->credit) > 0)
-            kick_all(att, atomic_exchange(&att->waiting, 0) & ~bit_of(s));
+            sc_attachment_kick(att, bit_of(s));
     }
 }
 
@@ -357,10 +351,8 @@ static void give_credit(struct sc_link *k, atomic_llong *credit, long long taken
 {
     struct sc_attachment *att = k->att;
     atomic_fetch_add(credit, taken);
-    unsigned waiting = atomic_load(&att->waiting);
-    if (!waiting)
-        return;
-    kick_all(att, atomic_exchange(&att->waiting, 0) & ~bit_of(k->shard)); /* this loop dispatches anyway */
+    if (atomic_load(&att->waiting))
+        sc_attachment_kick(att, bit_of(k->shard)); /* this loop dispatches anyway */
 }
 
 /* ---- completions ---------------------------------------------------------------------------- */

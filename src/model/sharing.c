@@ -80,8 +80,9 @@ void sc_sharing_environment(const struct sc_worker *w, struct sc_ctl_start *star
     if (!k)
         return;
     start->keeper = k->slot + 1;
-    if (only_gpu(w))
-        sc_start_add(b, &start->envc, "CUDA_VISIBLE_DEVICES=%s", only_gpu(w));
+    const char *gpu = only_gpu(w);
+    if (gpu)
+        sc_start_add(b, &start->envc, "CUDA_VISIBLE_DEVICES=%s", gpu);
     if (s->mps.percentage[0])
         sc_start_add(b, &start->envc, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=%s", s->mps.percentage);
     /* By the client's own number: a list that names a GPU that it cannot see drops every limit. */

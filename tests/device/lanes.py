@@ -13,7 +13,6 @@ and nvidia-smi. --cpu tries the script itself without a GPU: a small model, memo
 wrong.
 """
 import ctypes
-import http.client
 import json
 import os
 import re
@@ -23,7 +22,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -34,6 +32,8 @@ os.environ["SCONCE_BUILD"] = str(Path(NAMED[0] if NAMED else os.environ.get("SCO
 sys.path.insert(0, str(ROOT / "bench"))
 
 from common import Sconce, fetch, read_proc  # noqa: E402
+from encoder_http import word  # noqa: E402
+from text_load import Load  # noqa: E402
 
 CONNECTIONS, MOST, CYCLES, KILLS = 64, 8, 100, 10
 MIB = 1 << 20
@@ -41,11 +41,6 @@ ROOM = 20 * MIB
 FIRST_S = 0.2
 WORDS = 20000
 LAYERS, HIDDEN, INSIDE, TOKENS = (2, 128, 512, 2048) if CPU else (12, 768, 3072, 16384)
-
-
-def word(i):
-    """Letters alone, all different."""
-    return "".join(chr(97 + i // 26 ** k % 26) for k in range(4))
 
 
 def shapes():
@@ -96,49 +91,16 @@ def make_model(folder, **settings):
     return configure(folder, **settings)
 
 
+def words(n):
+    return 2 + n % 60
+
+
 def configure(folder, **settings):
     all_of_it = {"device": "cpu" if CPU else "gpu", "minWorkers": 1, "maxWorkers": 1, "maxBatchTokens": TOKENS, **settings}
     if not CPU:
         all_of_it["dtype"] = "fp16"
     (folder / "model-config.yaml").write_text("".join(f"{k}: {v}\n" for k, v in all_of_it.items()))
     return folder
-
-
-class Load:
-    """Closed loop of fresh texts; answers counted by when they came."""
-
-    def __init__(self, server, connections=CONNECTIONS):
-        self.host = server.inference.removeprefix("http://")
-        self.came, self.bad, self.over = [], [], False
-        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(connections)]
-        for t in self.threads:
-            t.start()
-
-    def run(self, seed):
-        connection = http.client.HTTPConnection(self.host, timeout=30)
-        at = seed * 7919
-        while not self.over:
-            at += 1
-            text = " ".join(word((at * k) % WORDS) for k in range(1, 3 + at % 60))
-            try:
-                connection.request("POST", "/predictions/bert", text, {"content-type": "text/plain"})
-                answer = connection.getresponse()
-                body = answer.read()
-                if answer.status != 200:
-                    self.bad.append(f"{answer.status} {body[:100]!r}")
-            except OSError as e:
-                self.bad.append(repr(e))
-                connection.close()
-            self.came.append(time.monotonic())
-
-    def rate(self, seconds):
-        now = time.monotonic()
-        return sum(t > now - seconds for t in self.came[-200000:]) / seconds
-
-    def stop(self):
-        self.over = True
-        for t in self.threads:
-            t.join()
 
 
 def say(name, good, text):
@@ -185,17 +147,17 @@ def scaling(folder):
         pid = server.role("sconce: executor")[0]
         said = re.search(r"a lane (\d+) MiB", server.log.read_text(errors="replace"))
         activations = int(said[1]) * MIB if said else 0
-        load = Load(server)
+        load = Load(server, words, CONNECTIONS)
         time.sleep(2)  # graphs are captured
-        rates, took = [load.rate(1)], []
+        rates, took = [load.rate_of_last(1)], []
         first = memory(pid)
         took.append(scale(server, MOST))
         time.sleep(2)
-        rates.append(load.rate(1))
+        rates.append(load.rate_of_last(1))
         most = memory(pid)
         took.append(scale(server, 1))
         time.sleep(1.5)
-        rates.append(load.rate(1))
+        rates.append(load.rate_of_last(1))
         load.stop()
         same = server.role("sconce: executor") == [pid]
         good &= say("live", not load.bad and same,
@@ -206,7 +168,7 @@ def scaling(folder):
                     f"a further lane takes {each / MIB:.1f} MiB, {activations / MIB:.0f} of them its buffers: "
                     f"{(each - activations) / MIB:+.1f} MiB beside (at most {ROOM / MIB:.0f})")
 
-        load = Load(server, 16)
+        load = Load(server, words, 16)
         began = time.monotonic()
         for _ in range(CYCLES):
             scale(server, MOST)
@@ -243,9 +205,9 @@ def standby(folder):
         if not s:
             return say("standby", False, f"none is ready after 20 s: {describe(server)}"), server.log.read_text(errors="replace")
         cost = s.get("gpuMemory") or 0
-        load = Load(server)
+        load = Load(server, words, CONNECTIONS)
         time.sleep(2)
-        usual = load.rate(1)
+        usual = load.rate_of_last(1)
         for _ in range(KILLS):
             end = time.monotonic() + 20
             while not (s := standing_by(server)) and time.monotonic() < end:
@@ -261,7 +223,7 @@ def standby(folder):
                 time.sleep(0.002)
             deaths.append(time.monotonic() - killed)
         time.sleep(1)
-        rate = load.rate(0.5)
+        rate = load.rate_of_last(0.5)
     finally:
         if load:
             load.stop()

@@ -6,13 +6,11 @@ the time to the first answer (under 0.7 s) and until 0.9 of the rate from before
 weights that the supervisor keeps. The first kill may find algorithms that are not on disk yet; it counts like the others.
 Needs torch and transformers to write the model. Ends with 1 if anything is wrong.
 """
-import http.client
 import os
 import signal
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -22,46 +20,11 @@ os.environ["SCONCE_BUILD"] = str(BUILD)
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
 from common import Sconce  # noqa: E402
-from encoder_http import make_model, set_lanes, word  # noqa: E402
+from encoder_http import make_model, set_lanes  # noqa: E402
+from text_load import Load  # noqa: E402
 
 CONNECTIONS = 64
 FIRST_S, FULL_S, WINDOW_S = 0.7, 2.0, 0.1
-
-
-class Load:
-    """Closed loop; answers counted by when they came."""
-
-    def __init__(self, server):
-        self.host = server.inference.removeprefix("http://")
-        self.came, self.bad, self.over = [], [], False
-        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(CONNECTIONS)]
-        for t in self.threads:
-            t.start()
-
-    def run(self, seed):
-        connection = http.client.HTTPConnection(self.host, timeout=30)
-        at = seed * 7919
-        while not self.over:
-            at += 1
-            text = " ".join(word((at * k) % 20000) for k in range(1, 15))
-            try:
-                connection.request("POST", "/predictions/bert", text, {"content-type": "text/plain"})
-                answer = connection.getresponse()
-                body = answer.read()
-                if answer.status != 200:
-                    self.bad.append(f"{answer.status} {body[:100]!r}")
-            except OSError as e:
-                self.bad.append(repr(e))
-                connection.close()
-            self.came.append(time.monotonic())
-
-    def rate(self, begin, end):
-        return sum(begin <= t < end for t in self.came[-400000:]) / (end - begin)
-
-    def stop(self):
-        self.over = True
-        for t in self.threads:
-            t.join()
 
 
 def back(load, killed, usual):
@@ -84,13 +47,12 @@ def main():
         folder.mkdir()
         set_lanes(make_model(folder), 2, 16384)
         server = Sconce(models={"bert": folder}, settings={"job_queue_size": 1000}, core=None)
-        load = Load(server)
+        load = Load(server, lambda _: 14, CONNECTIONS)
         try:
             time.sleep(3)
             rows = []
             for _ in range(KILLS):
-                now = time.monotonic()
-                usual = load.rate(now - 1, now)
+                usual = load.rate_of_last(1)
                 os.kill(server.role("sconce: executor")[0], signal.SIGKILL)
                 rows.append(back(load, time.monotonic(), usual))
                 time.sleep(3)
