@@ -76,7 +76,10 @@ static const char generator[] =
 
 static void memory(int64_t bytes, char *to, size_t size)
 {
-    snprintf(to, size, bytes ? "%.0f" : "", (double)bytes / 1048576);
+    if (bytes)
+        snprintf(to, size, "%.0f", (double)bytes / 1048576);
+    else
+        *to = '\0';
 }
 
 static void line(const struct sc_tune *t, unsigned at, struct sc_buf *out)

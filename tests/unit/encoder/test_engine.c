@@ -65,7 +65,7 @@ static struct sc_engine *engine_of(const char *dir, const char *matmul)
 {
     struct sc_msg msg, warning;
     struct sc_encoder_folder f;
-    struct sc_engine *e;
+    struct sc_engine *e = NULL;
     const struct sc_engine_options o = {.max_tokens = 4096, .matmul = matmul, .plugin_dir = SC_BUILD_DIR};
     if (sc_encoder_folder_open(&f, dir, NULL, &msg) < 0 ||
         sc_engine_cpu_ops.new(&e, &f.config, &f.weights, &o, &warning, &msg) < 0)

@@ -192,7 +192,7 @@ static void numbers_look_as_in_python(void **state)
     (void)state;
     struct sc_buf b;
     sc_buf_init(&b, 1000);
-    sc_put_vector(&b, (float[]){0, -1, 0.5f, 1e-10f, 123456789, 1e30f, -0.001f}, 7);
+    sc_put_vector(&b, (float[]){0, -1, 0.5f, 1e-10f, 123456792, 1e30f, -0.001f}, 7);
     writes("[0.0, -1.0, 0.5, 1.00000001e-10, 123456792.0, 1.00000002e+30, -0.00100000005]", &b);
     sc_put_vector(&b, NULL, 0);
     writes("[]", &b);

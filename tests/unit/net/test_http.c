@@ -574,7 +574,7 @@ static void a_drain_lets_work_finish_and_closes_the_idle(void **state)
     usleep(20000);
     assert_int_equal(server.drained, 0);
     size_t n = 0;
-    echo_send(half, PING + 10, strlen(PING) - 10);
+    echo_send(half, &PING[10], strlen(PING) - 10);
     assert_true(echo_until(half, in, sizeof in, &n, "Healthy"));
     assert_non_null(strstr(in, "connection: close"));
     assert_int_equal(echo_recv(half, in, sizeof in, 1000), 0);

@@ -138,8 +138,8 @@ static void cuts_make_no_difference(void **state)
     static const char *const texts[] = {
         "GET / HTTP/1.1\r\n\r\n",
         "\r\n\r\nGET /ping?x HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\nGET / HTTP/1.1\r\n\r\n",
-        "POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: "
-        "100-continue\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        ("POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+         "5\r\nhello\r\n0\r\n\r\n"),
         "POST /p HTTP/1.0\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\nabc",
         "GET / HTTP/1.1\nHost: a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\n\r\n",
