@@ -204,7 +204,9 @@ def standby(folder):
             time.sleep(0.05)
         if not s:
             return say("standby", False, f"none is ready after 20 s: {describe(server)}"), server.log.read_text(errors="replace")
-        cost = s.get("gpuMemory") or 0
+        end = time.monotonic() + 10
+        while not (cost := (standing_by(server) or {}).get("gpuMemory") or 0) and time.monotonic() < end and not CPU:
+            time.sleep(0.1)
         load = Load(server, words, CONNECTIONS)
         time.sleep(2)
         usual = load.rate_of_last(1)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""sharedWeights on a real GPU: [SCONCE_BUILD=...] tests/device/shared_weights.py [--cpu]
+"""sharedWeights on a real GPU: [SCONCE_BUILD=...] tests/device/shared_weights.py [--cpu | --mps]
 
 Four workers of examples/transformers-seqclass, its handler as it is, with BERT-large of random weights: private, then shared.
 GPU memory, the same answers, a worker killed with kill -9, a handler that writes to shared weights (in a way that PyTorch
 counts, one that it does not, by a copy), and what is left when all is unregistered. One line per scenario; 1 if anything is wrong. About 100 s.
 Needs torch with CUDA and transformers in this interpreter, and nvidia-smi. --cpu: in main memory, with a smaller model.
+--mps: all workers are clients of one daemon, which a write takes down together.
 """
 import json
 import os
@@ -24,7 +25,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 from common import Sconce, fetch, read_proc  # noqa: E402
 from encoder_http import WORDS, word  # noqa: E402
 
-CPU = "--cpu" in sys.argv[1:]
+CPU, MPS = ("--" + way in sys.argv[1:] for way in ("cpu", "mps"))
 WORKERS, LABELS, REQUESTS = 4, 1000, 96
 MIB = 1 << 20
 WRITER = """
@@ -215,7 +216,7 @@ def main():
         for name, how in HOW.items():
             write_config(store / name, name, "", True)
             (store / name / "handler.py").write_text(WRITER.replace("{how}", how))
-        settings = {"python": sys.executable, "mps": "off", "system_metrics_cmd": "", "default_startup_timeout": 100}
+        settings = {"python": sys.executable, "mps": "managed" if MPS else "off", "system_metrics_cmd": "", "default_startup_timeout": 100}
         with Server(settings=settings, core=None, store=store) as server:
             idle = server.memory()
             private, expected, ready = measure(server, "private")
@@ -238,7 +239,7 @@ def main():
             left = server.settled(idle, 32)
             say(left <= idle + 32, "unregistered", f"{left - idle:+.0f} MiB")
             if not CPU:
-                with ThreadPoolExecutor(3) as pool:
+                with ThreadPoolExecutor(1 if MPS else 3) as pool:
                     list(pool.map(lambda name: writes(server, name), HOW))
             if wrong:
                 print(server.words()[-8000:])

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Several workers on one real GPU, and everything that can die there: sharing.py BUILD [--times N] [SCENARIO...]
+"""Several workers on one real GPU, and everything that can die there: sharing.py BUILD [--times N] [--native] [SCENARIO...]
 
 A server with MPS of its own, a Python model (four processes that run kernels of 5 ms) and a native one (two processes), both
 under load from 64 connections all the time. Each scenario breaks something or changes something; but for what
 docs/gpu-sharing.md allows, every request must be answered with 200. A line for each: what was sent, failed and run again,
-seconds until the first answer and until 0.8 of the rate were back, the GPU's memory before and after. Ends with 1 if
-anything is wrong. The compute mode is left alone. Needs torch with CUDA in this interpreter.
+seconds until the first answer and until 0.8 of the rate were back, the GPU's memory before and after. With --times N it
+happens N times under one load, and the seconds are the worst of them. Ends with 1 if anything is wrong. The compute mode is
+left alone. Needs torch with CUDA in this interpreter; with --native, the native model alone, without.
 """
 import argparse
 import http.client
@@ -65,6 +66,7 @@ class Handler:
         return ["%.3f" % v for v in self.compute(len(data))]
 '''
 SEEN = 3.0  # seconds of load before and after
+BETWEEN = 1.0  # and between two of a row
 
 
 def smi(query):
@@ -151,12 +153,11 @@ def rate(times, begin, end):
     return sum(begin <= t < end for t in times) / (end - begin)
 
 
-def recovery(came, when):
+def recovery(came, when, end, usual):
     """The slower model's seconds to its first answer after `when` (answers on their way then come at once) and to its rate."""
     first = full = 0.0
-    for times in came.values():
-        usual = rate(times, when - 2, when)
-        later = [t for t in times if t > when + 0.05]
+    for model, times in came.items():
+        later = [t for t in times if when + 0.05 < t < end]
         if not later:
             return 99.0, 99.0
         gap, last = 0.0, when
@@ -166,7 +167,7 @@ def recovery(came, when):
             last = t
         first = max(first, back - when if gap > 0.1 else 0.0)
         at = max(when, back if gap > 0.1 else when)
-        while at < last - 0.5 and rate(times, at, at + 0.5) < 0.8 * usual:
+        while at < last - 0.5 and rate(times, at, at + 0.5) < 0.8 * usual[model]:
             at += 0.05
         full = max(full, at - when)
     return first, full
@@ -306,40 +307,48 @@ def hang(bed):
     return f"time-out after {time.monotonic() - began:.1f} s"
 
 
-# name -> (what, answers of others that may fail, may the connections break)
+# name -> (what, answers of others that may fail; None: one for each connection)
 SCENARIOS = {
     "kill-python": (kill_python, 0), "kill-native": (kill_native, 0), "poison": (poison, 0), "memory": (out_of_memory, 8),
     "hang": (hang, 8), "daemon": (kill_daemon, 0), "mps-server": (kill_mps_server, 0), "keeper": (kill_keeper, 0),
-    "agent": (kill_agent, 0), "scale-python": (scale_in, 0), "scale-native": (scale_native, 0), "frontend": (kill_frontend, 64),
+    "agent": (kill_agent, 0), "scale-python": (scale_in, 0), "scale-native": (scale_native, 0), "frontend": (kill_frontend, None),
 }
+PYTHON = ("kill-python", "poison", "memory", "hang", "scale-python")  # need the Python model
 
 
-def run(bed, name, connections):
+def run(bed, name, connections, times):
     what, allowed = SCENARIOS[name]
+    allowed = connections if allowed is None else allowed
     bed.clients()
     before, replays = used(), bed.replays()
     load = Load(bed.server, bed.models, connections)
-    said, wrong = "", ""
+    said, wrong, when, settled = "", "", [], 0.0
     try:
         time.sleep(SEEN)
-        when = time.monotonic()
         try:
-            said = what(bed) or ""
-            time.sleep(0.3)
-            bed.clients()
+            for _ in range(times):
+                when.append(time.monotonic())
+                said = what(bed) or ""
+                time.sleep(0.3)
+                bed.clients()
+                settled = max(settled, time.monotonic() - when[-1])
+                time.sleep(BETWEEN)
         except (Wrong, IndexError, KeyError) as e:
-            wrong = f"{type(e).__name__} {e}"
-        settled = time.monotonic() - when
-        time.sleep(SEEN)
+            wrong = f"{len(when)}: {type(e).__name__} {e}"
+        time.sleep(SEEN - BETWEEN)
     finally:
         came, bad = load.stop()
-    first, full = recovery(came, when)
-    again = bed.replays() - replays
-    if len(bad) > allowed:
-        wrong = wrong or f"failed, +{bad[0][0] - when:.2f} s: {bad[0][1]}"
+    usual = {m: rate(t, when[0] - 2, when[0]) for m, t in came.items()}
+    recovered = [recovery(came, *span, usual) for span in zip(when, [*when[1:], float("inf")])]
+    first, full = (max(column) for column in zip(*recovered))
+    again = max(0, bed.replays() - replays)  # a new frontend counts anew
+    if len(bad) > allowed * times:
+        wrong = wrong or f"failed, +{bad[0][0] - when[0]:.2f} s: {bad[0][1]}"
     sent = sum(map(len, came.values())) + len(bad)
-    print(f"{'FAIL' if wrong else 'ok  '} {name:13} {sent:7} sent {len(bad):4} failed {again:5.0f} again; first answer {first:5.2f} s, "
-          f"rate {full:5.2f} s, all clients {settled:5.2f} s; {before} -> {used()} MiB {said} {wrong}", flush=True)
+    print(f"{'FAIL' if wrong else 'ok  '} {name:13} {len(when):2} x {connections}: {sent:7} sent {len(bad):4} failed {again:5.0f} again; first answer "
+          f"{first:5.2f} s, rate {full:5.2f} s, all clients {settled:5.2f} s; {before} -> {used()} MiB {said} {wrong}", flush=True)
+    if times > 1:
+        print("     first answers, s: " + " ".join(f"{f:.2f}" for f, _ in recovered), flush=True)
     return not wrong
 
 
@@ -446,9 +455,11 @@ def main():
     p.add_argument("build")
     p.add_argument("--times", type=int, default=1)
     p.add_argument("--connections", type=int, default=64)
+    p.add_argument("--native", action="store_true", help="without the Python model")
     p.add_argument("scenario", nargs="*", help=f"of {' '.join(SCENARIOS)} external stop supervisor")
-    a = p.parse_args()
-    chosen = a.scenario or [*SCENARIOS, "external", "stop", "supervisor"]
+    a = p.parse_intermixed_args()
+    chosen = a.scenario or ([n for n in SCENARIOS if n not in PYTHON] if a.native else [*SCENARIOS, "external", "stop", "supervisor"])
+    models = ("enc",) if a.native else ("py", "enc")
     good = True
     start = used()
     print(f"{smi('name,driver_version,compute_mode')}; {start} MiB in use", flush=True)
@@ -458,15 +469,14 @@ def main():
         mine = [n for n in chosen if n in SCENARIOS]
         if mine:
             began = time.monotonic()
-            bed = Bed(temporary, {"mps": "managed"})
+            bed = Bed(temporary, {"mps": "managed"}, models=models)
             try:
                 bed.clients(seconds=90)
-                print(f"ok   start         six clients after {time.monotonic() - began:.1f} s; {start} -> {used()} MiB", flush=True)
+                print(f"ok   start         all clients after {time.monotonic() - began:.1f} s; {start} -> {used()} MiB", flush=True)
                 for name in mine:
-                    for _ in range(a.times):
-                        if not run(bed, name, a.connections):
-                            good = False
-                            print(bed.news(), flush=True)
+                    if not run(bed, name, a.connections, a.times):
+                        good = False
+                        print(bed.news(), flush=True)
             except Wrong as e:
                 good = False
                 print(f"FAIL {e}\n{bed.news(60)}", flush=True)
