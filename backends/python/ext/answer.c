@@ -267,7 +267,10 @@ static int send_batch(struct sc_py_channel *c)
 
 static void handler_took(struct sc_py_channel *c)
 {
-    c->handler_ns += (sc_clock_ns() - c->began_ns - c->handler_ns) / 8;
+    int64_t took = sc_clock_ns() - c->began_ns;
+    c->handler_ns += (took - c->handler_ns) / 8;
+    if (c->n > 0)
+        sc_linger_took(&c->linger, c->n, took);
 }
 
 static void forget(struct sc_py_channel *c)

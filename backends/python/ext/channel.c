@@ -73,6 +73,7 @@ static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     c->batch_size = batch_size;
     c->delay_ns = delay_ms * INT64_C(1000000);
     c->fill = fill;
+    c->linger = (struct sc_linger){.batch_size = c->batch_size, .most_ns = c->delay_ns};
     c->batch_line = lines;
     sc_buf_init(&c->lines, 128u << 10);
     c->max_response = max_response;

@@ -14,6 +14,7 @@
 #include <signal.h>
 
 #include "base/buf.h"
+#include "linger.h"
 #include "worker/channel.h"
 #include "worker/control.h"
 
@@ -94,6 +95,7 @@ struct sc_py_channel {
     /* how long handlers take, and decoding for them: running averages of a batch */
     int64_t began_ns, handler_ns, decode_ns, decode_sum_ns;
     struct sc_py_ahead ahead;
+    struct sc_linger linger;
     bool was_busy;
 
     /* Lines for the frontend that wait for company. */

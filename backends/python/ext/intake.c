@@ -1,7 +1,7 @@
 /*
- * Taking requests and forming batches: eager takes what is there, fill waits for more until the first one's
- * delay is over (docs/internals/python.md, "Requests"). The running page is written here, before Python gets
- * the batch.
+ * Taking requests and forming batches: eager takes what is there, and what linger.h waits for, fill waits for
+ * more until the first one's delay is over (docs/internals/python.md, "Requests"). The running page is
+ * written here, before Python gets the batch.
  */
 #include "data_path.h"
 
@@ -16,7 +16,7 @@
 #include "base/clock.h"
 
 #define CONTROL_LOOK_NS 20000000 /* how often a busy worker looks at the control connection */
-#define IDLE_LOOK_MS 1000        /* a signal that came between looking and sleeping is seen after this */
+#define IDLE_LOOK_NS 1000000000  /* a signal that came between looking and sleeping is seen after this */
 #define LINES_NS 5000000         /* how long lines wait for company while batches follow each other */
 #define LINES_HANDLER_NS 500000  /* unless the handler takes so long */
 #define LINES_BYTES (32u << 10)
@@ -136,11 +136,10 @@ static void put_back(struct sc_py_channel *c, const struct sc_py_request *r)
 static int wait_for_work(struct sc_py_channel *c, int64_t deadline_ns)
 {
     sc_py_lines_flush(c);
-    int64_t timeout = IDLE_LOOK_MS;
-    if (deadline_ns) {
-        int64_t left = deadline_ns - sc_clock_ns();
-        timeout = left <= 0 ? 0 : SC_MIN(timeout, (left + 999999) / 1000000);
-    }
+    int64_t timeout = IDLE_LOOK_NS;
+    if (deadline_ns)
+        timeout = SC_MAX(0, SC_MIN(timeout, deadline_ns - sc_clock_ns()));
+    struct timespec longest = {.tv_sec = timeout / 1000000000, .tv_nsec = timeout % 1000000000};
     struct pollfd fds[3] = {{.fd = c->ctl, .events = POLLIN}, {.fd = -1}, {.fd = -1}};
     bool asleep = c->port && sc_port_sleep(c->port);
     int n = 1, error = 0;
@@ -150,7 +149,7 @@ static int wait_for_work(struct sc_py_channel *c, int64_t deadline_ns)
             fds[2] = (struct pollfd){.fd = sc_port_hup_fd(c->port), .events = POLLRDHUP};
         }
         Py_BEGIN_ALLOW_THREADS;
-        n = poll(fds, 3, (int)timeout);
+        n = ppoll(fds, 3, &longest, NULL);
         error = errno;
         Py_END_ALLOW_THREADS;
         if (c->port)
@@ -205,7 +204,7 @@ static PyObject *rows_from(struct sc_py_channel *c, uint32_t from)
     return list;
 }
 
-/* Fills c->batch from its first request on. -1 with an exception. */
+/* Fills c->batch from its first request on. Eager: deadline_ns is linger's affair. -1 with an exception. */
 static int fill_batch(struct sc_py_channel *c, int64_t deadline_ns)
 {
     while (c->n < c->batch_size && !c->alone) {
@@ -217,11 +216,14 @@ static int fill_batch(struct sc_py_channel *c, int64_t deadline_ns)
                 return 0;
             }
             add(c, &r);
+            sc_linger_found(&c->linger);
             continue;
         }
-        if (rc < 0 || !c->fill || c->over || !c->port || sc_clock_ns() >= deadline_ns)
-            return 0;
         int64_t from = sc_clock_ns();
+        if (!c->fill)
+            deadline_ns = sc_linger_until(&c->linger, c->n, from);
+        if (rc < 0 || c->over || !c->port || from >= deadline_ns)
+            return 0;
         if (wait_for_work(c, deadline_ns) < 0)
             return -1;
         if (c->n == 0) /* its frontend has gone */
@@ -247,6 +249,7 @@ static PyObject *hand_over(struct sc_py_channel *c)
     if (c->port)
         sc_port_begin(c->port, 0, c->ids, c->n);
     note_batch(c, now);
+    sc_linger_end(&c->linger, c->n, now);
     c->began_ns = now;
     sc_py_ahead_begin(c);
     return list;
@@ -270,6 +273,8 @@ static int first_request(struct sc_py_channel *c, struct sc_py_request *r)
             sc_py_detach(c);
             rc = 0;
         }
+        if (rc == 0)
+            sc_linger_empty(&c->linger);
         if (rc == 0 && c->was_busy) {
             c->was_busy = false;
             rc = spin(c, r);
@@ -291,6 +296,7 @@ PyObject *sc_py_take(struct sc_py_channel *c)
     c->apart = false;
     sc_py_ahead_end(c);
     sc_py_batch_over(c);
+    sc_linger_begin(&c->linger, sc_clock_ns());
     while (c->n == 0) {
         struct sc_py_request r;
         int rc = first_request(c, &r);
@@ -302,6 +308,7 @@ PyObject *sc_py_take(struct sc_py_channel *c)
         }
         c->was_busy = true;
         add(c, &r);
+        sc_linger_found(&c->linger);
         if (fill_batch(c, r.work.arrival_ns + c->delay_ns) < 0)
             return NULL;
     }
