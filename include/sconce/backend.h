@@ -2,9 +2,12 @@
  * The backend interface: what a plug-in that serves models sees of Sconce.
  *
  * A backend is a shared object `libsconce_<name>.so` that exports one function,
- * `sconce_backend`, which returns a table of functions. The executor (a worker process of
- * its own, one per model version and device) loads it, loads one model, makes lanes, and
- * hands batches of requests to lanes.
+ * `sconce_backend`, which returns a table of functions. The executor (one per model version
+ * and device, a worker process of its own) loads it, loads one model, makes lanes, and
+ * hands batches of requests to lanes. With executorGroup several executors share a process:
+ * each has a host, a thread that stands for "the main thread" below, and a model, and what
+ * a backend keeps in static storage is all of theirs. Models are loaded one after the other,
+ * while lanes of others compute.
  *
  * Handles are opaque. Functions named sconce_… are called by the backend, members of
  * struct sconce_backend_ops by the executor. Strings are UTF-8; every pointer with a

@@ -194,6 +194,11 @@ static void put_version(struct sc_json_writer *w, const struct sc_version_view *
     for (unsigned i = 0; i < v->nworkers; i++)
         put_worker(w, &v->workers[i]);
     sc_json_end_array(w);
+    if (s->mps.group[0]) { /* ours, as what stands by */
+        sc_json_put_str(w, "executorGroup", s->mps.group);
+        if (v->left_group)
+            sc_json_put_bool(w, "executorGroupLeft", true);
+    }
     if (v->standby.there)
         put_standby(w, &v->standby);
     sc_json_key(w, "jobQueueStatus");

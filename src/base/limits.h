@@ -163,6 +163,8 @@
 #define SC_SPEC_EXTRAS_BYTES 8192   /* all of them: they go through one control message (SC_CTL_BYTES) */
 #define SC_SPEC_EXTRA_BYTES 3072    /* one of them */
 #define SC_WORKERS_MAX 256          /* of one model version */
+#define SC_GROUP_NAME_MAX 64        /* bytes of an executorGroup */
+#define SC_GROUP_FAULTS_MAX 3       /* of a model; then it has an executor of its own */
 #define SC_KEPT_BYTES 65536         /* of one thing kept for the next frontend (sc_engine_keep) */
 #define SC_JOB_QUEUE_SIZE 100       /* job_queue_size: requests waiting for an archive's workers */
 #define SC_QUEUE_BYTES (256u << 20) /* bodies waiting for a native model */

@@ -32,10 +32,17 @@ static const char *mode_name(int mode)
     return mode >= 0 && (size_t)mode < SC_COUNT(names) ? names[mode] : "unknown";
 }
 
-/* What a server of ours says of the process: its model, and ids of its workers (lanes have one each). */
+static void add_bytes(json_t *to, const char *name, const json_t *w, const char *key)
+{
+    if (json_object_get(w, key))
+        json_object_set_new(to, name, json_integer(int_of(to, name) + int_of(w, key)));
+}
+
+/* What a server of ours says of the process: its model, or models, and ids of its workers (lanes have one
+ * each). */
 static void add_worker(json_t *process, const json_t *models, long long pid)
 {
-    const json_t *v, *w;
+    const json_t *v, *w, *of = NULL;
     size_t i, k;
     json_array_foreach(models, i, v) json_array_foreach(json_object_get(v, "workers"), k, w)
     {
@@ -47,15 +54,18 @@ static void add_worker(json_t *process, const json_t *models, long long pid)
             json_object_set_new(process, "workers", json_array());
             if (json_object_get(w, "gpuSharing"))
                 json_object_set(process, "gpuSharing", json_object_get(w, "gpuSharing"));
+        } else if (v != of) { /* of one executorGroup */
+            json_object_set_new(process, "model",
+                                json_sprintf("%s, %s", json_string_value(json_object_get(process, "model")),
+                                             json_string_value(json_object_get(v, "modelName"))));
         }
         json_array_append(json_object_get(process, "workers"), json_object_get(w, "id"));
-        if (json_object_get(w, "gpuWeights"))
-            json_object_set(process, "weights", json_object_get(w, "gpuWeights"));
-        if (json_object_get(w, "gpuActivations"))
-            json_object_set_new(process, "activations",
-                                json_integer(int_of(process, "activations") + int_of(w, "gpuActivations")));
-        if (json_object_get(w, "gpuContext"))
-            json_object_set(process, "context", json_object_get(w, "gpuContext"));
+        if (v != of)
+            add_bytes(process, "weights", w, "gpuWeights");
+        add_bytes(process, "activations", w, "gpuActivations");
+        if (v != of)
+            add_bytes(process, "context", w, "gpuContext");
+        of = v;
     }
 }
 

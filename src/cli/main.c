@@ -54,6 +54,10 @@ int main(int argc, char **argv)
         name_process("sconce-executor");
         return sc_executor_main();
     }
+    if (strcmp(command, "--role=executor-group") == 0) {
+        name_process("sconce-executor");
+        return sc_executor_group_main();
+    }
     if (strcmp(command, "--role=gpu-agent") == 0) {
         name_process("sconce-gpu");
         return sc_gpu_agent_main(argc, argv);

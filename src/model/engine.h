@@ -202,6 +202,7 @@ struct sc_version_view {
     const struct sc_worker_view *workers;
     unsigned nworkers;
     struct sc_standby_view standby;
+    bool left_group;     /* its executorGroup, for its faults */
     uint64_t pending;    /* requests waiting */
     uint64_t queue_free; /* remaining capacity, in requests */
 };

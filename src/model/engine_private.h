@@ -10,6 +10,7 @@
  *   worker.c    worker slots of a version: start, stop, states
  *   lanes.c     more or fewer lanes in an executor that runs
  *   standby.c   a second executor that is ready to take over
+ *   group.c     executors that share a process
  *   gpus.c      which GPU a worker gets; the gpu agent
  *   placement.c which GPU has room for a worker; GPUs that are not to be used any more
  *   sharing.c   which workers are MPS clients (keepers.c: the daemons)
@@ -233,7 +234,10 @@ struct sc_version {
     unsigned gpu_next;           /* [0] of a model with deviceIds or parallelLevel */
     atomic_int quarantine_owner; /* [atomic] loop that uses the quarantine worker, or -1 */
     int64_t quarantine_idle_ns;
-    int64_t suspects_ns; /* since when there are some and no quarantine worker; 0: there are not */
+    int64_t suspects_ns;        /* since when there are some and no quarantine worker; 0: there are not */
+    atomic_uint group_faults;   /* [atomic] of it, as a member of an executorGroup */
+    unsigned group_load_deaths; /* [0] of its process, one behind the other, while it was loading */
+    bool ungrouped;             /* [0] it has left the group for them */
     struct sc_metrics_model *metrics;
     atomic_uint interfaces;         /* [atomic] bits of model/interfaces.h */
     struct sc_sequences *sequences; /* any thread; NULL: requests are independent of each other */
@@ -483,6 +487,19 @@ void sc_standby_keep(struct sc_version *v);
 bool sc_standby_takes_over(struct sc_worker *dead);
 /* A standby has loaded: true, it is needed at once and serves. */
 bool sc_standby_loaded(struct sc_worker *w);
+
+/* group.c */
+/* True if its present life, or the next, is in a process with others. */
+bool sc_group_has(const struct sc_worker *w);
+/* The title of that process: its members have the same group and GPU. */
+void sc_group_title(const struct sc_worker *w, char *out, size_t size);
+/* False if another worker that comes before it in sc_workers_each has the same process. */
+bool sc_group_leads(struct sc_worker *w);
+/* Any thread. Something in the version's hands, not in another member's, has ended its process. */
+void sc_group_fault(struct sc_version *v);
+/* A member's life is over, with what it said of a failed load in w->failure: true, its next life is in a
+ * process of its own. */
+bool sc_group_exited(struct sc_worker *w, bool was_loaded, int wait_status);
 
 /* attachment.c */
 /* Shared memory for the worker's present life, sent to it. */

@@ -55,6 +55,38 @@ int64_t sc_placement_memory(const struct sc_worker *w)
     return sum;
 }
 
+/* Who else has a worker's process, and what they said that they have of its memory. */
+struct mates {
+    const struct sc_worker *of;
+    unsigned n;
+    int64_t bytes;
+};
+
+static bool is_mate(void *arg, struct sc_worker *w)
+{
+    struct mates *m = arg;
+    if (w == m->of || w->pid != m->of->pid)
+        return false;
+    m->n++;
+    m->bytes += w->loaded ? w->gpu_weights + w->gpu_lane * w->lanes : 0;
+    return false;
+}
+
+static struct mates mates_of(const struct sc_worker *w)
+{
+    struct mates m = {.of = w};
+    if (w->pid > 0 && sc_group_has(w))
+        (void)sc_workers_each(w->version->engine, is_mate, &m);
+    return m;
+}
+
+/* sc_placement_memory without what is others'; the context is all of theirs. */
+static int64_t own_memory(const struct sc_worker *w)
+{
+    int64_t process = sc_placement_memory(w);
+    return process == SC_GPU_UNKNOWN ? process : SC_MAX(process - mates_of(w).bytes, 0);
+}
+
 static int64_t told_bytes(const json_t *facts, const char *key)
 {
     json_int_t v = json_integer_value(json_object_get(facts, key));
@@ -73,17 +105,22 @@ struct sc_gpu_memory sc_placement_parts(const struct sc_worker *w)
 {
     if (w->gpu_id < 0 || !w->loaded)
         return (struct sc_gpu_memory){.process = w->gpu_id < 0 ? SC_GPU_UNKNOWN : sc_placement_memory(w),
-                                      .context = SC_GPU_UNKNOWN};
+                                      .context = SC_GPU_UNKNOWN,
+                                      .members = 1};
+    const struct mates mates = mates_of(w);
     struct sc_gpu_memory m = {.process = sc_placement_memory(w),
                               .weights = w->gpu_weights + w->shared_bytes,
                               .lane = w->gpu_lane,
-                              .context = SC_GPU_UNKNOWN};
+                              .context = SC_GPU_UNKNOWN,
+                              .members = 1 + mates.n};
     int64_t lanes = m.lane * w->lanes;
     if (m.weights && m.process != SC_GPU_UNKNOWN)
-        m.context = m.process - lanes - m.weights;
+        m.context = m.process - lanes - m.weights - mates.bytes;
     /* Weights that are mapped and belong to nobody are not counted as the process's by every driver. */
     if (m.context < 0 && m.process >= lanes && m.weights)
-        m.context = m.process - lanes;
+        m.context = SC_MAX(m.process - lanes - mates.bytes, 0);
+    if (m.context != SC_GPU_UNKNOWN)
+        m.context /= m.members;
     return m;
 }
 
@@ -101,7 +138,8 @@ static void tell_memory(const struct sc_version *v)
         int64_t shared = sc_spec_is_native(&v->spec) ? m.weights : SC_MIN(w->shared_bytes, m.weights);
         bytes[SC_MEMORY_WEIGHTS] += m.weights - (counted[gpu] ? shared : 0);
         bytes[SC_MEMORY_ACTIVATIONS] += m.lane * w->lanes;
-        bytes[SC_MEMORY_CONTEXT] += SC_MAX(m.context != SC_GPU_UNKNOWN ? m.context : m.process, 0);
+        bytes[SC_MEMORY_CONTEXT] +=
+            SC_MAX(m.context != SC_GPU_UNKNOWN ? m.context : m.process / m.members, 0);
         counted[gpu] |= shared > 0;
     }
     sc_metrics_gpu_memory(v->metrics, bytes);
@@ -116,7 +154,7 @@ static bool learn(void *engine, struct sc_worker *w)
 {
     struct sc_placement *p = placement_of(engine);
     const char *model = w->version->spec.name;
-    int64_t bytes = w->loaded && w->gpu_id >= 0 ? sc_placement_memory(w) : SC_GPU_UNKNOWN;
+    int64_t bytes = w->loaded && w->gpu_id >= 0 ? own_memory(w) : SC_GPU_UNKNOWN;
     if (bytes <= 0)
         return false;
     for (unsigned i = 0; i < p->ncosts; i++)
@@ -161,6 +199,13 @@ struct look {
     unsigned ours; /* processes of the report that are */
 };
 
+/* It gets no process of its own, but that of w. */
+static bool moves_in(const struct sc_worker *it, const struct sc_worker *w)
+{
+    return sc_group_has(it) && sc_group_has(w) &&
+           strcmp(it->version->spec.mps.group, w->version->spec.mps.group) == 0;
+}
+
 static bool look_at(void *arg, struct sc_worker *w)
 {
     struct look *k = arg;
@@ -168,14 +213,15 @@ static bool look_at(void *arg, struct sc_worker *w)
     if (w == k->for_whom || w->gpu_id < 0 || (w->held && !w->placed) ||
         sc_gpus_physical(w->version->engine, w->gpu_id) != k->gpu)
         return false;
-    int64_t has = sc_placement_memory(w), cost = sc_placement_cost(w);
-    k->ours += has != SC_GPU_UNKNOWN;
+    int64_t has = own_memory(w), cost = sc_placement_cost(w);
+    bool process = has != SC_GPU_UNKNOWN && sc_group_leads(w);
+    k->ours += process;
     if (w->stopping || w->draining) {
         p->leaving += SC_MAX(has, 0);
-        p->ending += has != SC_GPU_UNKNOWN;
+        p->ending += process;
         return false;
     }
-    p->processes += has != SC_GPU_UNKNOWN;
+    p->processes += process && !moves_in(k->for_whom, w);
     p->workers += w->lanes;
     if (!w->loaded && cost)
         p->promised += SC_MAX(cost - SC_MAX(has, 0), 0);

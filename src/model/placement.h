@@ -26,9 +26,11 @@ int64_t sc_placement_memory(const struct sc_worker *w);
 /* What a worker that has loaded says of itself. */
 void sc_placement_told(struct sc_worker *w, struct sc_span facts);
 /* The same and its parts, bytes. weights, lane (each): what the worker said; 0: nothing. context: what is
- * left of the process's; SC_GPU_UNKNOWN where the one or the other is not known. */
+ * left of the process's; SC_GPU_UNKNOWN where the one or the other is not known. Of a process with `members`
+ * models (executorGroup; else 1) each has an equal part of that. */
 struct sc_gpu_memory {
     int64_t process, weights, lane, context;
+    unsigned members;
 };
 struct sc_gpu_memory sc_placement_parts(const struct sc_worker *w);
 

@@ -40,6 +40,7 @@ static void blame(struct sc_job *j, bool alone, const struct sc_attachment *att)
     if (alone && !att->excused && ++j->deaths_alone >= DEATHS_ALONE) {
         sc_log(SC_LOG_WARN, "a request to model %s ended %d workers and is answered with an error",
                j->shard->version->spec.name, DEATHS_ALONE);
+        sc_group_fault(j->shard->version);
         sc_job_fail(j, 500, "InternalServerException", "Worker died.");
     } else if (!j->shard->version->spec.replay) {
         sc_job_fail(j, 500, "InternalServerException", "Worker died.");

@@ -316,8 +316,8 @@ struct crowd {
 static bool is_client(void *crowd, struct sc_worker *w)
 {
     struct crowd *c = crowd;
-    c->clients +=
-        !w->held && !w->quarantine && sc_keeper_of(w) == c->keeper && sc_sharing_physical(w) == c->gpu;
+    c->clients += !w->held && !w->quarantine && sc_keeper_of(w) == c->keeper &&
+                  sc_sharing_physical(w) == c->gpu && sc_group_leads(w);
     return false;
 }
 

@@ -65,11 +65,12 @@ struct sc_model_spec {
         char *rdzv_backend, *rdzv_endpoint;
     } torchrun;
     struct {
-        char percentage[8], memory[12]; /* mpsActiveThreadPercentage, mpsPinnedMemoryLimit; "": not said */
-        int priority;                   /* mpsPriority: 1 normal, 2 low; 0: not said */
-        bool process, kind_said;        /* workerKind: process; it was said */
-        bool standby;                   /* a second executor is kept ready */
-        char bad[200];                  /* what is wrong with one of these: sc_spec_mps_check refuses it */
+        char percentage[8], memory[12];    /* mpsActiveThreadPercentage, mpsPinnedMemoryLimit; "": not said */
+        int priority;                      /* mpsPriority: 1 normal, 2 low; 0: not said */
+        bool process, kind_said;           /* workerKind: process; it was said */
+        bool standby;                      /* a second executor is kept ready */
+        char group[SC_GROUP_NAME_MAX + 1]; /* executorGroup; "": none */
+        char bad[200];                     /* what is wrong with one of these: sc_spec_mps_check refuses it */
     } mps;
     int shared_weights; /* enum sc_shared_weights */
     char content[17];   /* sc_tune_content, where a tune_record is named; "": not known */

@@ -40,6 +40,7 @@ static const struct field fields[] = {
     A_TEXT("rdzv_endpoint", torchrun.rdzv_endpoint),
     A_WORD("mps_percentage", mps.percentage),
     A_WORD("mps_memory", mps.memory),
+    A_WORD("group", mps.group),
     A_WORD("content", content),
     AN_INT("mps_priority", mps.priority),
     AN_INT("shared_weights", shared_weights),

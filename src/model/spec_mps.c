@@ -75,14 +75,17 @@ static int standby(struct sc_model_spec *s, struct sc_span key, struct sc_span v
     return 1;
 }
 
+/* It becomes part of a process's title. */
 static int executor_group(struct sc_model_spec *s, struct sc_span key, struct sc_span v, struct sc_msg *msg)
 {
-    (void)s;
-    (void)v;
-    return sc_fail(msg, SC_EUNSUPPORTED,
-                   "model-config.yaml: %.*s is not built yet: every native model has an executor of its own; "
-                   "take it out",
-                   SC_FMT(key));
+    bool good = v.n > 0 && v.n <= SC_GROUP_NAME_MAX;
+    for (size_t i = 0; good && i < v.n; i++)
+        good = (v.p[i] >= '0' && v.p[i] <= '9') || ((v.p[i] | 32) >= 'a' && (v.p[i] | 32) <= 'z') ||
+               strchr("._-", v.p[i]);
+    if (!good)
+        return refuse(key, v, "a name of letters, digits, '.', '_' and '-', 64 of them at most", msg);
+    keep(s->mps.group, sizeof s->mps.group, v);
+    return 1;
 }
 
 int sc_spec_mps_key(struct sc_model_spec *s, struct sc_span key, struct sc_span value, struct sc_msg *msg)
@@ -133,6 +136,21 @@ int sc_spec_mps_check(const struct sc_model_spec *s, const struct sc_settings *s
                        "model %s says standby and workerKind: process, whose processes stand by for each "
                        "other: take one of them out",
                        s->name);
+    if (s->mps.group[0] && !sc_spec_is_native(s))
+        return sc_fail(msg, SC_EINVAL,
+                       "model %s says executorGroup, which is for native models, and its backend is python: "
+                       "take executorGroup out",
+                       s->name);
+    const char *against = s->mps.process   ? "workerKind: process, whose workers have a process each"
+                          : s->mps.standby ? "standby, for which a process of its own stands by"
+                                           : NULL;
+    if (s->mps.group[0] && against)
+        return sc_fail(msg, SC_EINVAL, "model %s says executorGroup and %s: take one of them out", s->name,
+                       against);
+    if (s->mps.group[0] && key)
+        return sc_fail(msg, SC_EINVAL,
+                       "model %s says executorGroup and %s, which is a whole process's: take one of them out",
+                       s->name, key);
     if (s->shared_weights && sc_spec_is_native(s))
         return sc_fail(
             msg, SC_EINVAL,

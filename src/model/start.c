@@ -39,9 +39,17 @@ static void native_strings(const struct sc_worker *w, struct sc_ctl_start *start
     const struct sc_settings *set = e->spec.settings;
     const struct sc_model_spec *s = &w->version->spec;
     sc_start_add(b, &start->argc, "%s", e->spec.exe);
-    sc_start_add(b, &start->argc, "sconce: %s %s %s", w->quarantine ? "quarantine" : "executor", s->name,
-                 s->version);
-    sc_start_add(b, &start->argc, "--role=executor");
+    if (sc_group_has(w)) {
+        char title[SC_GROUP_NAME_MAX + 64];
+        sc_group_title(w, title, sizeof title);
+        start->flags |= SC_START_GUEST;
+        sc_start_add(b, &start->argc, "%s", title);
+        sc_start_add(b, &start->argc, "--role=executor-group");
+    } else {
+        sc_start_add(b, &start->argc, "sconce: %s %s %s", w->quarantine ? "quarantine" : "executor", s->name,
+                     s->version);
+        sc_start_add(b, &start->argc, "--role=executor");
+    }
     sc_start_add(b, &start->envc, SC_ENV_MODEL "=%s", s->name);
     sc_start_add(b, &start->envc, SC_ENV_VERSION "=%s", s->version);
     sc_start_add(b, &start->envc, SC_ENV_DIR "=%s", s->dir);

@@ -39,8 +39,11 @@ static void view_version(struct sc_version *v, bool is_default,
                          void (*fn)(void *, const struct sc_version_view *), void *arg)
 {
     static struct sc_worker_view workers[SC_WORKERS_MAX];
-    struct sc_version_view view = {
-        .spec = &v->spec, .is_default = is_default, .on_gpu = sc_gpus_used(v), .workers = workers};
+    struct sc_version_view view = {.spec = &v->spec,
+                                   .is_default = is_default,
+                                   .on_gpu = sc_gpus_used(v),
+                                   .workers = workers,
+                                   .left_group = v->ungrouped};
     for (struct sc_node *n = v->workers.next; n != &v->workers; n = n->next) {
         struct sc_worker *w = SC_CONTAINER(n, struct sc_worker, node);
         if (w->quarantine || w->stopping || w->draining)
@@ -103,7 +106,7 @@ struct pids {
 static bool add_pid(void *arg, struct sc_worker *w)
 {
     struct pids *p = arg;
-    if (w->pid > 0) {
+    if (w->pid > 0 && sc_group_leads(w)) {
         sc_buf_printf(p->out, "%s%d", p->comma, w->pid);
         p->comma = ",";
     }

@@ -54,6 +54,7 @@ static void look_for_hang(struct sc_worker *w, int64_t now)
                    "(responseTimeout) and is replaced",
                    w->version->spec.name, w->version->spec.response_timeout);
         sc_metrics_add(w->version->metrics, 0, SC_MM_HANGS, !atomic_load(&w->att->distrusted));
+        sc_group_fault(w->version);
         atomic_store(&w->att->kill_asked, true);
         for (unsigned i = 0; i < e->nloops; i++) {
             struct hung *h = sc_alloc(sizeof *h);

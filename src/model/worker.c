@@ -171,6 +171,7 @@ static void loaded(struct sc_worker *w, struct sc_span text)
     if (w->loaded)
         return;
     w->loaded = true;
+    v->group_load_deaths = 0;
     w->load_deadline_ns = 0;
     w->failure[0] = '\0';
     sc_attachment_grant(w, text);
@@ -317,6 +318,8 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s, struct sc_s
     note_end(w, s->wait_status);
     w->given_up = s->delay_ms < 0;
     tell_end(w, was_loaded, s->delay_ms);
+    if (served && sc_group_exited(w, was_loaded, s->wait_status))
+        sc_worker_send_change(w);
     if (served && sc_standby_takes_over(w))
         return;
     if (w->quarantine && w->given_up) {

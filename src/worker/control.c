@@ -172,7 +172,11 @@ static int connect_and_greet(int sock, const struct sockaddr_un *address, sockle
 
 int sc_ctl_connect_back(struct sc_msg *msg)
 {
-    const char *where = getenv(SC_ENV_SOCKET), *token = getenv(SC_ENV_TOKEN), *rank = getenv(SC_ENV_RANK);
+    return sc_ctl_connect_back_as(getenv(SC_ENV_SOCKET), getenv(SC_ENV_TOKEN), getenv(SC_ENV_RANK), msg);
+}
+
+int sc_ctl_connect_back_as(const char *where, const char *token, const char *rank, struct sc_msg *msg)
+{
     if (!where || !token)
         return sc_fail(msg, SC_EINVAL, "%s is not set: a worker is started by sconce, not by hand",
                        where ? SC_ENV_TOKEN : SC_ENV_SOCKET);

@@ -53,6 +53,13 @@ enum sc_ctl_type {
     /* supervisor → worker */
     SC_CTL_KEPT, /* struct sc_ctl_kept; fd: the answer to FETCH; no descriptor: there is none of that name */
 
+    /* supervisor → process of several workers, at SC_FD_CONTROL (SC_START_GUEST) */
+    SC_CTL_GUEST, /* "K=V" strings: the environment of one more worker, which connects back like any other */
+    /* supervisor → guest */
+    SC_CTL_END, /* in the place of TERM */
+    /* guest → supervisor */
+    SC_CTL_LEFT, /* struct sc_ctl_left: it has ended, closes its connection, and its process goes on */
+
     /* supervisor → keeper of an MPS daemon (SC_START_KEEPER) */
     SC_CTL_END_CLIENT, /* struct sc_ctl_client: a worker is about to be signalled: take it off the GPU first
                         */
@@ -135,8 +142,13 @@ enum {
     SC_START_KEEPER = 32,
     /* Starts nothing: tag, program, arguments and environment of the occupied slot, for the next life on. */
     SC_START_CHANGE = 64,
+    /* The worker lives in one process with all other guests whose program, arguments and environment, but for
+     * names that begin with SCONCE_, are the same. Guests load one after the other; the end of the process is
+     * the end of each. KILL is the process's, TERM is SC_CTL_END. No launcher, no ranks, no output of its
+     * own. */
+    SC_START_GUEST = 128,
 };
-#define SC_START_FLAGS 127u
+#define SC_START_FLAGS 255u
 #define SC_OUTPUT_FDS 2 /* stdout, stderr */
 
 struct sc_ctl_attach {
@@ -168,6 +180,11 @@ struct sc_ctl_ranks {
 struct sc_ctl_kept {
     char name[SC_KEPT_NAME_MAX]; /* ended by a NUL, not empty */
     uint64_t size;               /* of what is behind it; the keeper's word */
+};
+
+struct sc_ctl_left {
+    int32_t code; /* as a process's exit code */
+    uint32_t unused;
 };
 
 struct sc_ctl_client {
@@ -242,6 +259,9 @@ void sc_ctl_write_start(struct sc_buf *b, struct sc_ctl_start head, struct sc_sp
 /* Worker's side: connects back and says hello. Blocking, with SC_CONNECT_BACK_MS as limit. Returns the socket
  * (non-blocking, close-on-exec) or an error with *msg. Reads the three variables above. */
 int sc_ctl_connect_back(struct sc_msg *msg) SC_MUST_USE;
+/* The same with the variables' values; rank may be NULL: 0. */
+int sc_ctl_connect_back_as(const char *where, const char *token, const char *rank,
+                           struct sc_msg *msg) SC_MUST_USE;
 
 /* Worker's side: how it went. A text that is too long is cut, never within a character. Errors as
  * sc_ctl_send's. */

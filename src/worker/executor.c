@@ -20,15 +20,15 @@
 /* How long a lane looks for more work before it sleeps; a wake-up costs more (docs/design.md §3.4). */
 #define SPIN_NS 5000
 
-static const char *env_or(const char *name, const char *fallback)
+static const char *env_or(const struct sconce_host *h, const char *name, const char *fallback)
 {
-    const char *v = getenv(name);
+    const char *v = sc_host_variable(h, name);
     return v ? v : fallback;
 }
 
-static long env_number(const char *name, long min, long max, long fallback)
+static long env_number(const struct sconce_host *h, const char *name, long min, long max, long fallback)
 {
-    const char *text = getenv(name);
+    const char *text = sc_host_variable(h, name);
     char *end;
     if (!text)
         return fallback;
@@ -38,7 +38,7 @@ static long env_number(const char *name, long min, long max, long fallback)
 
 static int load_backend(struct sc_executor *ex, struct sc_msg *msg)
 {
-    const char *name = env_or(SC_ENV_BACKEND, "");
+    const char *name = env_or(&ex->host, SC_ENV_BACKEND, "");
     char path[PATH_MAX];
     int n = snprintf(path, sizeof path, "%s/libsconce_%s.so", ex->host.backend_dir, name);
     if (*name == '\0' || strchr(name, '/') || n < 0 || (size_t)n >= sizeof path)
@@ -73,17 +73,18 @@ static int load_model(struct sc_executor *ex, struct sc_msg *msg)
 
 static void read_environment(struct sc_executor *ex)
 {
-    ex->host.ex = ex;
-    ex->host.ctl = -1;
-    ex->host.model = env_or(SC_ENV_MODEL, "");
-    ex->host.version = env_or(SC_ENV_VERSION, "1.0");
-    ex->host.dir = env_or(SC_ENV_DIR, "");
-    ex->host.backend_dir = env_or(SC_ENV_BACKEND_DIR, ".");
-    ex->host.lanes = (unsigned)env_number(SC_ENV_LANES, 1, SC_LANES_MAX, 1);
-    ex->host.max_response = (uint64_t)env_number(SC_ENV_MAX_RESPONSE, 1, LONG_MAX, SC_RESPONSE_BYTES);
-    ex->batch_size = (uint32_t)env_number(SC_ENV_BATCH_SIZE, 1, SC_BATCH_SIZE_MAX, SC_BATCH_SIZE_MAX);
-    ex->batch_delay_ns = env_number(SC_ENV_BATCH_DELAY, 0, INT_MAX, 100) * INT64_C(1000000);
-    ex->fill = strcmp(env_or(SC_ENV_BATCH_POLICY, "eager"), "fill") == 0;
+    struct sconce_host *h = &ex->host;
+    h->ex = ex;
+    h->ctl = -1;
+    h->model = env_or(h, SC_ENV_MODEL, "");
+    h->version = env_or(h, SC_ENV_VERSION, "1.0");
+    h->dir = env_or(h, SC_ENV_DIR, "");
+    h->backend_dir = env_or(h, SC_ENV_BACKEND_DIR, ".");
+    h->lanes = (unsigned)env_number(h, SC_ENV_LANES, 1, SC_LANES_MAX, 1);
+    h->max_response = (uint64_t)env_number(h, SC_ENV_MAX_RESPONSE, 1, LONG_MAX, SC_RESPONSE_BYTES);
+    ex->batch_size = (uint32_t)env_number(h, SC_ENV_BATCH_SIZE, 1, SC_BATCH_SIZE_MAX, SC_BATCH_SIZE_MAX);
+    ex->batch_delay_ns = env_number(h, SC_ENV_BATCH_DELAY, 0, INT_MAX, 100) * INT64_C(1000000);
+    ex->fill = strcmp(env_or(h, SC_ENV_BATCH_POLICY, "eager"), "fill") == 0;
     cpu_set_t cpus;
     ex->spin_ns = sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 2 ? SPIN_NS : 0;
 }
@@ -164,10 +165,10 @@ static void take_order(struct sc_executor *ex, struct sc_scaling *s, struct sc_s
     scale(ex, s);
 }
 
-/* Serves until the supervisor hangs up or a signal asks to stop. */
-static void serve(struct sc_executor *ex, int ctl, int signals)
+/* Serves until the supervisor hangs up, or END or a signal asks to stop. */
+static void serve(struct sc_executor *ex, int signals, struct sc_ctl_message *m)
 {
-    static struct sc_ctl_message m;
+    int ctl = ex->host.ctl;
     struct sc_scaling scaling = {.told = true};
     struct pollfd fds[3] = {{.fd = ctl, .events = POLLIN},
                             {.fd = signals, .events = POLLIN},
@@ -178,7 +179,7 @@ static void serve(struct sc_executor *ex, int ctl, int signals)
         free(ex->host.waiting);
         ex->host.waiting = NULL;
     }
-    for (;;) {
+    while (!ex->host.end) {
         if (poll(fds, 3, -1) < 0 && errno != EINTR)
             return;
         if (fds[1].revents)
@@ -186,69 +187,109 @@ static void serve(struct sc_executor *ex, int ctl, int signals)
         if (fds[2].revents)
             scale(ex, &scaling);
         int rc;
-        while ((rc = sc_ctl_receive(ctl, &m)) == 1) {
-            if (m.type == SC_CTL_ATTACH)
-                attach(ex, &m);
-            else if (m.type == SC_CTL_LANES)
-                take_order(ex, &scaling, m.payload);
-            else if (m.type == SC_CTL_REOPEN_LOGS)
+        while ((rc = sc_ctl_receive(ctl, m)) == 1) {
+            if (m->type == SC_CTL_ATTACH)
+                attach(ex, m);
+            else if (m->type == SC_CTL_LANES)
+                take_order(ex, &scaling, m->payload);
+            else if (m->type == SC_CTL_REOPEN_LOGS)
                 sc_log_reopen();
-            sc_ctl_close_fds(&m);
+            else if (m->type == SC_CTL_END)
+                ex->host.end = true;
+            sc_ctl_close_fds(m);
         }
         if (rc < 0)
             return;
     }
 }
 
-int sc_executor_main(void)
+void sc_executor_open_log(const struct sconce_host *h)
 {
-    static struct sc_executor ex;
-    struct sc_msg msg = {""};
-    read_environment(&ex);
-
-    const char *log_dir = getenv(SC_ENV_LOG_DIR);
-    const char *form = env_or(SC_ENV_LOG_FORM, "stdout");
-    struct sc_log_config log = {.dir = log_dir,
+    struct sc_msg msg;
+    const char *form = env_or(h, SC_ENV_LOG_FORM, "stdout");
+    struct sc_log_config log = {.dir = sc_host_variable(h, SC_ENV_LOG_DIR),
                                 .level = strstr(form, "debug") ? SC_LOG_DEBUG : SC_LOG_INFO,
                                 .to_stdout = strstr(form, "stdout") != NULL,
                                 .json = strstr(form, "json") != NULL};
     if (sc_log_open(&log, &msg) < 0)
         fprintf(stderr, "%s\n", msg.text);
-    char name[64];
-    snprintf(name, sizeof name, "W-%s_%s", ex.host.model, ex.host.version);
-    sc_log_thread_name(name);
+}
 
-    int ctl = sc_ctl_connect_back(&msg);
-    if (ctl < 0) {
-        sc_log(SC_LOG_ERROR, "%s", msg.text);
-        sc_log_close();
-        return 1;
-    }
-    ex.host.ctl = ctl;
+static int load(struct sc_executor *ex, int *signals, struct sc_msg *msg)
+{
     int64_t start = sc_clock_ns();
-    int rc = load_backend(&ex, &msg);
+    int rc = load_backend(ex, msg);
     int64_t backend = sc_clock_ns();
     if (rc == 0)
-        rc = load_model(&ex, &msg);
+        rc = load_model(ex, msg);
     int64_t model = sc_clock_ns();
-    int signals = sc_ctl_open_signals(); /* a load is cut short, lanes are stopped in order */
+    if (!ex->host.env) /* a load is cut short, lanes are stopped in order */
+        *signals = sc_ctl_open_signals();
     if (rc == 0)
-        rc = sc_lanes_start(&ex, &msg);
+        rc = sc_lanes_start(ex, msg);
     sc_log(SC_LOG_DEBUG, "ms to load the backend %.1f, the model %.1f, to start its lanes %.1f",
            (double)(backend - start) * 1e-6, (double)(model - backend) * 1e-6,
            (double)(sc_clock_ns() - model) * 1e-6);
+    return rc;
+}
+
+static void let_go(struct sc_executor *ex)
+{
+    sc_lanes_stop(ex);
+    if (ex->model)
+        ex->ops->model_unload(ex->model);
+    if (ex->host.waiting) {
+        sc_ctl_close_fds(ex->host.waiting);
+        free(ex->host.waiting);
+    }
+    ex->host.waiting = NULL;
+}
+
+int sc_executor_run(struct sc_executor *ex)
+{
+    struct sc_msg msg = {""};
+    struct sconce_host *h = &ex->host;
+    int signals = -1;
+    read_environment(ex);
+    char name[64];
+    snprintf(name, sizeof name, "W-%s_%s", h->model, h->version);
+    sc_log_thread_name(name);
+
+    struct sc_ctl_message *m = malloc(sizeof *m);
+    if (m)
+        h->ctl = sc_ctl_connect_back_as(sc_host_variable(h, SC_ENV_SOCKET), sc_host_variable(h, SC_ENV_TOKEN),
+                                        sc_host_variable(h, SC_ENV_RANK), &msg);
+    if (h->ctl < 0) {
+        sc_log(SC_LOG_ERROR, "%s", msg.text);
+        free(m);
+        return 1;
+    }
+    int rc = load(ex, &signals, &msg);
     if (rc == 0) {
-        rc = tell_facts(&ex, &(struct sc_scaling){0}, NULL);
+        rc = tell_facts(ex, &(struct sc_scaling){0}, NULL);
         if (rc == 0)
-            serve(&ex, ctl, signals);
+            serve(ex, signals, m);
     } else {
-        sc_log(SC_LOG_ERROR, "model %s cannot be served: %s", ex.host.model, msg.text);
-        if (sc_ctl_send_status(ctl, SC_SLOT_FAILED, sc_span_str(msg.text)) < 0)
+        sc_log(SC_LOG_ERROR, "model %s cannot be served: %s", h->model, msg.text);
+        if (sc_ctl_send_status(h->ctl, SC_SLOT_FAILED, sc_span_str(msg.text)) < 0)
             sc_log(SC_LOG_ERROR, "the supervisor is gone");
     }
-    sc_lanes_stop(&ex);
-    if (ex.model)
-        ex.ops->model_unload(ex.model);
+    let_go(ex);
+    free(m);
+    struct sc_ctl_left left = {.code = rc == 0 ? 0 : 1};
+    if (h->env &&
+        sc_ctl_send(h->ctl, SC_CTL_LEFT, sc_span(&left, sizeof left), sc_span(NULL, 0), NULL, 0) < 0)
+        sc_log(SC_LOG_ERROR, "the supervisor is gone");
+    if (h->env)
+        close(h->ctl);
+    return left.code;
+}
+
+int sc_executor_main(void)
+{
+    static struct sc_executor ex;
+    sc_executor_open_log(&ex.host);
+    int code = sc_executor_run(&ex);
     sc_log_close();
-    return rc == 0 ? 0 : 1;
+    return code;
 }

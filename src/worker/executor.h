@@ -12,6 +12,7 @@
  *   lanes.c     threads: waiting, batching (eager and fill), running pages
  *   spread.c    the preparation of one long body on several threads
  *   host.c      the functions of include/sconce/backend.h
+ *   group.c     a process of several executors (executorGroup)
  */
 #ifndef SC_WORKER_EXECUTOR_H
 #define SC_WORKER_EXECUTOR_H
@@ -45,5 +46,11 @@
 
 /* Runs an executor until it is told to end; returns the process's exit code. */
 int sc_executor_main(void);
+
+/*
+ * Runs a process of several executors, one per SC_CTL_GUEST that comes at SC_FD_CONTROL, each with a thread
+ * in the place of its main thread, until that descriptor is closed and all have ended; returns 0.
+ */
+int sc_executor_group_main(void);
 
 #endif

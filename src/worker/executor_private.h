@@ -42,6 +42,8 @@ struct sconce_host {
     struct sc_executor *ex;
     int ctl;                        /* the supervisor; -1: none */
     struct sc_ctl_message *waiting; /* an ATTACH that came while the model was loading, or NULL */
+    bool end;                       /* a guest: END came, then */
+    char *const *env;               /* a guest's own, NULL-terminated; NULL: the process's */
 };
 
 struct sc_spread; /* spread.c */
@@ -95,6 +97,16 @@ struct sc_lane_thread {
     uint64_t ids[SC_BATCH_SIZE_MAX];
 };
 
+/* ---- executor.c ---- */
+
+/* Opens the log as the environment has it. */
+void sc_executor_open_log(const struct sconce_host *h);
+/*
+ * Reads the settings of *ex, which is zeroed but for host.env, loads the model, serves until it is told to
+ * end, and lets go of everything but *ex; a guest (host.env) says LEFT then. Returns the exit code.
+ */
+int sc_executor_run(struct sc_executor *ex);
+
 /* ---- lane_threads.c: main thread ---- */
 
 /* Makes host.lanes lanes and the helpers, and starts their threads. An error names the lane. */
@@ -142,6 +154,9 @@ bool sc_spread_help(struct sc_executor *ex);
 void sc_spread(struct sc_executor *ex, uint32_t n, void (*fn)(void *arg, uint32_t i), void *arg);
 
 /* ---- host.c ---- */
+
+/* A variable of the executor's environment, NULL if it is not set. */
+const char *sc_host_variable(const struct sconce_host *h, const char *name);
 
 /* Answers with an error text unless answered already. */
 void sc_request_fail(struct sconce_request *r, unsigned status, const char *type, const char *text);

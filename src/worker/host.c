@@ -63,6 +63,17 @@ SC_EXPORT void sconce_log(struct sconce_host *h, enum sconce_log_level level, co
     sc_log_line(SC_LOGGER_MODEL, levels[level], NULL, sc_span(line, SC_MIN((size_t)n, sizeof line - 1)));
 }
 
+const char *sc_host_variable(const struct sconce_host *h, const char *name)
+{
+    size_t n = strlen(name);
+    if (!h->env)
+        return getenv(name);
+    for (char *const *e = h->env; *e; e++)
+        if (strncmp(*e, name, n) == 0 && (*e)[n] == '=')
+            return *e + n + 1;
+    return NULL;
+}
+
 SC_EXPORT const char *sconce_host_model_name(const struct sconce_host *h)
 {
     return h->model;
@@ -92,26 +103,23 @@ SC_EXPORT void sconce_host_spread(struct sconce_host *h, uint32_t n, void (*fn)(
 
 SC_EXPORT int sconce_host_gpu(const struct sconce_host *h)
 {
-    const char *text = getenv(SC_ENV_GPU_ID);
+    const char *text = sc_host_variable(h, SC_ENV_GPU_ID);
     int32_t id;
-    (void)h;
     return text && sc_span_i32(sc_span_str(text), &id) && id >= 0 ? id : -1;
 }
 
 SC_EXPORT const char *sconce_host_setting(const struct sconce_host *h, const char *key)
 {
     char name[128];
-    (void)h;
     int n = snprintf(name, sizeof name, SC_ENV_SETTING "%s", key);
-    return n > 0 && (size_t)n < sizeof name ? getenv(name) : NULL;
+    return n > 0 && (size_t)n < sizeof name ? sc_host_variable(h, name) : NULL;
 }
 
 SC_EXPORT const char *sconce_host_setting_key(const struct sconce_host *h, unsigned i)
 {
     static const char prefix[] = SC_ENV_SETTING;
     static _Thread_local char key[128];
-    (void)h;
-    for (char **e = environ; *e; e++) {
+    for (char *const *e = h->env ? h->env : environ; *e; e++) {
         if (strncmp(*e, prefix, sizeof prefix - 1) != 0 || i-- > 0)
             continue;
         const char *name = *e + sizeof prefix - 1;

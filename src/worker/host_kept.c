@@ -57,6 +57,8 @@ SC_EXPORT int sconce_host_kept(struct sconce_host *h, const char *name, uint64_t
             continue;
         if (m->type == SC_CTL_ATTACH) {
             put_aside(h, m);
+        } else if (m->type == SC_CTL_END) {
+            h->end = true;
         } else if (m->type == SC_CTL_REOPEN_LOGS) {
             sc_log_reopen();
         } else if (m->type == SC_CTL_KEPT && sc_ctl_read_fixed(m->payload, &answer, sizeof answer) == 0 &&

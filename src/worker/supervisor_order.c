@@ -89,6 +89,7 @@ struct sc_slot *sc_slot_new(struct sc_super *s, struct sc_span payload)
     slot->stubborn = start.flags & SC_START_STUBBORN;
     slot->launcher = start.flags & SC_START_LAUNCHER;
     slot->keeps = start.flags & SC_START_KEEPER;
+    slot->guest = start.flags & SC_START_GUEST;
     slot->keeper = start.keeper;
     slot->answer_by = slot->connect_by = slot->kill_at = slot->restart_at = SC_NEVER;
     sc_backoff_init(&slot->backoff, start.retry_window_ms);
@@ -113,5 +114,6 @@ int sc_slot_change(struct sc_slot *slot, struct sc_span payload)
     slot->tag = fresh.tag;
     slot->exe = fresh.exe;
     slot->dir = fresh.dir;
+    slot->guest = start.flags & SC_START_GUEST;
     return SC_OK;
 }

@@ -11,6 +11,7 @@
  *   supervisor_ranks.c     the processes of a worker and their connections
  *   supervisor_env.c       a worker's environment
  *   supervisor_signal.c    signals to workers, and who is asked before one is sent
+ *   supervisor_guests.c    processes that have several workers in them
  *   supervisor_kept.c      descriptors that outlive the workers that made them
  *   supervisor_strangers.c connections that have not yet said who they are
  *
@@ -118,13 +119,17 @@ struct sc_slot {
     int wait_status;
     int64_t delay_ms;
     bool once, stubborn, launcher;
-    bool keeps;        /* an MPS daemon */
-    uint32_t keeper;   /* as sc_ctl_start has it */
-    int signal;        /* waits for the keeper's answer; 0: none does */
-    unsigned answers;  /* of the keeper that are awaited */
-    int64_t answer_by; /* then the signal is sent anyway */
-    bool off_gpu;      /* the keeper has answered, in this life */
-    bool stopping;     /* ends with GONE */
+    bool guest;             /* its next life is one of several in a process */
+    bool waits;             /* a guest: until another of its process has loaded */
+    bool left;              /* it has said LEFT, in this life */
+    struct sc_house *house; /* the process it lives in with others; NULL: `pid` is its own */
+    bool keeps;             /* an MPS daemon */
+    uint32_t keeper;        /* as sc_ctl_start has it */
+    int signal;             /* waits for the keeper's answer; 0: none does */
+    unsigned answers;       /* of the keeper that are awaited */
+    int64_t answer_by;      /* then the signal is sent anyway */
+    bool off_gpu;           /* the keeper has answered, in this life */
+    bool stopping;          /* ends with GONE */
     bool attached;
     bool captures; /* has the pipes below: both ends of standard output and of standard error */
     int output[SC_OUTPUT_FDS][2]; /* -1: none */
@@ -204,6 +209,35 @@ void sc_ranks_free(struct sc_super *s, struct sc_slot *slot);
 /* The supervisor's environment, in it the slot's additions, in them `ours`. The caller frees the list alone;
  * NULL: no memory. */
 char **sc_slot_environment(const struct sc_slot *slot, const char *const *ours);
+
+/* ---- guests: workers that share a process ---------------------------------------------- */
+
+struct sc_house {
+    struct sc_house *next;
+    pid_t pid;
+    int fd;          /* its SC_FD_CONTROL; -1: it was told to end */
+    unsigned guests; /* slots that have it as their house */
+    bool broken;     /* it is dying: nobody moves in */
+    int64_t kill_at;
+};
+
+/* True if a guest has to wait: another one of its process is loading, or the process is dying. */
+bool sc_guests_wait(const struct sc_super *s, const struct sc_slot *slot);
+/* Begins a life: in the process that others of its kind have, or in a new one. Sets slot->house; its pid, or
+ * an error as of spawning. `ours` is added to the environment. */
+pid_t sc_guests_move_in(struct sc_super *s, struct sc_slot *slot, const char *const *ours) SC_MUST_USE;
+/* The life is over: the process is told to end if it was the last one. Harmless for others. */
+void sc_guests_move_out(struct sc_super *s, struct sc_slot *slot);
+/* The process is lost for all guests. Harmless for others. */
+void sc_guests_broken(const struct sc_slot *slot);
+/* Tells the guest to end, as soon as it is connected. */
+void sc_guests_end(struct sc_super *s, struct sc_slot *slot);
+bool sc_guests_owns(const struct sc_super *s, pid_t pid);
+/* The process has been reaped, after its guests' slots were; false if there is no such. */
+bool sc_guests_reaped(struct sc_super *s, pid_t pid);
+unsigned sc_guests_houses(const struct sc_super *s);
+int64_t sc_guests_tick(struct sc_super *s, int64_t now);
+void sc_guests_free(struct sc_super *s);
 
 /* ---- signals to workers ---------------------------------------------------------------- */
 
@@ -299,6 +333,7 @@ struct sc_super {
     struct sc_stranger strangers[SC_CTL_STRANGERS_MAX];
     struct sc_slot *slots[SC_SLOTS_MAX];
     uint32_t slots_top; /* every used slot is below */
+    struct sc_house *houses;
     struct sc_kept kept[SC_KEPT_MAX];
     uint32_t nkept;
     struct sc_ctl_message message; /* the one being handled */

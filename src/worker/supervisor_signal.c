@@ -7,6 +7,7 @@ static void deliver(struct sc_slot *slot, int signal)
     slot->answer_by = SC_NEVER;
     if (!slot->pid)
         return;
+    sc_guests_broken(slot);
     /* A launcher that is told to end may cut off what its ranks have begun: they are told, and it follows. */
     if (!slot->launcher || signal == SIGKILL || slot->nconnected < slot->nranks)
         sc_super_kill(slot->pid, signal);
@@ -33,6 +34,10 @@ static unsigned ask_for_all(struct sc_super *s, struct sc_slot *keeper, const st
 void sc_slot_signal(struct sc_super *s, struct sc_slot *slot, int signal)
 {
     struct sc_slot *keeper = slot->keeper ? s->slots[slot->keeper - 1] : NULL;
+    if (slot->house && signal != SIGKILL) {
+        sc_guests_end(s, slot);
+        return;
+    }
     if (slot->signal) {
         if (signal == SIGKILL)
             slot->signal = SIGKILL;

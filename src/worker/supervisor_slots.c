@@ -77,6 +77,8 @@ static pid_t spawn_worker(struct sc_super *s, struct sc_slot *slot)
     for (size_t i = 0; i < sizeof slot->token; i++)
         n += snprintf(token + n, sizeof token - (size_t)n, "%02x", slot->token[i]);
     const char *const ours[] = {address, token, SC_ENV_RANK "=0", NULL};
+    if (slot->guest)
+        return sc_guests_move_in(s, slot, ours);
 
     char **env = sc_slot_environment(slot, ours);
     if (!env)
@@ -114,6 +116,7 @@ static void life_ended(struct sc_super *s, struct sc_slot *slot, int wait_status
         set_text(slot, sc_span_str(why));
     }
     sc_ranks_over(s, slot);
+    sc_guests_move_out(s, slot);
     slot->pid = 0;
     slot->attached = false;
     slot->connect_by = slot->kill_at = slot->answer_by = SC_NEVER;
@@ -145,6 +148,10 @@ static void life_ended(struct sc_super *s, struct sc_slot *slot, int wait_status
 static void life_begins(struct sc_super *s, struct sc_slot *slot, int64_t now)
 {
     slot->restart_at = SC_NEVER;
+    slot->waits = slot->guest && sc_guests_wait(s, slot);
+    if (slot->waits)
+        return;
+    slot->left = false;
     slot->life++;
     slot->text_len = 0;
     slot->statuses = 0;
@@ -221,7 +228,9 @@ static void stop_slot(struct sc_super *s, struct sc_slot *slot, int signal, int6
         return;
     }
     slot->connect_by = SC_NEVER;
-    slot->kill_at = signal == SIGKILL ? SC_NEVER : SC_MIN(slot->kill_at, kill_at);
+    /* A guest that is loading hears of it afterwards: to kill it is to kill all of its process. */
+    bool patient = slot->house && slot->state != SC_SLOT_LOADED && s->phase != SC_STOPPING;
+    slot->kill_at = signal == SIGKILL || patient ? SC_NEVER : SC_MIN(slot->kill_at, kill_at);
     sc_slot_signal(s, slot, signal);
 }
 
@@ -313,6 +322,8 @@ void sc_slots_connected(struct sc_super *s, struct sc_slot *slot, int fd, const 
         kill_life(s, slot);
     } else if (slot->state == SC_SLOT_STARTING) {
         set_state(s, slot, SC_SLOT_CONNECTED);
+        if (slot->house && slot->stopping)
+            sc_guests_end(s, slot);
     }
 }
 
@@ -331,6 +342,8 @@ static void take_loaded(struct sc_super *s, struct sc_slot *slot, uint32_t rank,
     if (slot->state != SC_SLOT_LOADED)
         sc_backoff_loaded(&slot->backoff, sc_clock_ms());
     sc_kept_loaded(s, slot->number);
+    if (slot->house && slot->stopping)
+        slot->kill_at = SC_MIN(slot->kill_at, sc_clock_ms() + s->stop_grace_ms);
     set_state(s, slot, SC_SLOT_LOADED);
 }
 
@@ -342,6 +355,16 @@ static void take_failed(struct sc_super *s, struct sc_slot *slot, struct sc_span
     set_state(s, slot, SC_SLOT_FAILED);
 }
 
+/* What remains of the life is the connection's end. */
+static int take_left(struct sc_slot *slot, struct sc_span payload)
+{
+    struct sc_ctl_left what;
+    int rc = sc_ctl_read_fixed(payload, &what, sizeof what);
+    slot->left = rc == SC_OK;
+    slot->wait_status = rc == SC_OK ? W_EXITCODE(what.code & 0xFF, 0) : 0;
+    return rc;
+}
+
 static int take_message(struct sc_super *s, struct sc_slot *slot, uint32_t rank, struct sc_ctl_message *m)
 {
     struct sc_ctl_status status;
@@ -350,6 +373,8 @@ static int take_message(struct sc_super *s, struct sc_slot *slot, uint32_t rank,
         return sc_slot_client_ended(s, slot, m->payload);
     if (m->type == SC_CTL_KEEP || m->type == SC_CTL_FETCH)
         return sc_kept_take(s, slot, rank, m);
+    if (m->type == SC_CTL_LEFT && slot->house && !slot->left)
+        return take_left(slot, m->payload);
     if (m->type != SC_CTL_STATUS || m->nfds || sc_ctl_read_status(m->payload, &status, &text) < 0)
         return SC_EPROTO;
     if (slot->statuses++ == SC_STATUS_MAX + slot->nranks - 1)
@@ -364,6 +389,11 @@ static int take_message(struct sc_super *s, struct sc_slot *slot, uint32_t rank,
 /* Its end is that of all: what a launcher would start in its place is not what the others know. */
 static void rank_ended(struct sc_super *s, struct sc_slot *slot, uint32_t rank)
 {
+    if (slot->left) {
+        life_ended(s, slot, slot->wait_status, sc_clock_ms());
+        return;
+    }
+    sc_guests_broken(slot);
     sc_ranks_ended(s, slot, rank);
     /* It is ending, or of no use any more; in the first case its exit code is worth waiting for. */
     int64_t grace = slot->launcher && !slot->stopping && s->phase != SC_STOPPING
@@ -410,7 +440,7 @@ static struct sc_slot *slot_of(const struct sc_super *s, pid_t pid)
 
 bool sc_slots_owns(const struct sc_super *s, pid_t pid)
 {
-    return slot_of(s, pid) != NULL;
+    return slot_of(s, pid) != NULL || sc_guests_owns(s, pid);
 }
 
 /* What the worker said before it died may still lie in its socket, which may not even be accepted yet. */
@@ -427,11 +457,8 @@ static void read_last_words(struct sc_super *s, struct sc_slot *slot)
     }
 }
 
-bool sc_slots_reaped(struct sc_super *s, pid_t pid, int wait_status)
+static void bury(struct sc_super *s, struct sc_slot *slot, int wait_status)
 {
-    struct sc_slot *slot = slot_of(s, pid);
-    if (!slot)
-        return false;
     read_last_words(s, slot);
     if (slot->state == SC_SLOT_STARTING && WIFEXITED(wait_status) &&
         WEXITSTATUS(wait_status) == SC_EXIT_NOEXEC) {
@@ -439,8 +466,16 @@ bool sc_slots_reaped(struct sc_super *s, pid_t pid, int wait_status)
         int n = snprintf(why, sizeof why, "cannot run %s", slot->exe);
         set_text(slot, sc_span(why, (size_t)SC_MIN(n, (int)sizeof why - 1)));
     }
-    life_ended(s, slot, wait_status, sc_clock_ms());
-    return true;
+    life_ended(s, slot, slot->left ? slot->wait_status : wait_status, sc_clock_ms());
+}
+
+bool sc_slots_reaped(struct sc_super *s, pid_t pid, int wait_status)
+{
+    struct sc_slot *slot = slot_of(s, pid);
+    bool ours = slot;
+    for (; slot; slot = slot_of(s, pid))
+        bury(s, slot, wait_status);
+    return sc_guests_reaped(s, pid) || ours;
 }
 
 /* ---- time and the end ------------------------------------------------------------------ */
@@ -456,7 +491,7 @@ static void slot_tick(struct sc_super *s, struct sc_slot *slot, int64_t now)
     if (slot->kill_at <= now)
         kill_life(s, slot);
     sc_slot_signal_tick(s, slot, now);
-    if (slot->restart_at <= now)
+    if (slot->restart_at <= now || (slot->waits && !sc_guests_wait(s, slot)))
         life_begins(s, slot, now);
 }
 
@@ -473,7 +508,7 @@ static void stop_keepers(struct sc_super *s, int64_t now)
 
 int64_t sc_slots_tick(struct sc_super *s, int64_t now)
 {
-    int64_t next = SC_NEVER;
+    int64_t next = sc_guests_tick(s, now);
     if (s->phase == SC_STOPPING)
         stop_keepers(s, now);
     for (uint32_t i = 0; i < s->slots_top; i++) {
@@ -497,9 +532,9 @@ void sc_slots_stop_all(struct sc_super *s, int signal, int64_t kill_at)
 
 unsigned sc_slots_alive(const struct sc_super *s)
 {
-    unsigned n = 0;
+    unsigned n = sc_guests_houses(s);
     for (uint32_t i = 0; i < s->slots_top; i++)
-        n += s->slots[i] && s->slots[i]->pid;
+        n += s->slots[i] && s->slots[i]->pid && !s->slots[i]->house;
     return n;
 }
 
@@ -510,4 +545,5 @@ void sc_slots_free(struct sc_super *s)
             sc_slot_free(s, s->slots[i]);
     }
     s->slots_top = 0;
+    sc_guests_free(s);
 }

@@ -259,7 +259,7 @@ def test_wrong_words_of_a_model_are_refused(mps):
             ("workerKind", "process", "its backend is python"),
             ("standby", "true", "which is for native models"),
             ("standby", "soon", "true or false"),
-            ("executorGroup", "one", "is not built yet"))):
+            ("executorGroup", "one", "which is for native models"))):
         assert words in register(server, f"m{n}", status=400, **{key: value})
 
 

@@ -110,8 +110,7 @@ def test_it_comes_and_goes_with_the_workers(server):
 
 @pytest.mark.parametrize("lines, why", [
     ("standby: maybe", "true or false"),
-    ("standby: true\nworkerKind: process", "take one of them out"),
-    ("executorGroup: one", "not built yet")])
+    ("standby: true\nworkerKind: process", "take one of them out")])
 def test_what_contradicts_is_refused(serve, tmp_path, lines, why):
     folder = tmp_path / "store" / "m"
     folder.mkdir(parents=True)

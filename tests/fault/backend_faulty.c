@@ -6,7 +6,8 @@
  *
  * scribble fills the shared memory files whose name contains NAME (rings, board, answers) with
  * random bytes, again and again until the process is killed: a hostile worker. Settings: loadDelayMs,
- * loadError, lanesMost (no more can be made).
+ * loadError, loadAborts PATH (its load ends the process while there is such a file), lanesMost (no more can
+ * be made).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,10 +36,9 @@ static void sleep_ms(long ms)
 static struct sconce_error *model_load(struct sconce_host *h, struct sconce_model **m,
                                        struct sconce_model_info *info)
 {
-    static struct sconce_model model;
     int64_t delay, most;
     (void)info;
-    const char *why = sconce_host_setting(h, "loadError");
+    const char *why = sconce_host_setting(h, "loadError"), *aborts = sconce_host_setting(h, "loadAborts");
     struct sconce_error *e = sconce_host_setting_int(h, "loadDelayMs", 0, 600000, 0, &delay);
     if (!e)
         e = sconce_host_setting_int(h, "lanesMost", 1, 64, 64, &most);
@@ -47,15 +47,18 @@ static struct sconce_error *model_load(struct sconce_host *h, struct sconce_mode
     sleep_ms((long)delay);
     if (why)
         return sconce_error_new(SCONCE_INTERNAL, "%s", why);
-    model.host = h;
-    model.lanes_most = (unsigned)most;
-    *m = &model;
+    if (aborts && access(aborts, F_OK) == 0)
+        abort();
+    *m = malloc(sizeof **m);
+    if (!*m)
+        return sconce_error_new(SCONCE_OUT_OF_MEMORY, "no memory for a model");
+    **m = (struct sconce_model){.host = h, .lanes_most = (unsigned)most};
     return NULL;
 }
 
 static void model_unload(struct sconce_model *m)
 {
-    (void)m;
+    free(m);
 }
 
 static struct sconce_error *lane_create(struct sconce_model *m, unsigned index, struct sconce_lane **l)
