@@ -264,15 +264,15 @@ def table(head, rows):
     return "\n".join(lines + ["| " + " | ".join(str(c) for c in row) + " |" for row in rows])
 
 
-def write_section(name, title, text):
-    """Prints a section and puts it between its markers in docs/performance.md, behind the others if it is new.
-    SCONCE_BENCH_DRY=1 only prints."""
+def write_section(name, title, text, part=""):
+    """Prints a section and puts it between its markers in docs/performance.md, behind the others if it is new; `part` tells
+    sections of one program apart. SCONCE_BENCH_DRY=1 only prints."""
     body = (f"## {title}\n\n`./dev bench {name}` · {datetime.date.today().isoformat()} · {machine()}\n\n"
             f"{text.strip()}\n")
     say("\n" + body)
     if os.environ.get("SCONCE_BENCH_DRY"):
         return
-    begin, end = f"<!-- bench {name}: written by ./dev bench {name} -->", f"<!-- end {name} -->"
+    begin, end = f"<!-- bench {name}{part}: written by ./dev bench {name} -->", f"<!-- end {name}{part} -->"
     old = DOCUMENT.read_text() if DOCUMENT.exists() else "# Performance\n"
     section = f"{begin}\n{body}{end}"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.S)
