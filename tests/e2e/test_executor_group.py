@@ -166,6 +166,19 @@ def test_a_new_frontend_finds_them_together(server):
     together(server, "tiny", "f", but=both)
 
 
+def test_members_load_one_after_the_other_and_are_not_stopped_half_way(server, store):
+    both = together(server, "tiny", "f")
+    faulty(store, "slow", executorGroup="one", loadDelayMs=2000)
+    for model, begun in (("slow", True), ("g", False)):
+        server.post(f"/models?url={model}&initial_workers=1&synchronous=false", api="management")
+        wait_for(lambda: (w := described(server, model)["workers"]) and (w[0]["pid"] == both) == begun, 20, f"{model} to be there")
+    old = server.kill_role("frontend")
+    wait_for(lambda: not alive(old), 10, "the frontend's end")
+    wait_for(lambda: described(server, "g")["workers"], 20, "the new frontend")
+    assert server.delete("/models/slow").status_code == 200
+    assert together(server, "tiny", "f", "g") == both
+
+
 @pytest.mark.parametrize("lines, why", [
     ("workerKind: process", "executorGroup and workerKind: process"),
     ("standby: true", "executorGroup and standby"),
