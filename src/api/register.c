@@ -178,7 +178,7 @@ static int check_params(struct sc_call *c, const struct sc_params *p)
                       "Model not found at: %.*s (the url goes on behind a NUL)", SC_FMT(url));
         return SC_EINVAL;
     }
-    if ((name.p && sc_spec_check_name(name, &msg) < 0) ||
+    if ((name.n && sc_spec_check_name(name, &msg) < 0) ||
         (version.p && sc_spec_check_version(version, &msg) < 0) ||
         (backend.n && sc_spec_check_backend(backend, &msg) < 0)) {
         sc_call_error(c, 400, "BadRequestException", "%s", msg.text);
@@ -201,7 +201,7 @@ void sc_model_register(struct sc_call *c)
         return;
     }
     r->url = text_param(p, "url");
-    r->name = text_param(p, "model_name");
+    r->name = sc_param(p, "model_name").n ? text_param(p, "model_name") : NULL; /* empty: the manifest's */
     r->version = text_param(p, "model_version");
     r->handler = text_param(p, "handler");
     r->runtime = text_param(p, "runtime");

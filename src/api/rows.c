@@ -160,21 +160,19 @@ static int multipart(struct sc_multipart *m, const char *body, struct sc_meta_wr
     return rc;
 }
 
-/* What is decoded is never longer than what was sent: it takes its place. */
+/* The values are never longer than what was sent: they take its place. */
 static int form(struct sc_http_exchange *x, struct sc_span body, struct sc_meta_writer *w, struct sc_msg *msg)
 {
     struct sc_query q = {0};
     struct sc_span none = {NULL, 0};
     int rc = sc_form_parse(&q, body, msg);
-    if (rc == 0 && q.text.n > body.n)
-        rc = sc_fail(msg, SC_EINVAL, "the form grows when it is decoded");
-    if (rc == 0 && q.text.n)
-        memcpy(x->body.p, q.text.p, q.text.n);
+    size_t at = 0;
     for (unsigned i = 0; rc == 0 && i < q.n; i++) {
         struct sc_span v = q.params[i].value;
         if (v.n)
-            v.p = x->body.p + (v.p - q.text.p);
-        rc = add_part(w, q.params[i].name, none, offset_of(x->body.p, v), v.n, msg);
+            memcpy(x->body.p + at, v.p, v.n);
+        rc = add_part(w, q.params[i].name, none, v.n ? at : 0, v.n, msg);
+        at += v.n;
     }
     sc_query_free(&q);
     return rc;

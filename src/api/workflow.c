@@ -178,10 +178,10 @@ void sc_workflow_post(struct sc_call *c)
         sc_call_error(c, 400, "BadRequestException", "Parameter url is required.");
     } else if (memchr(url.p, '\0', url.n)) {
         sc_call_error(c, 404, "WorkflowNotFoundException", "Workflow not found at: %.*s", SC_FMT(url));
-    } else if (name.p && sc_spec_check_name(name, &msg) < 0) {
+    } else if (name.n && sc_spec_check_name(name, &msg) < 0) {
         sc_call_error(c, 400, "BadRequestException", "%s", msg.text);
     } else {
-        char *url_text = sc_span_dup(url), *name_text = name.p ? sc_span_dup(name) : NULL;
+        char *url_text = sc_span_dup(url), *name_text = name.n ? sc_span_dup(name) : NULL;
         const struct sc_workflow_want want = {
             .url = url_text ? url_text : "",
             .name = name_text,

@@ -90,7 +90,7 @@ int sc_spec_settle(struct sc_model_spec *s, const struct sc_spec_yaml *y, const 
                         ctx);
     if (!w->runtime && m.runtime[0])
         snprintf(s->runtime, sizeof s->runtime, "%s", m.runtime);
-    s->batch_size = first(w->batch_size, positive(y->batch_size), m.batch_size, 1);
+    s->batch_size = SC_MAX(first(w->batch_size, positive(y->batch_size), m.batch_size, 1), 1);
     s->max_batch_delay = first(w->max_batch_delay, positive(y->max_batch_delay), m.max_batch_delay, 100);
     time_limits(s, y->response_timeout, y->startup_timeout, settings, &m, w);
     workers(s, y, settings, &m, w, fn, ctx);

@@ -19,7 +19,7 @@ int sc_multipart_init(struct sc_multipart *m, struct sc_span content_type, struc
     memcpy(m->needle, "--", 2);
     memcpy(m->needle + 2, boundary.p, boundary.n);
     m->needle_n = boundary.n + 2;
-    m->ended = false;
+    m->ended = body.n == 0; /* no body: no parts */
     return 1;
 }
 
@@ -86,6 +86,8 @@ static int read_header(struct sc_span line, struct sc_part *part)
         return SC_EINVAL;
     if (sc_span_eq_nocase(name, SC_SPAN("content-type"))) {
         part->content_type = value;
+    } else if (sc_span_eq_nocase(name, SC_SPAN("content-transfer-encoding"))) {
+        part->encoding = value;
     } else if (sc_span_eq_nocase(name, SC_SPAN("content-disposition"))) {
         struct sc_span filename;
         if (sc_media_param(value, "name", &part->name) != 1)
@@ -94,6 +96,15 @@ static int read_header(struct sc_span line, struct sc_part *part)
                              sc_media_param(value, "filename*", &filename) != 0;
     }
     return 0;
+}
+
+/* A file in an encoding that would have to be undone is refused, as by TorchServe. */
+static bool is_plain(const struct sc_part *part)
+{
+    return !part->has_filename || part->encoding.n == 0 ||
+           sc_span_eq_nocase(part->encoding, SC_SPAN("7bit")) ||
+           sc_span_eq_nocase(part->encoding, SC_SPAN("8bit")) ||
+           sc_span_eq_nocase(part->encoding, SC_SPAN("binary"));
 }
 
 int sc_multipart_next(struct sc_multipart *m, struct sc_part *part, struct sc_msg *msg)
@@ -134,6 +145,9 @@ int sc_multipart_next(struct sc_multipart *m, struct sc_part *part, struct sc_ms
     }
     if (!part->name.p)
         return sc_fail(msg, SC_EINVAL, "A part of a multipart body without a name");
+    if (!is_plain(part))
+        return sc_fail(msg, SC_EINVAL, "TransferEncoding Unknown: %.*s",
+                       SC_FMT(sc_span_sub(part->encoding, 0, 100)));
     size_t start = (size_t)(rest.p - m->body.p);
     rc = find_delimiter(m, start, &before, &after);
     if (rc < 0)

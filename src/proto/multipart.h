@@ -23,6 +23,7 @@ struct sc_part {
     struct sc_span name;
     bool has_filename;
     struct sc_span content_type; /* as declared; NULL pointer: not declared */
+    struct sc_span encoding;     /* Content-Transfer-Encoding, likewise */
     struct sc_span data;
 };
 
@@ -31,8 +32,9 @@ struct sc_part {
  * longer than SC_FORM_BOUNDARY_MAX. */
 int sc_multipart_init(struct sc_multipart *m, struct sc_span content_type, struct sc_span body,
                       struct sc_msg *msg) SC_MUST_USE;
-/* 1: *part is the next; 0: there are no more; SC_EINVAL: malformed or cut off; SC_ELIMIT: more than
- * SC_FORM_PARTS_MAX parts or SC_FORM_PART_HEADERS_BYTES of headers. */
+/* 1: *part is the next; 0: there are no more; SC_EINVAL: malformed, cut off, or a file in base64 or the like;
+ * SC_ELIMIT: more than SC_FORM_PARTS_MAX parts or SC_FORM_PART_HEADERS_BYTES of headers. An empty body has no
+ * parts. */
 int sc_multipart_next(struct sc_multipart *m, struct sc_part *part, struct sc_msg *msg) SC_MUST_USE;
 
 #endif

@@ -14,14 +14,12 @@ static int nibble(char c)
 }
 
 /*
- * Appends bytes [from, to) of `whole`, decoded, to out, of which there is room for three times as many. The
- * texts of errors name places in `whole`.
+ * Appends bytes [from, to) of `whole` to out, with escapes replaced by the bytes they stand for. The texts of
+ * errors name places in `whole`.
  */
-static int decode(struct sc_span whole, size_t from, size_t to, bool plus, struct sc_buf *out,
-                  struct sc_msg *msg)
+static int decode_bytes(struct sc_span whole, size_t from, size_t to, bool plus, struct sc_buf *out,
+                        struct sc_msg *msg)
 {
-    size_t start = out->n;
-    bool ascii = true;
     for (size_t i = from; i < to; i++) {
         char c = whole.p[i];
         if (c == '%') {
@@ -37,11 +35,19 @@ static int decode(struct sc_span whole, size_t from, size_t to, bool plus, struc
         } else if (c == '+' && plus) {
             c = ' ';
         }
-        ascii &= (c & 0x80) == 0;
         sc_buf_char(out, c);
     }
-    if (ascii || sc_utf8_valid(sc_span(out->p + start, out->n - start)))
-        return out->failed;
+    return out->failed;
+}
+
+/* The same as text: what is no UTF-8 is replaced. Of out there must be room for three times as many bytes. */
+static int decode(struct sc_span whole, size_t from, size_t to, bool plus, struct sc_buf *out,
+                  struct sc_msg *msg)
+{
+    size_t start = out->n;
+    int rc = decode_bytes(whole, from, to, plus, out, msg);
+    if (rc < 0 || sc_utf8_valid(sc_span(out->p + start, out->n - start)))
+        return rc;
     /* Once more, with replacements; there is room for them behind what was written. */
     size_t end = out->n;
     for (size_t i = start; i < end;) {
@@ -128,6 +134,12 @@ static int make_params(struct sc_query *q, struct sc_span s, unsigned max, struc
     return 0;
 }
 
+static void put_param(struct sc_query *q, size_t start, size_t middle)
+{
+    q->params[q->n++] = (struct sc_param){sc_span(q->text.p + start, middle - start),
+                                          sc_span(q->text.p + middle, q->text.n - middle)};
+}
+
 static int add_param(struct sc_query *q, struct sc_span whole, size_t name, size_t name_end, size_t value,
                      size_t end, struct sc_msg *msg)
 {
@@ -138,8 +150,29 @@ static int add_param(struct sc_query *q, struct sc_span whole, size_t name, size
     size_t middle = q->text.n;
     if (value < end && (rc = decode(whole, value, end, true, &q->text, msg)) < 0)
         return rc;
-    q->params[q->n++] = (struct sc_param){sc_span(q->text.p + start, middle - start),
-                                          sc_span(q->text.p + middle, q->text.n - middle)};
+    put_param(q, start, middle);
+    return 0;
+}
+
+/* A field of a form: the name is text, the value any bytes. */
+static int add_field(struct sc_query *q, struct sc_span token, size_t equals, struct sc_msg *msg)
+{
+    size_t start = q->text.n;
+    if (equals == 0)
+        return sc_fail(msg, SC_EINVAL, "empty name");
+    int rc = decode(token, 0, equals, true, &q->text, NULL);
+    if (rc < 0)
+        return sc_fail(msg, rc, "Bad string: '%.*s'", SC_FMT(sc_span_sub(token, 0, equals)));
+    size_t middle = q->text.n;
+    struct sc_span value = sc_span_sub(token, equals + 1, token.n);
+    rc = decode_bytes(value, 0, value.n, true, &q->text, NULL);
+    if (rc < 0) {
+        size_t done = 0; /* what was written stands for one byte, or for an escape of three */
+        for (size_t n = middle; n < q->text.n; n++)
+            done += value.p[done] == '%' ? 3 : 1;
+        return sc_fail(msg, rc, "Invalid hex byte at index '%zu' in string: '%.*s'", done, SC_FMT(value));
+    }
+    put_param(q, start, middle);
     return 0;
 }
 
@@ -183,21 +216,11 @@ int sc_form_parse(struct sc_query *q, struct sc_span body, struct sc_msg *msg)
         size_t equals = sc_span_find(token, '=');
         bool last = at + token.n == body.n;
         at += token.n + 1;
-        if (token.n == 0 || (last && equals == token.n))
+        if (last && equals == token.n)
             continue;
         if (q->n == SC_FORM_PARTS_MAX)
             return sc_fail(msg, SC_ELIMIT, "More than %d fields in a form", SC_FORM_PARTS_MAX);
-        rc = add_param(q, token, 0, equals, equals + 1, token.n, NULL);
-        if (rc == SC_EINVAL) {
-            /* The original names the name or the value, whichever is wrong. */
-            struct sc_buf scratch;
-            struct sc_span name = sc_span_sub(token, 0, equals),
-                           value = sc_span_sub(token, equals + 1, token.n);
-            bool name_is_bad =
-                make_room(&scratch, token.n) < 0 || decode(name, 0, name.n, true, &scratch, NULL) < 0;
-            sc_buf_free(&scratch);
-            sc_fail(msg, rc, "Bad string: '%.*s'", SC_FMT(name_is_bad ? name : value));
-        }
+        rc = add_field(q, token, equals, msg);
     }
     return rc;
 }

@@ -48,7 +48,8 @@ struct sc_query {
  * without '=' has an empty value. Free it also after an error. Returns 0, SC_EINVAL or SC_ENOMEM. */
 int sc_query_parse(struct sc_query *q, struct sc_span target, struct sc_msg *msg) SC_MUST_USE;
 /* Reads an application/x-www-form-urlencoded body: '&' separates; a last token without '=' is dropped; the
- * first line feed ends it. More than SC_FORM_PARTS_MAX fields: SC_ELIMIT. */
+ * first line feed ends it. Values are bytes, whatever they are; an empty name is SC_EINVAL. More than
+ * SC_FORM_PARTS_MAX fields: SC_ELIMIT. */
 int sc_form_parse(struct sc_query *q, struct sc_span body, struct sc_msg *msg) SC_MUST_USE;
 void sc_query_free(struct sc_query *q);
 

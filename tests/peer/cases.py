@@ -72,7 +72,18 @@ ROWS = [
     post("form, repeated field", body=b"a=1&a=2", kind=FORM),
     post("form, empty value", body=b"a=&b=2", kind=FORM),
     post("form, empty", body=b"", kind=FORM),
+    post("form, bytes", body=b"a=%FF%00&b=\xff\xfe&\xff=3", kind=FORM),
+    post("form, bad escape", body=b"a=1&b=%41x%zz", kind=FORM),
+    post("form, escape cut off", body=b"a=x%2", kind=FORM),
+    post("form, bad escape in a name", body=b"%zz=1", kind=FORM),
+    post("form, empty name", body=b"=1", kind=FORM),
+    post("form, empty pair", body=b"a=1&&b=2", kind=FORM),
     form("multipart field", ("a", None, None, b"1")),
+    post("multipart, empty body", body=b"", kind="multipart/form-data; boundary=limit"),
+    post("multipart file in base64", body=b'--limit\r\nContent-Disposition: form-data; name="a"; filename="f"\r\n'
+         b"Content-Transfer-Encoding: base64\r\n\r\naGk=\r\n--limit--\r\n", kind="multipart/form-data; boundary=limit"),
+    post("multipart file in binary", body=b'--limit\r\nContent-Disposition: form-data; name="a"; filename="f"\r\n'
+         b"Content-Transfer-Encoding: BINARY\r\n\r\n\xff\r\n--limit--\r\n", kind="multipart/form-data; boundary=limit"),
     form("multipart file", ("data", "f.bin", None, b"\x00\x01")),
     form("multipart file with type", ("data", "f.txt", "text/plain", b"text")),
     form("multipart json file", ("data", "f.json", JSON, b'{"a": 1}')),
@@ -226,6 +237,12 @@ PRINTS = [
 
 # ---- management (API spec; what this face offers by default) ----
 
+# ", member": values that fit a declared type, or do not (500, and nothing is registered).
+JSON_BODIES = [(text, b", " + text.encode()) for text in (
+    '"batch_size": "3"', '"batch_size": 2.0', '"batch_size": 2.5', '"batch_size": "x"', '"batch_size": 99999999999',
+    '"batch_size": null', '"batch_size": true', '"synchronous": 1', '"synchronous": "yes"', '"handler": {}', '"handler": 5',
+    '"unknown": [1]', '"runtime": "cobol", "runtime": "python"')]
+
 MANAGEMENT = [
     manage("list, empty", "GET", "/models"),
     manage("register without url", "POST", "/models"),
@@ -270,6 +287,13 @@ MANAGEMENT = [
     manage("register with json", "POST", "/models", b'{"url": "good.mar", "model_name": "json", "initial_workers": 1, '
            b'"synchronous": true, "max_batch_delay": 5}', headers={"Content-Type": JSON}),
     manage("register with broken json", "POST", "/models", b'{"url": ', headers={"Content-Type": JSON}),
+    *(step for what, more in JSON_BODIES for step in (
+        manage(f"json: {what}", "POST", "/models", b'{"url": "good.mar", "model_name": "json2"' + more + b"}", headers={"Content-Type": JSON}),
+        manage(f"json: {what}: remove", "DELETE", "/models/json2"))),
+    *(manage(f"json body: {body.decode()}", "POST", "/models", body, headers={"Content-Type": JSON}) for body in (
+        b"", b"null", b"[]", b"1", b'{"url": ["good.mar"]}', b'{"url": null}', b'{"url": "absent.mar", "url": ""}')),
+    manage("register with an empty name", "POST", "/models?url=good.mar&model_name="),
+    manage("remove what has the archive's name", "DELETE", "/models/good"),
     manage("register with a handler", "POST",
            "/models?url=entry_module.mar&model_name=chosen&handler=functions:infer&initial_workers=1&synchronous=true"),
     post("predict with the chosen handler", path="/predictions/chosen"),

@@ -20,6 +20,9 @@ KNOWN = [
     # messages that go on where TorchServe's end, or are the Java runtime's
     {"suite": "management", "case": "register with broken json", "field": "body", "torchserve": "java.io",
      "why": "messages of the Java runtime"},
+    {"suite": "management", "case": "json*", "field": "body", "torchserve": r"java\.lang|Cannot invoke", "why": "messages of the Java runtime"},
+    {"suite": "rows", "case": "form, empty *", "field": "body", "torchserve": r"java\.lang.*empty name", "sconce": "empty name",
+     "why": "messages of the Java runtime"},
     {"suite": "starts", "case": "address *", "field": "says", "sconce": r"^Invalid configuration: Invalid .*\(config",
      "why": "messages say which line and key"},
     {"suite": "starts", "case": "bad black list", "field": "says", "sconce": r"^Invalid configuration: .*\(config",

@@ -166,11 +166,29 @@ static void forms_drop_what_is_no_pair_at_the_end(void **state)
     }
     struct sc_query q;
     struct sc_msg msg;
-    assert_int_equal(sc_form_parse(&q, SC_SPAN("a=1&b=%zz&c=2"), &msg), SC_EINVAL);
-    assert_string_equal(msg.text, "Bad string: '%zz'");
-    sc_query_free(&q);
-    assert_int_equal(sc_form_parse(&q, SC_SPAN("%4=1"), &msg), SC_EINVAL);
-    assert_string_equal(msg.text, "Bad string: '%4'");
+    static const char *const bad[][2] = {
+        {"a=1&b=%zz&c=2", "Invalid hex byte at index '0' in string: '%zz'"},
+        {"b=%41x%4", "Invalid hex byte at index '4' in string: '%41x%4'"},
+        {"%4=1", "Bad string: '%4'"},
+        {"=1", "empty name"},
+        {"a=1&&b=2", "empty name"},
+    };
+    for (size_t i = 0; i < SC_COUNT(bad); i++) {
+        assert_int_equal(sc_form_parse(&q, sc_span_str(bad[i][0]), &msg), SC_EINVAL);
+        assert_string_equal(msg.text, bad[i][1]);
+        sc_query_free(&q);
+    }
+}
+
+static void values_of_forms_are_bytes_and_names_are_text(void **state)
+{
+    (void)state;
+    struct sc_query q;
+    assert_int_equal(sc_form_parse(&q, SC_SPAN("a=%ff\xfe+&\xff=%00"), NULL), 0);
+    assert_int_equal(q.n, 2);
+    assert_true(sc_span_eq(q.params[0].value, SC_SPAN("\xff\xfe ")));
+    assert_true(sc_span_eq(q.params[1].name, SC_SPAN("\xef\xbf\xbd")));
+    assert_true(sc_span_eq(q.params[1].value, sc_span("", 1)));
     sc_query_free(&q);
 }
 
@@ -201,6 +219,7 @@ int main(void)
         cmocka_unit_test(the_first_of_a_name_wins),
         cmocka_unit_test(parameters_are_bounded),
         cmocka_unit_test(forms_drop_what_is_no_pair_at_the_end),
+        cmocka_unit_test(values_of_forms_are_bytes_and_names_are_text),
         cmocka_unit_test(media_types_are_cut_and_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
