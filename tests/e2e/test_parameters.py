@@ -169,7 +169,7 @@ def test_an_empty_name_of_a_model_is_none(call):
     ("", (400, "BadRequestException")), ("url=", (404, "WorkflowNotFoundException")), ("url=../x", (404, "WorkflowNotFoundException")),
     ("url=nowhere.war", (404, "WorkflowNotFoundException")), ("url=%00", (404, "WorkflowNotFoundException")),
     ("url=%zz", (403, "IllegalArgumentException")), ("url=http://127.0.0.1:1/x.war&s3_sse_kms=x", (400, "DownloadArchiveException")),
-    ("url=nowhere.war&workflow_name=", (400, "BadRequestException")),
+    ("url=nowhere.war&workflow_name=", (404, "WorkflowNotFoundException")), ("url=nowhere.war&workflow_name=..", (400, "BadRequestException")),
     ("url=nowhere.war&response_timeout=x&startup_timeout=-1", (404, "WorkflowNotFoundException")),
 ])
 def test_texts_of_a_workflow(call, query, answer):
