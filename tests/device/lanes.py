@@ -64,10 +64,10 @@ def shapes():
     return of | linear("bert.pooler.dense", HIDDEN, HIDDEN) | linear("classifier", 2, HIDDEN)
 
 
-def make_model(folder, **settings):
+def make_model(folder, seed=1, **settings):
     """A Hugging Face folder, written by hand: only torch is needed."""
     import torch
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     folder.mkdir(parents=True)
     header, at, tensors = {}, 0, []
     for name, shape in shapes().items():

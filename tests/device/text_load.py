@@ -1,4 +1,4 @@
-"""Texts for a model `bert` in a closed loop, for the scripts beside this one."""
+"""Texts for a model in a closed loop, for the scripts beside this one."""
 import http.client
 import threading
 import time
@@ -9,9 +9,9 @@ from encoder_http import word
 class Load:
     """Answers counted by when they came. words(n): how many a connection's n-th text has."""
 
-    def __init__(self, server, words, connections):
+    def __init__(self, server, words, connections, model="bert"):
         self.host = server.inference.removeprefix("http://")
-        self.words = words
+        self.words, self.path = words, f"/predictions/{model}"
         self.came, self.bad, self.over = [], [], False
         self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(connections)]
         for t in self.threads:
@@ -24,7 +24,7 @@ class Load:
             at += 1
             text = " ".join(word((at * k) % 20000) for k in range(1, 1 + self.words(at)))
             try:
-                connection.request("POST", "/predictions/bert", text, {"content-type": "text/plain"})
+                connection.request("POST", self.path, text, {"content-type": "text/plain"})
                 answer = connection.getresponse()
                 body = answer.read()
                 if answer.status != 200:
