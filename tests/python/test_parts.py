@@ -200,19 +200,22 @@ def test_more_than_fit_wait(worker):
     assert open_at_once <= 4 and ended == set(numbers)
 
 
+ENDLESS = 10**9  # turns: such a request ends because its client leaves, however slow the test is
+
+
 def test_a_client_that_leaves(worker):
     w = worker(TURNS)
-    other, number = w.submit(b"40"), w.submit(b"1000")
+    other, number = w.submit(b"40"), w.submit(b"%d" % ENDLESS)
     assert w.piece() is not None
     w.cancel(number)
     w.cancel(12345)  # never was
     w.cancel(number)
-    ended = []
+    ended = {}
     while len(ended) < 2:
         p = w.piece()
         if not p.more:
-            ended.append((p.id, p.body))
-    assert ended == [(number, b""), (other, b"end")]
+            ended[p.id] = p.body
+    assert ended == {number: b"", other: b"end"}
     assert w.output().count("left") == 1
     w.cancel(number)  # long over
     assert pieces(w, w.submit(b"1")) == [b"end"]
@@ -220,7 +223,7 @@ def test_a_client_that_leaves(worker):
 
 def test_a_client_that_leaves_before_its_request_is_begun(worker):
     w = worker(TURNS, batch_size=4)
-    first = [w.submit(b"40") for _ in range(4)]
+    first = [w.submit(b"%d" % ENDLESS) for _ in range(4)]
     assert w.piece() is not None
     waiting = w.submit(b"40")
     w.cancel(waiting)
@@ -229,8 +232,10 @@ def test_a_client_that_leaves_before_its_request_is_begun(worker):
         p = w.piece()
         if not p.more:
             ended.append(p.id)
+            for number in first if ended == [waiting] else ():
+                w.cancel(number)
     assert ended[0] == waiting and set(ended[1:]) == set(first)
-    assert "left" not in w.output()
+    assert w.output().count("left") == len(first) and f"left {waiting}\n" not in w.output()
 
 
 def test_an_event_loop(worker):
