@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,14 +22,6 @@
 #define SELF "/proc/self/exe"
 
 enum { EXIT_FAILED = 1, EXIT_UNABLE = 2, EXIT_INTERRUPTED = 130 };
-
-static atomic_bool stop;
-
-static void on_signal(int sig)
-{
-    (void)sig;
-    atomic_store(&stop, true);
-}
 
 struct bench {
     struct sc_bench_options o;
@@ -102,7 +93,7 @@ static void progress(void *ctx, unsigned run, const struct sc_load_progress *p)
     struct bench *b = ctx;
     int64_t now = sc_clock_ms();
     if (b->o.url && !sc_bench_server_alive(&b->server))
-        atomic_store(&stop, true);
+        atomic_store(&sc_bench_stop, true);
     if (!b->terminal || now - b->shown_at < 200)
         return;
     double rate = p->good >= b->shown_good
@@ -201,7 +192,7 @@ static int measure(struct bench *b, struct sc_msg *msg)
                            .runs = (unsigned)SC_MIN(o->repeat, UINT32_MAX),
                            .exe = SELF,
                            .metrics = o->metrics,
-                           .stop = &stop,
+                           .stop = &sc_bench_stop,
                            .progress = progress,
                            .warm = warm,
                            .ctx = b};
@@ -209,7 +200,7 @@ static int measure(struct bench *b, struct sc_msg *msg)
     if (o->url) {
         if (!o->quiet)
             fprintf(stderr, "starting a server for %s\n", o->url);
-        rc = sc_bench_server_start(&b->server, o, NULL, &stop, msg);
+        rc = sc_bench_server_start(&b->server, o, NULL, &sc_bench_stop, msg);
         if (rc == 0)
             rc = sc_bench_server_register(&b->server, o, true, msg);
         if (rc == 0)
@@ -295,13 +286,10 @@ int sc_cli_bench(int argc, char **argv)
     struct bench *b = sc_alloc(sizeof *b);
     struct sc_msg msg = {""};
     int rc = sc_bench_options_read(&b->o, false, argc, argv, &msg), code = 0;
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     sc_bench_command(b->command, sizeof b->command, argc, argv);
     if (rc == 0)
         rc = prepare(b, &msg);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    sc_bench_catch_signals(NULL);
     b->terminal = isatty(STDERR_FILENO) && !b->o.quiet;
     if (rc == 0)
         rc = measure(b, &msg);
@@ -316,7 +304,7 @@ int sc_cli_bench(int argc, char **argv)
     char log[1100];
     snprintf(log, sizeof log, "%s/model_metrics.log", b->o.out ? b->o.out : "");
     sc_bench_server_forget(&b->server, b->o.out ? log : NULL);
-    if (atomic_load(&stop) && !b->server.died)
+    if (atomic_load(&sc_bench_stop) && !b->server.died)
         code = EXIT_INTERRUPTED;
     sc_log_metrics_free(&b->log);
     sc_measured_free(&b->m);

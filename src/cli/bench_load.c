@@ -1,6 +1,7 @@
 #include "cli/bench_load.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -167,6 +168,26 @@ int sc_bench_write(const char *folder, const char *name, const struct sc_buf *te
     unlink(part);
     return sc_fail(msg, SC_ESYS, "%s cannot be written: %s", path,
                    text->failed ? "too large" : strerror(err));
+}
+
+atomic_bool sc_bench_stop;
+static void (*on_stop)(void);
+
+static void on_signal(int sig)
+{
+    (void)sig;
+    atomic_store(&sc_bench_stop, true);
+    if (on_stop)
+        on_stop();
+}
+
+void sc_bench_catch_signals(void (*also)(void))
+{
+    const struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    on_stop = also;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
 }
 
 void sc_bench_command(char *to, size_t size, int argc, char **argv)

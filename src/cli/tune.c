@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,15 +29,6 @@
 #define STATE "tune.json"
 
 enum { EXIT_NOTHING = 1, EXIT_UNABLE = 2, EXIT_INTERRUPTED = 130 };
-
-static atomic_bool stop;
-
-static void on_signal(int sig)
-{
-    (void)sig;
-    atomic_store(&stop, true);
-    sc_tune_model_interrupt();
-}
 
 struct tuner {
     struct sc_bench_options o;
@@ -73,12 +63,6 @@ static void note(struct tuner *u, const char *fmt, ...)
 
 /* ---- the report ---- */
 
-static const char *phase_name(enum sc_tune_phase p)
-{
-    static const char *const names[] = {"screening", "narrowing", "final", "curves", "done"};
-    return names[p];
-}
-
 /* What is to be set, as people would write it. */
 static void settings(const struct tuner *u, struct sc_buf *out)
 {
@@ -103,8 +87,9 @@ static void with_about(struct tuner *u, struct sc_buf *text, struct sc_tune_abou
     *a = (struct sc_tune_about){.subject = u->subject,
                                 .command = u->command,
                                 .ended = u->t.phase == SC_TUNE_DONE ? "complete"
-                                         : atomic_load(&stop)       ? "interrupted; --resume goes on"
-                                                              : "not all was measured; --resume goes on",
+                                         : atomic_load(&sc_bench_stop)
+                                             ? "interrupted; --resume goes on"
+                                             : "not all was measured; --resume goes on",
                                 .settings = text->n > 1 ? text->p : NULL,
                                 .began_ms = u->began_ms,
                                 .loading = u->loading,
@@ -170,7 +155,7 @@ static void show(struct tuner *u, double rate)
     sc_tune_name(&u->t.branches[u->step->branch].config, name, sizeof name);
     snprintf(left, sizeof left, "%.0f:%02.0f", floor(seconds / 60), floor(fmod(seconds, 60)));
     const int best = sc_tune_leader(&u->t);
-    fprintf(stderr, "\r\033[K%s: %s, %u at once", phase_name(u->t.phase), name, u->step->concurrency);
+    fprintf(stderr, "\r\033[K%s: %s, %u at once", sc_tune_phase_name(u->t.phase), name, u->step->concurrency);
     if (rate > 0)
         fprintf(stderr, ": %.0f/s", rate);
     if (best >= 0) {
@@ -201,7 +186,7 @@ static void say_phase(struct tuner *u)
     for (unsigned i = 0; i < u->t.n; i++)
         open += !u->t.branches[i].out;
     u->said = u->t.phase;
-    fprintf(stderr, "%s: %u configurations, %.0f s left\n", phase_name(u->t.phase), open,
+    fprintf(stderr, "%s: %u configurations, %.0f s left\n", sc_tune_phase_name(u->t.phase), open,
             fmax(u->t.goal.budget - u->t.spent, 0));
 }
 
@@ -270,7 +255,6 @@ static void died(struct tuner *u, unsigned branch)
 static int measure(struct tuner *u, struct sc_msg *msg)
 {
     const struct sc_tune_step *s = u->step;
-    const bool fresh = u->loaded != (int)s->branch;
     struct sc_measured m = {0};
     struct sc_msg why;
     int rc = have_loaded(u, msg);
@@ -279,31 +263,23 @@ static int measure(struct tuner *u, struct sc_msg *msg)
     if (rc != 0)
         return SC_MIN(rc, 0);
     const struct sc_measure how = {
-        .load = &u->load, .runs = s->runs, .stop = &stop, .progress = progress, .ctx = u};
+        .load = &u->load, .runs = s->runs, .stop = &sc_bench_stop, .progress = progress, .ctx = u};
     int64_t start = sc_clock_ms();
-    if (fresh) { /* what a handler does only at its first requests */
-        struct sc_measure once = how;
-        once.runs = 1;
-        u->load.warmup = 0;
-        u->load.duration = fmax(s->warmup, 0.3);
-        rc = sc_measure(&once, &m, msg);
-        sc_measured_free(&m);
-    }
     u->load.warmup = s->warmup;
     u->load.duration = s->seconds;
     if (rc == 0)
         rc = sc_measure(&how, &m, msg);
     spend(u, (double)(sc_clock_ms() - start) / 1e3, false);
-    if (rc == 0 && !atomic_load(&stop)) {
+    if (rc == 0 && !atomic_load(&sc_bench_stop)) {
         if (m.ended == SC_LOAD_GONE || !sc_bench_server_alive(&u->model.server))
             died(u, s->branch);
         else
             sc_tune_take(&u->t, s, m.runs, m.nruns, sc_load_saturated(&u->load, &m.all, &why));
-        if (u->loaded >= 0 && !u->t.branches[s->branch].out)
+        if (u->loaded >= 0 && !s->settle && !u->t.branches[s->branch].out)
             (void)sc_tune_weigh(&u->t, s->branch, sc_tune_model_memory(&u->model));
     }
     sc_measured_free(&m);
-    return rc < 0 || atomic_load(&stop) ? SC_MIN(rc, 0) : write_state(u, msg);
+    return rc < 0 || atomic_load(&sc_bench_stop) || s->settle ? SC_MIN(rc, 0) : write_state(u, msg);
 }
 
 static int search(struct tuner *u, struct sc_msg *msg)
@@ -311,7 +287,7 @@ static int search(struct tuner *u, struct sc_msg *msg)
     struct sc_tune_step step;
     int rc = 0;
     u->step = &step;
-    while (rc == 0 && !atomic_load(&stop) && u->deaths < DEATHS_MAX && sc_tune_next(&u->t, &step)) {
+    while (rc == 0 && !atomic_load(&sc_bench_stop) && u->deaths < DEATHS_MAX && sc_tune_next(&u->t, &step)) {
         say_phase(u);
         rc = measure(u, msg);
     }
@@ -319,7 +295,7 @@ static int search(struct tuner *u, struct sc_msg *msg)
         fputs("\r\033[K", stderr);
     if (u->deaths >= DEATHS_MAX)
         note(u, "the server ended %u times: the search was given up", u->deaths);
-    return atomic_load(&stop) ? 0 : rc;
+    return atomic_load(&sc_bench_stop) ? 0 : rc;
 }
 
 /* ---- before and after ---- */
@@ -328,7 +304,7 @@ static int search(struct tuner *u, struct sc_msg *msg)
 static int probe(struct tuner *u, struct sc_msg *msg)
 {
     struct sc_tune_config one = {.batch = 1, .workers = 1, .threads = -1, .way = SC_TUNE_NO_GPU};
-    struct sc_measure how = {.load = &u->load, .runs = 1, .stop = &stop};
+    struct sc_measure how = {.load = &u->load, .runs = 1, .stop = &sc_bench_stop};
     struct sc_measured m = {0};
     if (!u->o.quiet)
         fprintf(stderr, "starting a server for %s\n", u->o.url);
@@ -341,7 +317,7 @@ static int probe(struct tuner *u, struct sc_msg *msg)
     u->load.warmup = u->load.duration = 0;
     u->load.count = 1;
     rc = sc_measure(&how, &m, msg);
-    if (rc == 0 && m.all.failed && !atomic_load(&stop))
+    if (rc == 0 && m.all.failed && !atomic_load(&sc_bench_stop))
         rc = sc_fail(msg, SC_EINVAL, "the model does not answer the first request well: %s",
                      m.all.wrong[0] ? m.all.wrong : "no answer came");
     sc_measured_free(&m);
@@ -415,7 +391,7 @@ static int prepare(struct tuner *u, struct sc_msg *msg)
     if (rc == 0)
         rc = sc_bench_load(&u->load, &u->payload, o, msg);
     if (rc == 0)
-        rc = sc_tune_model_open(&u->model, o, &stop, msg);
+        rc = sc_tune_model_open(&u->model, o, &sc_bench_stop, msg);
     if (rc < 0)
         return rc;
     snprintf(out, sizeof out, "%s-tune", u->model.given);
@@ -475,16 +451,13 @@ int sc_cli_tune(int argc, char **argv)
 {
     struct tuner *u = sc_alloc(sizeof *u);
     struct sc_msg msg = {""};
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     u->loaded = -1;
     u->said = SC_TUNE_DONE;
     u->began_ms = sc_wall_ms();
     int rc = sc_bench_options_read(&u->o, true, argc, argv, &msg), code = 0;
     sc_bench_command(u->command, sizeof u->command, argc, argv);
     u->terminal = isatty(STDERR_FILENO) && !u->o.quiet;
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    sc_bench_catch_signals(sc_tune_model_interrupt);
     const bool help = rc > 0;
     if (rc == 0)
         rc = prepare(u, &msg);
@@ -504,11 +477,11 @@ int sc_cli_tune(int argc, char **argv)
         else if (rc == 0 && u->o.apply)
             fputs("sconce tune: nothing is applied: the search is not complete\n", stderr);
     }
-    if (rc < 0 && !(atomic_load(&stop) && !ready)) {
+    if (rc < 0 && !(atomic_load(&sc_bench_stop) && !ready)) {
         fprintf(stderr, "sconce tune: %s\n", msg.text);
         code = EXIT_UNABLE;
     }
-    if (atomic_load(&stop))
+    if (atomic_load(&sc_bench_stop))
         code = EXIT_INTERRUPTED;
     if (!help)
         sc_tune_model_free(&u->model);

@@ -19,7 +19,7 @@ const char *sc_report_end(enum sc_load_end end)
 void sc_report_loop(const struct sc_load_config *c, char *to, size_t size)
 {
     if (c->rate > 0)
-        snprintf(to, size, "open, %s, %g/s", c->poisson ? "Poisson" : "constant", c->rate);
+        snprintf(to, size, "open, %s, %.15g/s", c->poisson ? "Poisson" : "constant", c->rate);
     else
         snprintf(to, size, "closed, %u at once", c->connections * c->streams);
 }
@@ -96,7 +96,7 @@ void sc_report_csv(const struct sc_report *r, struct sc_buf *out)
     for (unsigned k = 0; k < r->m->nruns; k++) {
         const struct sc_load_result *x = &r->m->runs[k];
         const struct sc_load_config *c = r->load;
-        sc_buf_printf(out, "%u,%s,%s,%u,%u,%g,%.6f,%.3f,%" PRIu64 ",%" PRIu64, k + 1, sc_load_protocol(c),
+        sc_buf_printf(out, "%u,%s,%s,%u,%u,%.15g,%.6f,%.3f,%" PRIu64 ",%" PRIu64, k + 1, sc_load_protocol(c),
                       sc_report_loop_name(c), c->connections, c->threads, c->rate, x->seconds,
                       sc_load_rate(x), x->good, x->failed);
         for (unsigned e = 0; e < SC_LOAD_ERRORS; e++)

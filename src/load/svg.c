@@ -11,6 +11,7 @@
 #define RIGHT 20
 #define TOP 46
 #define BOTTOM 50
+#define LEGEND_ROW 16
 #define TICKS_MAX 16
 
 const char sc_svg_style[] =
@@ -31,7 +32,7 @@ void sc_xml_text(struct sc_buf *out, const char *text)
         case '>': sc_buf_str(out, "&gt;"); break;
         case '&': sc_buf_str(out, "&amp;"); break;
         case '"': sc_buf_str(out, "&quot;"); break;
-        default: sc_buf_char(out, *p < ' ' || *p == 127 ? ' ' : (char)*p);
+        default: sc_buf_char(out, (*p < ' ' && *p != '\n') || *p == 127 ? ' ' : (char)*p);
         }
     }
 }
@@ -97,7 +98,9 @@ static unsigned ticks(const struct axis *a, double to[TICKS_MAX])
 
 static void number(struct sc_buf *out, double v)
 {
-    if (fabs(v) >= 10000)
+    if (fabs(v) >= 1e6)
+        sc_buf_printf(out, "%.4gM", v / 1e6);
+    else if (fabs(v) >= 10000)
         sc_buf_printf(out, "%.4gk", v / 1000);
     else
         sc_buf_printf(out, "%.4g", v);
@@ -164,17 +167,27 @@ static void draw_line(const struct sc_chart_line *l, unsigned colour, const stru
                       place(x, l->x[last]), place(y, l->y[last]));
 }
 
-static void legend(const struct sc_chart *c, struct sc_buf *out)
+/* Names stand in rows above the chart. Writes them (out not NULL); the number of rows. */
+static int legend(const struct sc_chart *c, struct sc_buf *out)
 {
-    int x = LEFT;
+    int x = LEFT, row = 0;
     for (unsigned i = 0; i < c->nlines && c->nlines > 1; i++) {
-        sc_buf_printf(out, "<rect style=\"fill:var(--c%u)\" x=\"%d\" y=\"30\" width=\"14\" height=\"3\"/>", i,
-                      x);
-        sc_buf_printf(out, "<text x=\"%d\" y=\"36\">", x + 18);
-        sc_xml_text(out, c->lines[i].name);
-        sc_buf_str(out, "</text>");
-        x += 36 + 7 * (int)strlen(c->lines[i].name);
+        const int width = 36 + 7 * (int)strlen(c->lines[i].name);
+        if (x > LEFT && x + width > WIDTH) {
+            x = LEFT;
+            row++;
+        }
+        if (out) {
+            sc_buf_printf(out,
+                          "<rect style=\"fill:var(--c%u)\" x=\"%d\" y=\"%d\" width=\"14\" height=\"3\"/>", i,
+                          x, 30 + row * LEGEND_ROW);
+            sc_buf_printf(out, "<text x=\"%d\" y=\"%d\">", x + 18, 36 + row * LEGEND_ROW);
+            sc_xml_text(out, c->lines[i].name);
+            sc_buf_str(out, "</text>");
+        }
+        x += width;
     }
+    return row + 1;
 }
 
 bool sc_svg_chart(const struct sc_chart *c, bool alone, struct sc_buf *out)
@@ -202,22 +215,27 @@ bool sc_svg_chart(const struct sc_chart *c, bool alone, struct sc_buf *out)
     if (x.log)
         widen(&x);
     widen(&y);
+    const int lower = (legend(c, NULL) - 1) * LEGEND_ROW; /* than with one row of names */
     sc_buf_printf(out,
                   "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"sc\" role=\"img\" viewBox=\"0 0 %d %d\" "
                   "width=\"%d\" height=\"%d\"><title>",
-                  WIDTH, HEIGHT, WIDTH, HEIGHT);
+                  WIDTH, HEIGHT + lower, WIDTH, HEIGHT + lower);
     sc_xml_text(out, c->title);
     sc_buf_str(out, "</title>");
     if (alone)
         sc_buf_printf(out, "<style>%s</style>", sc_svg_style);
     sc_buf_printf(out, "<rect class=\"b\" width=\"%d\" height=\"%d\"/><text class=\"t\" x=\"%d\" y=\"18\">",
-                  WIDTH, HEIGHT, LEFT);
+                  WIDTH, HEIGHT + lower, LEFT);
     sc_xml_text(out, c->title);
     sc_buf_str(out, "</text>");
+    legend(c, out);
+    if (lower)
+        sc_buf_printf(out, "<g transform=\"translate(0 %d)\">", lower);
     axes(c, &x, &y, out);
     for (unsigned k = 0; k < c->nlines; k++)
         draw_line(&c->lines[k], k, &x, &y, out);
-    legend(c, out);
+    if (lower)
+        sc_buf_str(out, "</g>");
     sc_buf_str(out, "</svg>\n");
     return true;
 }

@@ -35,8 +35,6 @@ struct sc_chart {
 bool sc_svg_chart(const struct sc_chart *c, bool alone, struct sc_buf *out);
 /* The style that pictures need which are not alone. */
 extern const char sc_svg_style[];
-/* The style of a page of a report. */
-extern const char sc_page_style[];
 /* Text with what XML and HTML take for markup escaped; what XML forbids becomes a blank. */
 void sc_xml_text(struct sc_buf *out, const char *text);
 

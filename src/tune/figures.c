@@ -14,16 +14,30 @@ static double student(unsigned freedom)
     return freedom <= SC_COUNT(t) ? t[freedom - 1] : freedom <= 40 ? 2.05 : 2.0;
 }
 
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
 struct sc_tune_interval sc_tune_interval(const struct sc_tune_point *p)
 {
     struct sc_tune_interval i = {.half = INFINITY, .n = p->nruns};
-    double squares = 0;
-    for (unsigned k = 0; k < p->nruns; k++)
-        i.mean += p->runs[k].rate / p->nruns;
-    for (unsigned k = 0; k < p->nruns; k++)
-        squares += (p->runs[k].rate - i.mean) * (p->runs[k].rate - i.mean);
-    if (p->nruns > 1)
-        i.half = student(p->nruns - 1) * sqrt(squares / (p->nruns - 1) / p->nruns);
+    const unsigned n = p->nruns, cut = n < 5 ? 0 : (unsigned)(SC_TUNE_TRIM * n), kept = n - 2 * cut;
+    double v[SC_TUNE_RUNS_MAX], mean = 0, squares = 0;
+    for (unsigned k = 0; k < n; k++)
+        v[k] = p->runs[k].rate;
+    qsort(v, n, sizeof *v, by_value);
+    for (unsigned k = cut; k < n - cut; k++)
+        i.mean += v[k] / kept;
+    for (unsigned k = 0; k < n; k++) {
+        v[k] = v[SC_MIN(SC_MAX(k, cut), n - cut - 1)];
+        mean += v[k] / n;
+    }
+    for (unsigned k = 0; k < n; k++)
+        squares += (v[k] - mean) * (v[k] - mean);
+    if (n > 1)
+        i.half = student(kept - 1) * sqrt(squares / (n - 1) / n) * n / kept;
     return i;
 }
 
@@ -84,14 +98,44 @@ bool sc_tune_is_behind(const struct sc_tune *t, const struct sc_tune_branch *b,
     return a.mean + a.half < z.mean - z.half;
 }
 
+bool sc_tune_is_sure(const struct sc_tune *t, const struct sc_tune_branch *b, double precision)
+{
+    const struct sc_tune_point *p = sc_tune_best(t, b);
+    struct sc_tune_interval i = p ? sc_tune_interval(p) : (struct sc_tune_interval){0};
+    return (i.n >= SC_TUNE_SURE && i.half <= precision * i.mean) || i.n + SC_TUNE_REPEAT > SC_TUNE_RUNS_MAX;
+}
+
+double sc_tune_reach(const struct sc_tune *t, const struct sc_tune_branch *b)
+{
+    const struct sc_tune_point *p = b->failed ? NULL : sc_tune_best(t, b);
+    struct sc_tune_interval i = p ? sc_tune_interval(p) : (struct sc_tune_interval){0};
+    return i.mean + fmax(i.half, i.n <= SC_TUNE_REPEAT ? SC_TUNE_UNSURE * i.mean : 0);
+}
+
+bool sc_tune_may_be_faster(const struct sc_tune *t, unsigned branch, unsigned recommended)
+{
+    const struct sc_tune_branch *b = &t->branches[branch];
+    const double score = sc_tune_score(t, b);
+    return branch != recommended && score > 0 && sc_tune_reach(t, b) - score > t->goal.precision * score &&
+           sc_tune_reach(t, b) > sc_tune_score(t, &t->branches[recommended]);
+}
+
 /* The cheaper one, of two that are as fast. */
 static bool is_cheaper(const struct sc_tune_branch *a, const struct sc_tune_branch *b)
 {
+    static const int8_t way[] = {
+        [SC_TUNE_NO_GPU] = 0, [SC_TUNE_LANES] = 1, [SC_TUNE_TIMESLICE] = 2, [SC_TUNE_MPS] = 3};
+    const struct sc_tune_config *c = &a->config, *d = &b->config;
+    const int order[] = {(c->way == SC_TUNE_LANES ? 1 : (int)c->workers) -
+                             (d->way == SC_TUNE_LANES ? 1 : (int)d->workers),
+                         (int)c->workers - (int)d->workers, c->threads - d->threads,
+                         way[c->way] - way[d->way], (int)c->batch - (int)d->batch};
     if (a->memory && b->memory && llabs(a->memory - b->memory) * 50 > SC_MAX(a->memory, b->memory))
         return a->memory < b->memory;
-    if (a->config.workers != b->config.workers)
-        return a->config.workers < b->config.workers;
-    return a->config.batch < b->config.batch;
+    for (unsigned i = 0; i < SC_COUNT(order); i++)
+        if (order[i])
+            return order[i] < 0;
+    return false;
 }
 
 int sc_tune_recommended(const struct sc_tune *t)
@@ -100,11 +144,13 @@ int sc_tune_recommended(const struct sc_tune *t)
     int best = leader;
     for (unsigned i = 0; leader >= 0 && i < t->n; i++) {
         const struct sc_tune_branch *b = &t->branches[i], *first = &t->branches[leader];
-        /* One that was dropped early is known too little. */
-        if (b->failed || (b->out && !first->out) || b->round + 1 < first->round)
+        if (sc_tune_score(t, b) < (1 - SC_TUNE_TIE) * sc_tune_score(t, first) ||
+            sc_tune_is_behind(t, b, first))
             continue;
-        if (sc_tune_score(t, b) >= (1 - SC_TUNE_TIE) * sc_tune_score(t, first) &&
-            !sc_tune_is_behind(t, b, first) && is_cheaper(b, &t->branches[best]))
+        /* One that was looked at once is known too little. */
+        const unsigned runs = sc_tune_best(t, first)->nruns;
+        if (sc_tune_best(t, b)->nruns >= SC_MIN(runs, SC_TUNE_REPEAT + 1u) &&
+            is_cheaper(b, &t->branches[best]))
             best = (int)i;
     }
     return best;
@@ -123,6 +169,12 @@ bool sc_tune_on_front(const struct sc_tune *t, unsigned branch)
     return p != NULL;
 }
 
+const char *sc_tune_phase_name(enum sc_tune_phase phase)
+{
+    static const char *const names[] = {"screening", "final", "curves", "done"};
+    return names[phase];
+}
+
 const char *sc_tune_way_name(enum sc_tune_way way)
 {
     static const char *const names[] = {"timeslice", "mps", "lanes", "cpu"};
@@ -133,7 +185,7 @@ void sc_tune_name(const struct sc_tune_config *c, char *to, size_t size)
 {
     int n = snprintf(to, size, "batch %u, %u worker%s", c->batch, c->workers, c->workers > 1 ? "s" : "");
     if (c->threads >= 0)
-        n += snprintf(to + n, size - (size_t)n, ", %d threads", c->threads);
+        n += snprintf(to + n, size - (size_t)n, ", %d thread%s", c->threads, c->threads == 1 ? "" : "s");
     if (c->way != SC_TUNE_NO_GPU)
         snprintf(to + n, size - (size_t)n, ", %s", sc_tune_way_name(c->way));
 }
@@ -161,7 +213,7 @@ void sc_tune_reason(const struct sc_tune *t, int recommended, char *to, size_t s
         measured += t->branches[i].npoints > 0;
     if (recommended < 0) {
         if (t->goal.p99 > 0 && measured)
-            snprintf(to, size, "none of the %u configurations measured keeps p99 below %.3g ms", measured,
+            snprintf(to, size, "none of the %u configurations measured keeps p99 below %g ms", measured,
                      t->goal.p99 / 1e6);
         else
             snprintf(to, size, "none of the %u configurations measured could be used", measured);
@@ -171,10 +223,10 @@ void sc_tune_reason(const struct sc_tune *t, int recommended, char *to, size_t s
     const struct sc_tune_point *p = sc_tune_best(t, r);
     struct sc_tune_interval i = sc_tune_interval(p);
     sc_tune_name(&r->config, name, sizeof name);
-    sc_buf_printf(&b, "%s: %.4g requests/s", name, i.mean);
+    sc_buf_printf(&b, "%s: %.1f requests/s", name, i.mean);
     if (i.n > 1)
-        sc_buf_printf(&b, " (± %.2g %%)", i.half / i.mean * 100);
-    sc_buf_printf(&b, " with p99 %.3g ms at %u at once", sc_tune_p99(p) / 1e6, p->concurrency);
+        sc_buf_printf(&b, " (± %.1f %%)", i.half / i.mean * 100);
+    sc_buf_printf(&b, " with p99 %.3f ms at %u at once", sc_tune_p99(p) / 1e6, p->concurrency);
     int leader = sc_tune_leader(t), next = second(t, recommended);
     if (leader != recommended) {
         sc_tune_name(&t->branches[leader].config, name, sizeof name);
@@ -182,7 +234,7 @@ void sc_tune_reason(const struct sc_tune *t, int recommended, char *to, size_t s
     } else if (next >= 0) {
         double behind = 1 - sc_tune_score(t, &t->branches[next]) / i.mean;
         sc_tune_name(&t->branches[next].config, name, sizeof name);
-        sc_buf_printf(&b, ", the most of %u configurations%s; %s is next, %.2g %% behind", measured,
+        sc_buf_printf(&b, ", the most of %u configurations%s; %s is next, %.0f %% behind", measured,
                       t->goal.p99 > 0 ? " that keep p99" : "", name, behind * 100);
         if (!sc_tune_is_behind(t, &t->branches[next], r))
             sc_buf_str(&b, ", which is within the noise");

@@ -169,7 +169,7 @@ static bool heat(const struct sc_tune *t, bool alone, struct sc_buf *out)
         int top = MAP_TOP + (int)g * each;
         sc_buf_printf(out, "<text x=\"10\" y=\"%d\">%s", top - 6, sc_tune_way_name(grid[g].way));
         if (grid[g].threads >= 0)
-            sc_buf_printf(out, ", %d threads", grid[g].threads);
+            sc_buf_printf(out, ", %d thread%s", grid[g].threads, grid[g].threads == 1 ? "" : "s");
         sc_buf_str(out, "</text>");
         for (unsigned k = 0; k < nw; k++)
             sc_buf_printf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%u worker%s</text>", MAP_LEFT - 8,

@@ -8,25 +8,27 @@
 #include "base/array.h"
 #include "tune/parts.h"
 
-#define FINALISTS 4
-#define ROUNDS_MAX 7
-#define CLOSE 0.9        /* of the best's rate: nobody is dropped for less who cannot be told from it */
+#define FINALISTS 4      /* get curves */
 #define SECONDS_MIN 0.15 /* of a run */
 #define SECONDS_MAX 5.0
-#define WARM_SECONDS 0.3 /* what a model that was just loaded gets before it is measured */
-#define TRIES_MAX 6      /* of a step in which no answer came */
-#define BATCHES_MIN 6.0  /* that a worker completes in a run, so that one more or less matters little */
-#define RUNS_SURE (4 * SC_TUNE_REPEAT) /* before anything is decided: runs one behind the other are alike */
-#define CYCLES 3                       /* of the final, as it is planned */
+#define SLICES_MIN 2 /* of settling */
+#define SLICES_MAX 12
+#define RISING 1.1      /* times the slice before the last one: not settled yet */
+#define STEEP 1.03      /* times the run before */
+#define TRIES_MAX 6     /* of a step in which no answer came */
+#define BATCHES_MIN 6.0 /* that a worker completes in a run, so that one more or less matters little */
+#define VISITS 18       /* of the final, as it is planned */
 
-/* Where a phase ends, as a share of the budget. */
-static const double ends[] = {0.55, 0.75, 0.9, 1.0, 1.0};
+/* Where a phase ends at the latest, as a share of the budget; as planned, the screening does before. */
+static const double ends[] = {0.7, 0.9, 1.0, 1.0};
+
+#define FINAL_END 0.95 /* and its last step */
 
 /* ---- branches and points ---- */
 
 void sc_tune_init(struct sc_tune *t, const struct sc_tune_goal *goal)
 {
-    *t = (struct sc_tune){.goal = *goal, .visiting = -1};
+    *t = (struct sc_tune){.goal = *goal, .visiting = -1, .settled = -1};
 }
 
 void sc_tune_free(struct sc_tune *t)
@@ -109,14 +111,6 @@ bool sc_tune_weigh(struct sc_tune *t, unsigned branch, int64_t bytes)
     return false;
 }
 
-static unsigned count_open(const struct sc_tune *t)
-{
-    unsigned n = 0;
-    for (unsigned i = 0; i < t->n; i++)
-        n += !t->branches[i].out;
-    return n;
-}
-
 /* ---- which load ---- */
 
 static uint64_t full(const struct sc_tune_branch *b)
@@ -142,11 +136,13 @@ static unsigned screen(const struct sc_tune *t, struct sc_tune_branch *b)
 }
 
 /* Again under the best load, then under a heavier one, if it is not known what that gives. */
-static unsigned narrow(const struct sc_tune *t, struct sc_tune_branch *b)
+static unsigned look_again(const struct sc_tune *t, struct sc_tune_branch *b)
 {
     const struct sc_tune_point *best = sc_tune_best(t, b);
-    if (!best || t->visit_steps == 0)
-        return best ? best->concurrency : 0;
+    if (!best)
+        return screen(t, b); /* it had no turn when all were */
+    if (t->visit_steps == 0)
+        return best->concurrency;
     unsigned up = best->concurrency * 2;
     if (t->visit_steps > 1 || up > t->goal.most || up > 8 * full(b))
         return 0;
@@ -175,12 +171,11 @@ static unsigned curve(const struct sc_tune *t, struct sc_tune_branch *b)
 /* 0: the visit is over. */
 static unsigned concurrency(const struct sc_tune *t, struct sc_tune_branch *b)
 {
-    if (t->again)
+    if (t->again || t->settling)
         return t->visit_concurrency;
     switch (t->phase) {
     case SC_TUNE_SCREEN: return screen(t, b);
-    case SC_TUNE_NARROW: return narrow(t, b);
-    case SC_TUNE_FINAL: return t->visit_steps == 0 ? narrow(t, b) : 0;
+    case SC_TUNE_FINAL: return look_again(t, b);
     case SC_TUNE_CURVES: return curve(t, b);
     case SC_TUNE_DONE: break;
     }
@@ -197,23 +192,18 @@ static double clamp(double v, double low, double high)
 /* Of a run: what the phase has, shared among its visits. */
 static double run_seconds(const struct sc_tune *t)
 {
-    const double of = t->goal.budget, open = SC_MAX(count_open(t), 1u), step = SC_TUNE_REPEAT * 1.5;
-    double rounds = 1, visit = 0, steps = 1;
+    const double of = t->goal.budget, step = SC_TUNE_REPEAT * 1.5;
+    double visit = 0, steps = 1;
     switch (t->phase) {
     case SC_TUNE_SCREEN:
         visit = 0.45 * of / SC_MAX(t->n, 1u);
         steps = t->goal.p99 > 0 ? 3 : 1;
         break;
-    case SC_TUNE_NARROW:
-        rounds = fmax(1, ceil(log2(open / FINALISTS)));
-        visit = (ends[SC_TUNE_NARROW] * of - t->spent) / rounds / open;
-        steps = 1.5;
-        break;
-    case SC_TUNE_FINAL: visit = 0.15 * of / CYCLES / FINALISTS; break;
+    case SC_TUNE_FINAL: visit = 0.35 * of / VISITS; break;
     case SC_TUNE_CURVES: return clamp(0.1 * of / FINALISTS / 8, SECONDS_MIN, SECONDS_MAX);
     case SC_TUNE_DONE: break;
     }
-    return clamp((visit - t->loading - WARM_SECONDS) / steps / step, SECONDS_MIN, SECONDS_MAX);
+    return clamp((visit - t->loading - SLICES_MIN * SECONDS_MIN) / steps / step, SECONDS_MIN, SECONDS_MAX);
 }
 
 /* ---- who is next ---- */
@@ -236,19 +226,74 @@ static bool line_is_lost(const struct sc_tune *t, unsigned at)
     return lost >= 2;
 }
 
-static int pick(struct sc_tune *t)
+/* The screening takes longer than was planned. */
+static bool is_late(const struct sc_tune *t)
 {
+    unsigned left = 0;
+    for (unsigned i = 0; i < t->n; i++)
+        left += !t->branches[i].out && !t->branches[i].npoints;
+    return t->phase == SC_TUNE_SCREEN && t->spent > 0.55 * t->goal.budget * (t->n - left + 1) / t->n;
+}
+
+/* In the order of this neighbours come far apart, and lines of any length are begun anywhere: multiples of
+ * the golden ratio, without their whole part (Weyl's equidistribution). */
+static double scattered(unsigned i)
+{
+    return fmod(i * 0.6180339887498949, 1);
+}
+
+/* The next that had no turn in this round, in order, or where there may not be the time for all of them, so
+ * that those that have a turn are spread over all; `fresh`: and was never measured. */
+static int pick_in_turn(struct sc_tune *t, bool fresh)
+{
+    const bool spread = is_late(t);
+    int next = -1;
     for (unsigned i = 0; i < t->n; i++) {
         struct sc_tune_branch *b = &t->branches[i];
-        if (b->out || b->round > t->round)
+        if (b->out || b->round > t->round || (fresh && b->npoints))
             continue;
-        if (t->phase == SC_TUNE_SCREEN && line_is_lost(t, i)) {
+        if (t->phase != SC_TUNE_CURVES && line_is_lost(t, i))
             put_out(b, false, "the two batches before it lost already");
-            continue;
-        }
-        return (int)i;
+        else if (next < 0 || (t->phase == SC_TUNE_CURVES && sc_tune_leader(t) == (int)i) ||
+                 (spread && scattered(i) < scattered((unsigned)next)))
+            next = (int)i;
     }
-    return -1;
+    return next;
+}
+
+/*
+ * Of the leader and the one that could best be better, who is known less: UGapE (Gabillon, Ghavamzadeh and
+ * Lazaric, "Best arm identification: a unified approach to fixed budget and fixed confidence", NIPS 2012).
+ * -1: the leader is known as well as is wanted, and so is all that reaches up to it.
+ */
+static int pick_unsure(const struct sc_tune *t)
+{
+    const int leader = sc_tune_leader(t);
+    const double precision = fmin(t->goal.precision, SC_TUNE_TIE); /* of those that contest */
+    int next = -1;
+    if (leader < 0 || t->branches[leader].out)
+        return -1;
+    const struct sc_tune_branch *first = &t->branches[leader];
+    const struct sc_tune_interval in = sc_tune_interval(sc_tune_best(t, first));
+    for (unsigned i = 0; i < t->n; i++) {
+        const struct sc_tune_branch *b = &t->branches[i];
+        if ((int)i != leader && !b->out && sc_tune_score(t, b) > 0 && !sc_tune_is_sure(t, b, precision) &&
+            sc_tune_reach(t, b) >= in.mean - in.half &&
+            (next < 0 || sc_tune_reach(t, b) > sc_tune_reach(t, &t->branches[next])))
+            next = (int)i;
+    }
+    if (next < 0)
+        return sc_tune_is_sure(t, first, t->goal.precision) ? -1 : leader;
+    return !sc_tune_is_sure(t, first, precision) &&
+                   in.half >= sc_tune_interval(sc_tune_best(t, &t->branches[next])).half
+               ? leader
+               : next;
+}
+
+static int pick(struct sc_tune *t)
+{
+    int next = t->phase == SC_TUNE_FINAL ? pick_unsure(t) : -1;
+    return next < 0 ? pick_in_turn(t, t->phase == SC_TUNE_FINAL) : next;
 }
 
 /* How many open branches are better. */
@@ -264,74 +309,33 @@ static unsigned rank(const struct sc_tune *t, const struct sc_tune_branch *b)
     return n;
 }
 
-/* Puts out those beyond the first `keep`; `near`: but who cannot be told from the leader. */
-static void prune(struct sc_tune *t, unsigned keep, bool near)
+/* Puts out those beyond the first few. */
+static void prune(struct sc_tune *t)
 {
     const int leader = sc_tune_leader(t);
     bool go[SC_TUNE_BRANCHES_MAX] = {false};
+    for (unsigned i = 0; leader >= 0 && i < t->n; i++)
+        go[i] = !t->branches[i].out && rank(t, &t->branches[i]) >= FINALISTS;
     for (unsigned i = 0; leader >= 0 && i < t->n; i++) {
-        const struct sc_tune_branch *b = &t->branches[i], *first = &t->branches[leader];
-        bool close =
-            near && sc_tune_score(t, b) >= CLOSE * sc_tune_score(t, first) && !sc_tune_is_behind(t, b, first);
-        go[i] = !b->out && !close && rank(t, b) >= keep;
-    }
-    for (unsigned i = 0; leader >= 0 && i < t->n; i++) {
+        struct sc_tune_branch *b = &t->branches[i];
         char why[120];
         if (!go[i])
             continue;
-        snprintf(why, sizeof why, "%.0f %% behind the best after round %u",
-                 100 - 100 * sc_tune_score(t, &t->branches[i]) / sc_tune_score(t, &t->branches[leader]),
-                 t->round + 1);
-        put_out(&t->branches[i], false,
-                sc_tune_score(t, &t->branches[i]) > 0 ? why : "no point of it kept the goal");
+        snprintf(why, sizeof why, "%.0f %% behind the best%s",
+                 100 - 100 * sc_tune_score(t, b) / sc_tune_score(t, &t->branches[leader]),
+                 sc_tune_may_be_faster(t, i, (unsigned)leader) ? ", but not known well enough" : "");
+        put_out(b, false, why);
     }
 }
 
-static void enter(struct sc_tune *t, enum sc_tune_phase phase)
+static void end_phase(struct sc_tune *t)
 {
-    t->phase = phase;
-    if (phase != SC_TUNE_FINAL)
-        return;
-    prune(t, FINALISTS, false);
-}
-
-/* The best one's interval is narrow, and the others are behind it or as narrow. */
-static bool is_decided(const struct sc_tune *t)
-{
-    const int leader = sc_tune_leader(t);
-    for (unsigned i = 0; leader >= 0 && i < t->n; i++) {
-        const struct sc_tune_branch *b = &t->branches[i];
-        const struct sc_tune_point *p = b->out ? NULL : sc_tune_best(t, b);
-        if (!p || ((int)i != leader && sc_tune_is_behind(t, b, &t->branches[leader])))
-            continue;
-        struct sc_tune_interval in = sc_tune_interval(p);
-        if ((in.half > t->goal.precision * in.mean || in.n < RUNS_SURE) &&
-            in.n + SC_TUNE_REPEAT <= SC_TUNE_RUNS_MAX)
-            return false;
-    }
-    return true;
-}
-
-static void end_round(struct sc_tune *t, bool no_time)
-{
-    for (unsigned i = 0; t->phase == SC_TUNE_SCREEN && i < t->n; i++)
-        if (!t->branches[i].out && !t->branches[i].npoints)
+    for (unsigned i = 0; t->phase == SC_TUNE_FINAL && i < t->n; i++)
+        if (!t->branches[i].npoints)
             put_out(&t->branches[i], false, SC_TUNE_NO_TIME);
-    switch (t->phase) {
-    case SC_TUNE_SCREEN:
-    case SC_TUNE_NARROW:
-        if (!no_time)
-            prune(t, SC_MAX((count_open(t) + 1) / 2, FINALISTS), true);
-        enter(t, no_time || count_open(t) <= FINALISTS || t->round >= ROUNDS_MAX ? SC_TUNE_FINAL
-                                                                                 : SC_TUNE_NARROW);
-        break;
-    case SC_TUNE_FINAL:
-        if (no_time || is_decided(t))
-            enter(t, SC_TUNE_CURVES);
-        break;
-    case SC_TUNE_CURVES: enter(t, SC_TUNE_DONE); break;
-    case SC_TUNE_DONE: break;
-    }
+    if (t->phase == SC_TUNE_FINAL)
+        prune(t);
+    t->phase++;
     t->round++;
 }
 
@@ -341,37 +345,70 @@ static void end_visit(struct sc_tune *t)
     t->visiting = -1;
 }
 
+/* Nothing is measured before the rate has settled: after a change of the branch, and under a new load. */
+static bool is_settled(const struct sc_tune *t, struct sc_tune_branch *b, unsigned c)
+{
+    return t->settled == (int64_t)c ||
+           (t->settled >= 0 && (t->phase == SC_TUNE_CURVES || sc_tune_point(b, c)));
+}
+
+static struct sc_tune_step make_step(const struct sc_tune *t, struct sc_tune_branch *b, unsigned c)
+{
+    struct sc_tune_step s = {.branch = (unsigned)t->visiting, .concurrency = c, .runs = 1};
+    s.settle = !is_settled(t, b, c);
+    s.seconds = fmax(run_seconds(t), t->least);
+    if (s.settle) {
+        s.seconds = clamp(s.seconds / 4, SECONDS_MIN, 1);
+        return s;
+    }
+    s.warmup = clamp(s.seconds / 2, 0.1, 1);
+    if (t->phase != SC_TUNE_CURVES || sc_tune_point(b, c))
+        s.runs = SC_TUNE_REPEAT;
+    return s;
+}
+
+/* Of the phase. The leader gets some points of its curve, though they cost a little more. */
+static double end_of(const struct sc_tune *t)
+{
+    const int leader = t->phase == SC_TUNE_CURVES ? sc_tune_leader(t) : -1;
+    return leader >= 0 && t->branches[leader].npoints < 3 ? 1.2 : ends[t->phase];
+}
+
 bool sc_tune_next(struct sc_tune *t, struct sc_tune_step *step)
 {
     while (t->phase != SC_TUNE_DONE) {
-        const bool no_time = t->spent >= ends[t->phase] * t->goal.budget && t->spent > 0;
+        const bool no_time = t->spent >= end_of(t) * t->goal.budget && t->spent > 0;
         if (t->visiting < 0 && !no_time && (t->visiting = pick(t)) >= 0) {
-            t->visit_steps = 0;
-            t->again = false;
+            t->visit_steps = t->slices = 0;
+            t->again = t->settling = t->resettled = false;
             t->least = 0;
+            if (t->settled_branch != t->visiting)
+                t->settled = -1;
+            t->settled_branch = t->visiting;
         }
         if (t->visiting < 0 || no_time) {
             if (t->visiting >= 0)
                 end_visit(t);
-            end_round(t, no_time);
+            end_phase(t);
             continue;
         }
         struct sc_tune_branch *b = &t->branches[t->visiting];
         unsigned c = concurrency(t, b);
         if (c == 0) {
-            if (t->phase == SC_TUNE_SCREEN && sc_tune_score(t, b) <= 0)
+            if (t->phase != SC_TUNE_CURVES && sc_tune_score(t, b) <= 0)
                 put_out(b, false, "one request at a time does not keep the goal either");
             end_visit(t);
             continue;
         }
-        double seconds = fmax(run_seconds(t), t->least);
-        *step = (struct sc_tune_step){
-            .branch = (unsigned)t->visiting,
-            .concurrency = c,
-            .runs = t->phase == SC_TUNE_CURVES && !sc_tune_point(b, c) ? 1 : SC_TUNE_REPEAT,
-            .seconds = seconds,
-            .warmup = clamp(seconds / 2, 0.1, 1)};
         t->visit_concurrency = c;
+        *step = make_step(t, b, c);
+        if (t->phase == SC_TUNE_FINAL &&
+            t->spent + step->runs * (step->seconds + step->warmup) > FINAL_END * t->goal.budget) {
+            end_visit(t); /* the curves would have no time */
+            end_phase(t);
+            continue;
+        }
+        t->settling |= step->settle;
         return true;
     }
     return false;
@@ -392,14 +429,39 @@ static const char *fault(const struct sc_load_result *r, char *to, size_t size)
     return to;
 }
 
+/* Settled is a rate that does not rise any more, but for noise and a batch more or less. */
+static void settle(struct sc_tune *t, const struct sc_tune_step *step, double answers)
+{
+    const double before = t->slice[t->slices < 2 ? 0 : t->slices % 2],
+                 batch = t->branches[step->branch].config.batch;
+    t->slice[t->slices++ % 2] = answers;
+    if (t->slices < SLICES_MIN ||
+        (answers > RISING * before + batch && t->slices < SLICES_MAX && !is_late(t)))
+        return;
+    t->slices = 0;
+    t->settled = step->concurrency;
+}
+
+/* Each run is clearly faster than the one before. */
+static bool are_rising(const struct sc_load_result *runs, unsigned nruns)
+{
+    for (unsigned i = 1; i < nruns; i++)
+        if (sc_load_rate(&runs[i]) < STEEP * sc_load_rate(&runs[i - 1]))
+            return false;
+    return nruns > 2;
+}
+
 void sc_tune_take(struct sc_tune *t, const struct sc_tune_step *step, const struct sc_load_result *runs,
                   unsigned nruns, bool saturated)
 {
     struct sc_tune_branch *b = &t->branches[step->branch];
-    struct sc_tune_point *p = sc_tune_make_point(b, step->concurrency);
     double answers = 0, failed = 0;
     char why[240];
-    t->visit_steps++;
+    if (step->settle) {
+        settle(t, step, nruns ? (double)runs[0].within : 0);
+        return;
+    }
+    struct sc_tune_point *p = sc_tune_make_point(b, step->concurrency);
     for (unsigned i = 0; i < nruns; i++) {
         answers += (double)runs[i].within / nruns;
         failed += (double)runs[i].failed;
@@ -408,10 +470,17 @@ void sc_tune_take(struct sc_tune *t, const struct sc_tune_step *step, const stru
             return;
         }
     }
+    if (!t->resettled && !is_late(t) && are_rising(runs, nruns)) {
+        t->resettled = t->settling = true;
+        t->settled = -1;
+        return;
+    }
+    t->settling = false;
+    t->visit_steps++;
     /* Whole batches end at once: a run of few of them says little. */
     double batch = fmin(b->config.batch, fmax(1, (double)step->concurrency / b->config.workers));
     double want = (t->phase == SC_TUNE_SCREEN ? BATCHES_MIN / 2 : BATCHES_MIN) * batch * b->config.workers,
-           most = clamp(t->goal.budget / 20, 1, 10);
+           most = clamp(t->goal.budget / 20, 0.5, 10);
     const bool none = answers == 0 && t->visit_steps < TRIES_MAX;
     t->again = failed == 0 && (none || (!t->again && answers < want / 2 && step->seconds < most));
     most = none ? 10 : most;

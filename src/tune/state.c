@@ -7,8 +7,6 @@
 #include "base/alloc.h"
 #include "tune/parts.h"
 
-static const char *const phases[] = {"screening", "narrowing", "final", "curves", "done"};
-
 /* ---- writing ---- */
 
 static json_t *histogram(const struct sc_hist *h)
@@ -56,6 +54,7 @@ void sc_tune_json(const struct sc_tune *t, const struct sc_tune_about *a, const 
 {
     const int best = sc_tune_recommended(t);
     char why[600];
+    struct sc_msg note;
     json_t *all = json_array(), *facts = json_object(), *notes = json_array();
     for (unsigned i = 0; i < t->n; i++)
         json_array_append_new(all, branch(t, i));
@@ -63,6 +62,9 @@ void sc_tune_json(const struct sc_tune *t, const struct sc_tune_about *a, const 
         json_object_set_new(facts, a->facts[i].name, json_string(a->facts[i].value));
     for (unsigned i = 0; i < a->nnotes; i++)
         json_array_append_new(notes, json_string(a->notes[i]));
+    for (unsigned i = 0; i < SC_TUNE_NOTES; i++)
+        if (sc_tune_note(t, i, &note))
+            json_array_append_new(notes, json_string(note.text));
     sc_tune_reason(t, best, why, sizeof why);
     json_t *j = json_pack(
         "{s:i, s:s*, s:s*, s:s, s:b, s:I, s:o, s:{s:f, s:I, s:f, s:f, s:i}, s:f, s:f, s:s, s:i, s:o, s:s, "
@@ -71,7 +73,7 @@ void sc_tune_json(const struct sc_tune *t, const struct sc_tune_about *a, const 
         t->phase != SC_TUNE_DONE, "began_ms", (json_int_t)a->began_ms, "key", json_loads(key, 0, NULL),
         "goal", "p99_ms", t->goal.p99 / 1e6, "memory", (json_int_t)t->goal.memory, "budget_s", t->goal.budget,
         "precision", t->goal.precision, "most_at_once", (int)t->goal.most, "spent_s", t->spent, "loading_s",
-        a->loading, "phase", phases[t->phase], "round", (int)t->round, "recommended",
+        a->loading, "phase", sc_tune_phase_name(t->phase), "round", (int)t->round, "recommended",
         best < 0 ? json_null() : json_integer(best), "reason", why, "settings", a->settings, "machine", facts,
         "notes", notes, "configurations", all);
     char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
@@ -180,7 +182,8 @@ static bool read_all(struct sc_tune *t, const json_t *j, double *loading, int64_
         json_array_size(all) != t->n || !json_is_string(phase))
         return false;
     t->round = (unsigned)round;
-    for (t->phase = SC_TUNE_SCREEN; strcmp(json_string_value(phase), phases[t->phase]) != 0; t->phase++)
+    for (t->phase = SC_TUNE_SCREEN; strcmp(json_string_value(phase), sc_tune_phase_name(t->phase)) != 0;
+         t->phase++)
         if (t->phase == SC_TUNE_DONE)
             return false;
     for (unsigned i = 0; i < t->n; i++)

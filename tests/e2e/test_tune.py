@@ -74,7 +74,7 @@ def test_the_planted_best_is_recommended_applied_and_obeyed(tune, serve):
     """The archive says batchSize 2; what lies beside it goes over that, and the archive is not touched."""
     path = mar(tune.store, "cost", COST, config={"minWorkers": 1, "maxWorkers": 1, "batchSize": 2, "maxBatchDelay": 7})
     before = path.read_bytes()
-    out, _ = tune.run("store/cost.mar", "-b", "x", "--expect", "ok", "--batches", "1,16,64", "-w", "1", "--budget", 8, "-o",
+    out, _ = tune.run("store/cost.mar", "-b", "x", "--expect", "ok", "--batches", "1,16,64", "-w", "1", "--budget", 12, "-o",
                       "out", "--apply")
     j, best = tune.found()
     assert best["batchSize"] == 16 and best["workers"] == 1 and best["gpuSharing"] == "cpu", out

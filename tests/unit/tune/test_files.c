@@ -150,7 +150,7 @@ static void reports_escape_what_they_tell(void **state)
     sc_buf_char(&text, '\0');
     assert_non_null(strstr(text.p, "80 % behind &quot;it&quot; &lt;&amp;&gt;"));
     assert_non_null(strstr(text.p, "batch 8, 2 workers, mps"));
-    assert_non_null(strstr(text.p, "<code>minWorkers: 2</code>\n<br/><code>batchSize: 8</code>"));
+    assert_non_null(strstr(text.p, "<pre>minWorkers: 2\nbatchSize: 8\n</pre>"));
     sc_buf_free(&text);
     sc_tune_free(&t);
 }

@@ -261,6 +261,13 @@ static void intervals_are_students(void **state)
     assert_true(fabs(i.half - 3.182 * sqrt(5.0 / 3) / 2) < 1e-9);
     p.nruns = 1;
     assert_true(isinf(sc_tune_interval(&p).half));
+    /* Of eight the outermost two at each end do not count: 10 10 10 11 12 13 13 13 are what is left of them.
+     */
+    p = (struct sc_tune_point){
+        .nruns = 8, .runs = {{1, 1}, {13, 1}, {12, 1}, {10, 1}, {90, 1}, {14, 1}, {11, 1}, {2, 1}}};
+    i = sc_tune_interval(&p);
+    assert_true(fabs(i.mean - 11.5) < 1e-9);
+    assert_true(fabs(i.half - 3.182 * sqrt(14.0 / 7) / (0.5 * sqrt(8))) < 1e-9);
 }
 
 int main(void)
