@@ -359,9 +359,11 @@ static bool send_whole(struct sc_conn *c, const struct sc_http_response *r, bool
     account(c, r->status, parsed);
     bool bodied = sc_http_has_body(r->status);
     char *w = put_head(c->part->scratch, c, r);
-    w = PUT(w, "content-length: ");
-    w = sc_put_u64(w, bodied ? r->body.n : 0);
-    w = PUT(w, "\r\n");
+    if (r->status != 204) { /* RFC 9110 §8.6: none there; in a 304 it is that of the answer in the cache */
+        w = PUT(w, "content-length: ");
+        w = sc_put_u64(w, r->status >= 200 ? r->body.n : 0);
+        w = PUT(w, "\r\n");
+    }
     w = put_connection(w, c->close);
     struct iovec iov[2];
     int n = 1;

@@ -192,6 +192,9 @@ def test_answers_and_errors_are_what_the_contract_says(serve, store):
     assert r.content == json.dumps({"a": [1, 2.5, None, "ü"]}, indent=2).encode()
     r = ask("status 299 Fine then")
     assert (r.status_code, r.reason, r.headers["x-handler"], r.headers["content-type"]) == (299, "Fine then", "yes", "text/x-test")
+    for order, length in ("status 204 Gone well", None), ("status 304 As before", "20"):
+        r = ask(order)
+        assert (f"status {r.status_code} {r.reason}", r.content, r.headers.get("content-length")) == (order, b"", length)
     error("raise ValueError('x')", 503, "Prediction failed")
     error("raise MemoryError()", 507, "Out of resources")
     error("raise RuntimeError('CUDA out of memory')", 507, "Out of resources")
