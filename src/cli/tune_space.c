@@ -30,8 +30,8 @@ static int quantity(const char *option, const char *text, const struct unit *uni
         if (!u[1].name)
             break;
     }
-    return sc_fail(msg, SC_EINVAL, "--%s: \"%s\" is not a number above 0 with a unit as in %s", option, text,
-                   units[0].name);
+    return sc_fail(msg, SC_EINVAL, "--%s: \"%s\" is not a number above 0 with a unit, as in 5%s", option,
+                   text, units[0].name);
 }
 
 int sc_tune_goal(struct sc_tune_goal *g, const struct sc_bench_options *o, struct sc_msg *msg)

@@ -8,10 +8,10 @@ static const char page_style[] =
     "table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}"
     "td,th{padding:4px 8px;text-align:right;border-bottom:1px solid #d8dee4}"
     "td:first-child,th:first-child{text-align:left;overflow-wrap:anywhere}"
-    ".w{overflow-x:auto;margin:12px 0}.w td:first-child{white-space:nowrap}.w svg{min-width:560px}"
+    ".w{overflow-x:auto;margin:12px 0}.w td:first-child{white-space:nowrap}.w svg{max-width:none}"
     "pre{overflow-x:auto;padding:8px 12px;background:#8c959f26}.big{font-size:30px;font-weight:600}"
     ".note{border-left:4px solid #d9480f;padding:4px 12px;margin:8px 0}.soft{color:#656d76}"
-    "code{overflow-wrap:anywhere}svg{max-width:100%;height:auto}"
+    "code{overflow-wrap:anywhere}"
     "@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}"
     "td,th{border-color:#30363d}.soft{color:#9198a1}}";
 

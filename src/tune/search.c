@@ -22,7 +22,8 @@
 /* Where a phase ends at the latest, as a share of the budget; as planned, the screening does before. */
 static const double ends[] = {0.7, 0.9, 1.0, 1.0};
 
-#define FINAL_END 0.95 /* and its last step */
+#define FINAL_END 0.95   /* and its last step */
+#define SETTLE_MOST 0.05 /* of the budget, of one visit: a rate that rises longer is taken as it is */
 
 /* ---- branches and points ---- */
 
@@ -367,10 +368,16 @@ static struct sc_tune_step make_step(const struct sc_tune *t, struct sc_tune_bra
     return s;
 }
 
-/* Of the phase. The leader gets some points of its curve, though they cost a little more. */
+/* Of the phase. Something has to be measured; the leader gets some points of its curve, though they cost a
+ * little more. */
 static double end_of(const struct sc_tune *t)
 {
     const int leader = t->phase == SC_TUNE_CURVES ? sc_tune_leader(t) : -1;
+    bool any = false;
+    for (unsigned i = 0; i < t->n; i++)
+        any |= t->branches[i].npoints > 0 || t->branches[i].out;
+    if (!any)
+        return INFINITY;
     return leader >= 0 && t->branches[leader].npoints < 3 ? 1.2 : ends[t->phase];
 }
 
@@ -435,8 +442,8 @@ static void settle(struct sc_tune *t, const struct sc_tune_step *step, double an
     const double before = t->slice[t->slices < 2 ? 0 : t->slices % 2],
                  batch = t->branches[step->branch].config.batch;
     t->slice[t->slices++ % 2] = answers;
-    if (t->slices < SLICES_MIN ||
-        (answers > RISING * before + batch && t->slices < SLICES_MAX && !is_late(t)))
+    if (t->slices < SLICES_MIN || (answers > RISING * before + batch && t->slices < SLICES_MAX &&
+                                   t->slices * step->seconds < SETTLE_MOST * t->goal.budget && !is_late(t)))
         return;
     t->slices = 0;
     t->settled = step->concurrency;

@@ -52,7 +52,7 @@ def looked_at(folder, *command):
 
 @pytest.fixture(scope="module")
 def bench(echo, build, tmp_path_factory):
-    return looked_at(tmp_path_factory.mktemp("bench"), build / "sconce", "bench", "-c", "4", "-d", "0.6", "--warmup", "0", "--repeat", "2",
+    return looked_at(tmp_path_factory.mktemp("bench"), build / "sconce", "bench", "-c", "4", "-d", "1.2", "--warmup", "0", "--repeat", "2",
                      "-b", "hello", "--echo", echo.url("/predictions/echo"))
 
 

@@ -157,6 +157,27 @@ static void nor_do_both_together(void **state)
     assert_true(right_of_200(&m, 60) >= 190);
 }
 
+/* Of one configuration, on a machine that takes long to settle: there is an answer, whatever the budget. */
+static void the_smallest_budget_has_an_answer(void **state)
+{
+    (void)state;
+    static const double budgets[] = {0.1, 0.5, 1, 2, 4};
+    for (unsigned i = 0; i < SC_COUNT(budgets); i++) {
+        const struct sc_tune_goal goal = {.budget = budgets[i], .precision = 0.05, .most = 600};
+        struct machine m = {.rise = 2, .luck = 0.02, .spread = 0.1, .loaded = -1};
+        struct sc_tune t;
+        struct sc_tune_step s;
+        sc_rng_init(&m.rng, 3);
+        sc_tune_init(&t, &goal);
+        assert_int_equal(sc_tune_add(&t, &planted[0].config), 0);
+        while (sc_tune_next(&t, &s))
+            measure_noisy(&m, &t, &s);
+        assert_int_equal(sc_tune_recommended(&t), 0);
+        assert_true(t.spent < 4 + budgets[i]);
+        sc_tune_free(&t);
+    }
+}
+
 /* What is known of a search, put there by hand: three runs around each rate. */
 static struct sc_tune known(unsigned n, const struct sc_tune_config *configs, const double (*runs)[6])
 {
@@ -232,6 +253,7 @@ int main(void)
         cmocka_unit_test(first_runs_that_are_slow_do_not_count),
         cmocka_unit_test(stray_runs_do_not_count),
         cmocka_unit_test(nor_do_both_together),
+        cmocka_unit_test(the_smallest_budget_has_an_answer),
         cmocka_unit_test(who_is_not_known_well_enough_may_be_faster),
         cmocka_unit_test(of_what_is_alike_the_cheaper_is_recommended),
     };
