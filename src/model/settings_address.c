@@ -29,5 +29,8 @@ int sc_settings_check_address(const char *text, bool *https, struct sc_msg *msg)
     *https = strncasecmp(text, "https:", 6) == 0;
     return 0;
 invalid:
-    return sc_fail(msg, SC_EINVAL, "Invalid binding address: %.200s", text);
+    return sc_fail(msg, SC_EINVAL,
+                   "Invalid binding address: %.200s (want http://HOST[:PORT], https://HOST[:PORT] or "
+                   "unix:/ABSOLUTE/PATH)",
+                   text);
 }

@@ -41,6 +41,9 @@ void sc_super_stop(struct sc_super *s, int exit_code)
     sc_slots_stop_all(s, SIGTERM, kill_at);
 }
 
+/* timeout(1) sends its signal to the process and at once to its group, too: that is one. */
+#define TWICE_MS 250
+
 static void quit(struct sc_super *s, int signal)
 {
     sc_super_log(s, SC_LOG_WARN, "Second signal: everything is killed.");
@@ -56,10 +59,14 @@ static void quit(struct sc_super *s, int signal)
 
 void sc_super_interrupted(struct sc_super *s, int signal)
 {
+    const int64_t now = sc_clock_ms();
     if (s->phase != SC_RUNNING) {
-        quit(s, signal);
+        if (signal != s->asked_by || now - s->asked_at > TWICE_MS)
+            quit(s, signal);
         return;
     }
+    s->asked_by = signal;
+    s->asked_at = now;
     sc_super_log(s, SC_LOG_INFO, "%s: draining, for at most %lld ms.",
                  signal == SIGINT ? "SIGINT" : "SIGTERM", (long long)s->spec->drain_ms);
     s->phase = SC_DRAINING;
@@ -67,7 +74,7 @@ void sc_super_interrupted(struct sc_super *s, int signal)
         sc_super_stop(s, 0);
         return;
     }
-    s->drain_by = sc_clock_ms() + s->spec->drain_ms;
+    s->drain_by = now + s->spec->drain_ms;
     sc_frontend_tell(s, SC_CTL_DRAIN, sc_span(NULL, 0), sc_span(NULL, 0), NULL, 0);
 }
 

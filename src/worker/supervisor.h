@@ -52,7 +52,8 @@ struct sc_supervisor_spec {
 /*
  * Runs until everything has ended; returns the exit code of the program: 0 after an orderly stop, 1 when the
  * drain had to be cut off or the supervisor itself cannot run, SC_EXIT_FATAL from the frontend, 128 + the
- * number of a second signal. INT and TERM are ignored from then on: the program is ending.
+ * number of a second signal (the same within 250 ms is still the first). INT and TERM are ignored from then
+ * on: the program is ending.
  *
  * Called once, on the thread that lives longest (children die with the thread that made them). Other threads
  * of the process must have all signals blocked. Standard descriptors are open. The process becomes a child

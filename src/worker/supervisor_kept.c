@@ -22,7 +22,7 @@ static void keep(struct sc_super *s, struct sc_slot *slot, const struct sc_ctl_k
     struct sc_kept *k = find(s, what->name);
     if (!k && s->nkept == SC_KEPT_MAX) {
         sc_super_log(s, SC_LOG_WARN, "Worker %.*s (slot %u) has nothing kept: %u descriptors are.",
-                     SC_FMT(slot->tag), slot->number, SC_KEPT_MAX);
+                     SC_FMT(sc_slot_name(slot)), slot->number, SC_KEPT_MAX);
         return;
     }
     if (!k) {

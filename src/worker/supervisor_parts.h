@@ -249,6 +249,8 @@ int sc_slot_client_ended(struct sc_super *s, const struct sc_slot *keeper,
                          struct sc_span payload) SC_MUST_USE;
 /* The keeper is gone: what waits for it is sent. */
 void sc_slot_keeper_gone(struct sc_super *s, const struct sc_slot *keeper);
+/* For people: the first two fields of its tag. */
+struct sc_span sc_slot_name(const struct sc_slot *slot);
 /* Sends what has waited too long. */
 void sc_slot_signal_tick(struct sc_super *s, struct sc_slot *slot, int64_t now);
 
@@ -323,7 +325,9 @@ struct sc_super {
 
     enum sc_phase phase;
     int exit_code;
-    int64_t drain_by;       /* the frontend is killed */
+    int64_t drain_by; /* the frontend is killed */
+    int64_t asked_at; /* to stop, by asked_by */
+    int asked_by;
     int64_t leave_by;       /* what still lives then is left to the system */
     int64_t listener_pause; /* no descriptor was free to accept with */
     int64_t refusal_said;   /* when a refused connection was last logged: anybody on the host can try */

@@ -85,7 +85,7 @@ void sc_slot_signal_tick(struct sc_super *s, struct sc_slot *slot, int64_t now)
     sc_super_log(
         s, SC_LOG_WARN,
         "Worker %.*s (slot %u): its MPS daemon has not taken it off the GPU in %d ms; it is signalled.",
-        SC_FMT(slot->tag), slot->number, SC_MPS_END_MS);
+        SC_FMT(sc_slot_name(slot)), slot->number, SC_MPS_END_MS);
     slot->off_gpu = true;
     deliver(slot, slot->signal);
 }

@@ -32,6 +32,13 @@ static void announce(struct sc_super *s, const struct sc_slot *slot, bool output
                      sc_span(slot->text, slot->text_len), fds, output && slot->captures ? SC_OUTPUT_FDS : 0);
 }
 
+struct sc_span sc_slot_name(const struct sc_slot *slot)
+{
+    size_t end = sc_span_find(slot->tag, '\t');
+    struct sc_span rest = sc_span_sub(slot->tag, SC_MIN(end + 1, slot->tag.n), slot->tag.n);
+    return end < slot->tag.n ? sc_span_sub(slot->tag, 0, end + 1 + sc_span_find(rest, '\t')) : slot->tag;
+}
+
 static void set_state(struct sc_super *s, struct sc_slot *slot, enum sc_slot_state state)
 {
     slot->state = state;
@@ -138,9 +145,9 @@ static void life_ended(struct sc_super *s, struct sc_slot *slot, int wait_status
         slot->delay_ms = -1;
     else
         slot->restart_at = now + slot->delay_ms;
-    sc_super_log(s, SC_LOG_WARN, "Worker %.*s (slot %u, life %llu) ended with %s %d; %s.", SC_FMT(slot->tag),
-                 slot->number, (unsigned long long)slot->life, exited ? "code" : "signal",
-                 exited ? WEXITSTATUS(wait_status) : WTERMSIG(wait_status),
+    sc_super_log(s, SC_LOG_WARN, "Worker %.*s (slot %u, life %llu) ended with %s %d; %s.",
+                 SC_FMT(sc_slot_name(slot)), slot->number, (unsigned long long)slot->life,
+                 exited ? "code" : "signal", exited ? WEXITSTATUS(wait_status) : WTERMSIG(wait_status),
                  slot->delay_ms < 0 ? "it is not started again" : "it is started again");
     set_state(s, slot, SC_SLOT_EXITED);
 }
@@ -272,7 +279,7 @@ int sc_slots_attach(struct sc_super *s, const struct sc_ctl_message *m)
     rc = sc_peer_send(s, &slot->ranks[0].peer, SC_CTL_ATTACH, m->payload, sc_span(NULL, 0), m->fds, m->nfds);
     if (rc < 0 && rc != SC_ECLOSED) {
         sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: it does not take its channels: %s.",
-                     SC_FMT(slot->tag), slot->number, sc_strerror(rc));
+                     SC_FMT(sc_slot_name(slot)), slot->number, sc_strerror(rc));
         kill_life(s, slot);
     }
     slot->attached = rc == SC_OK;
@@ -318,7 +325,7 @@ void sc_slots_connected(struct sc_super *s, struct sc_slot *slot, int fd, const 
     slot->connect_by = SC_NEVER;
     if (slot->nranks > 1 && sc_ranks_introduce(s, slot) < 0) {
         sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: its ranks cannot be connected: %s.",
-                     SC_FMT(slot->tag), slot->number, strerror(errno));
+                     SC_FMT(sc_slot_name(slot)), slot->number, strerror(errno));
         kill_life(s, slot);
     } else if (slot->state == SC_SLOT_STARTING) {
         set_state(s, slot, SC_SLOT_CONNECTED);
@@ -420,8 +427,8 @@ void sc_slots_event(struct sc_super *s, uint32_t index, uint32_t events)
     if (rc >= 0)
         return;
     if (rc != SC_ECLOSED) {
-        sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: %s.", SC_FMT(slot->tag), slot->number,
-                     sc_strerror(rc));
+        sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: %s.", SC_FMT(sc_slot_name(slot)),
+                     slot->number, sc_strerror(rc));
         kill_life(s, slot);
         sc_peer_close(s, peer);
         return;
@@ -484,7 +491,7 @@ static void slot_tick(struct sc_super *s, struct sc_slot *slot, int64_t now)
 {
     if (slot->connect_by <= now) {
         sc_super_log(s, SC_LOG_ERROR, "Worker %.*s (slot %u) is killed: it has not connected in %lld ms.",
-                     SC_FMT(slot->tag), slot->number,
+                     SC_FMT(sc_slot_name(slot)), slot->number,
                      (long long)(slot->launcher ? s->launch_back_ms : s->connect_back_ms));
         kill_life(s, slot);
     }

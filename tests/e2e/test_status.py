@@ -243,6 +243,20 @@ def test_a_second_stop_cuts_nothing(echo_server):
     assert echo_server.process.wait(30) == 0
 
 
+def test_a_signal_that_comes_twice_at_once_cuts_nothing(echo_server):
+    """timeout(1) sends it to its child, and to its group."""
+    pid = echo_server.pid("supervisor")
+    with slow_request(echo_server) as slow:
+        os.kill(pid, signal.SIGTERM)
+        time.sleep(0.01)  # two of the same signal could become one
+        os.kill(pid, signal.SIGTERM)
+        time.sleep(0.5)
+        assert alive(pid)
+        slow.send("ha")
+        assert slow.reply().content == b"haha"
+    assert echo_server.process.wait(30) == 0
+
+
 def test_now_ends_one_that_finishes_its_requests(echo_server):
     pid = echo_server.pid("supervisor")
     with slow_request(echo_server):
