@@ -312,8 +312,8 @@ static void numbers_come_from_the_first_who_names_them(void **state)
     } cases[] =
         {
             {U, 0, false, 1, 100, 77}, {U, 0, true, 11, 12, 13}, {U, 5, true, 5, 5, 5},
-            {9, 5, true, 9, 9, 9},     {9, 0, false, 9, 9, 9},   {0, 5, true, 0, 0, 5},
-            {-4, 5, true, -4, -4, 5}, /* as TorchServe: kept; but no time limit */
+            {9, 5, true, 9, 9, 9},     {9, 0, false, 9, 9, 9},   {0, 5, true, 1, 0, 5},
+            {-4, 5, true, 1, -4, 5}, /* a delay is kept, as by TorchServe; no batch, no time limit */
         };
     struct sc_spec_want w;
     (void)state;
