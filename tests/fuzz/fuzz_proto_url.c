@@ -15,12 +15,13 @@ static void touch(struct sc_span s)
         sum += (unsigned char)s.p[i];
 }
 
-static void touch_query(struct sc_query *q)
+/* A form's values are bytes, a query's are text. */
+static void touch_query(struct sc_query *q, bool text)
 {
     for (unsigned i = 0; i < q->n; i++) {
         touch(q->params[i].name);
         touch(q->params[i].value);
-        if (!sc_utf8_valid(q->params[i].value))
+        if (text && !sc_utf8_valid(q->params[i].value))
             abort();
     }
     sc_query_free(q);
@@ -42,9 +43,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     struct sc_query q;
     (void)!sc_query_parse(&q, s, &msg);
-    touch_query(&q);
+    touch_query(&q, true);
     (void)!sc_form_parse(&q, s, &msg);
-    touch_query(&q);
+    touch_query(&q, false);
 
     size_t line = sc_span_find(s, '\n');
     struct sc_multipart m;
