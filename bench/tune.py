@@ -108,8 +108,9 @@ def main():
     within = mine[0] >= ends[top][0] - ends[top][1] or mine[0] + mine[1] >= ends[top][0]
     columns = list(dict.fromkeys(c._replace(batch=0) for c in sorted(grid, key=lambda c: (c.way, c.workers, c.threads))))
     rows = [[f"{b}", *[f"{grid.get(c._replace(batch=b), 0):,.0f}" for c in columns]] for b in sorted({c.batch for c in grid})]
+    lost = " (the others had lost by then)" if measured < len(found["configurations"]) else ""
     text = (f"`sconce tune` with a budget of {o.budget:.0f} s, of which {found['spent_s']:.0f} s were used, measured {measured} of "
-            f"{len(found['configurations'])} configurations (the others had lost by then) and recommended: {found['reason']}.\n\n"
+            f"{len(found['configurations'])} configurations{lost} and recommended: {found['reason']}.\n\n"
             f"The full grid, {o.each:g} s for each, requests/s:\n\n"
             + table(["batch", *[c.column for c in columns]], rows)
             + f"\n\nThe recommendation beside the {BEST} best of the grid, in turns, {o.rounds} rounds, 95 % intervals:\n\n"
