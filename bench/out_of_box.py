@@ -5,7 +5,6 @@ Sconce finds several processes of one model on the GPU and runs MPS for them (mp
 TORCHSERVE: its program or an unpacked folder, as of examples/mps-benchmark. Ends with 1 below 1.6 times TorchServe's rate.
 """
 # needs: nvidia-smi
-import json
 import os
 import shutil
 import statistics
@@ -16,22 +15,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples" / "mps-benchmark"))
 import servers  # noqa: E402
-from common import die, free_ports, program  # noqa: E402
+from common import die, free_ports, load  # noqa: E402
 
 WORKERS, BATCH, ROUNDS, SECONDS, FLOOR = 4, 8, 3, 6, 1.6
 STORE = Path(os.environ.get("STORE", "/tmp/mps-benchmark-store"))
 TEXT = ROOT / "examples" / "transformers-seqclass" / "sample_text.txt"
 
 
-def load(server, seconds):
-    done = subprocess.run([program("sconce"), "bench", "--json", "--quiet", "-c", "600", "-t", "4", "-i", str(TEXT), "-H",
-                           "content-type: text/plain", "--timeout", "300", "--warmup", "0.5", "-d", str(seconds), "--expect",
-                           (STORE / "expected.txt").read_text(), f"{server.inference}/predictions/page"],
-                          capture_output=True, text=True)
-    if not done.stdout:
-        die(done.stderr)
-    report = json.loads(done.stdout)
-    return report["rate"], report["latency_us"]["p99"] / 1e3, report["failed"]
+def measure(server, seconds):
+    more = ("-t", 4, "-i", TEXT, "-H", "content-type: text/plain", "--timeout", 300, "--expect", (STORE / "expected.txt").read_text())
+    return load(f"{server.inference}/predictions/page", connections=600, seconds=seconds, warmup=0.5, core=None, more=more)
 
 
 def main():
@@ -48,13 +41,13 @@ def main():
         for server in rates:
             if bad := server.register_all([("page", "page", WORKERS, BATCH)])["page"]:
                 die(f"{server.name}: {bad}\n{server.tail()}")
-            load(server, 2)
+            measure(server, 2)
         print("Sconce's workers: " + ", ".join(w.get("gpuSharing", "no GPU") for w in ours.workers("page")), flush=True)
         for turn in range(ROUNDS):
             for server in (peer, ours) if turn % 2 else (ours, peer):
-                rate, p99, failed = load(server, SECONDS)
-                rates[server].append(rate)
-                print(f"{server.name:10} {rate:8.1f} /s, p99 {p99:6.0f} ms, {failed} failed", flush=True)
+                report = measure(server, SECONDS)
+                rates[server].append(report["rate"])
+                print(f"{server.name:10} {report['rate']:8.1f} /s, p99 {report['latency_us']['p99'] / 1e3:6.0f} ms", flush=True)
     finally:
         for server in rates:
             server.stop()

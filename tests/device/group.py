@@ -137,14 +137,7 @@ def main():
         for seed, name in enumerate(NAMES):
             lanes.make_model(folder / name, seed + 1)
         for scenario in (memory,) if CPU else (memory, mps):
-            text = ""
-            try:
-                fine, text = scenario(folder)
-            except (RuntimeError, OSError, ValueError) as e:
-                fine = say(scenario.__name__, False, repr(e))
-            good &= fine
-            if not fine:
-                print("\n".join(line for line in text.splitlines()[-2000:] if "ACCESS_LOG" not in line)[-6000:])
+            good &= lanes.attempt(scenario.__name__, scenario, folder)
     print(f"{'ok  ' if good else 'FAIL'} {time.monotonic() - began:.0f} s")
     return 0 if good else 1
 

@@ -237,6 +237,18 @@ def standby(folder):
                f"{len(load.bad)} failed {load.bad[:2]}; {usual:.0f} /s, in the end {rate:.0f}; it costs {cost / MIB:.0f} MiB"), text
 
 
+def attempt(name, scenario, folder):
+    """Whether it went well; else the end of the server's log is shown."""
+    text = ""
+    try:
+        good, text = scenario(folder)
+    except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as e:
+        good = say(name, False, repr(e))
+    if not good:
+        print("\n".join(line for line in text.splitlines()[-2000:] if "ACCESS_LOG" not in line)[-6000:])
+    return good
+
+
 def main():
     good, began = True, time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
@@ -244,14 +256,7 @@ def main():
         high = {} if CPU else {"streamPriority": "high"}  # tried beside
         for name, scenario, settings in (("scaling", scaling, {}), ("standby", standby, {"standby": "true", **high})):
             configure(folder, **settings)
-            text = ""
-            try:
-                fine, text = scenario(folder)
-            except (RuntimeError, OSError, subprocess.SubprocessError) as e:
-                fine = say(name, False, repr(e))
-            good &= fine
-            if not fine:
-                print("\n".join(line for line in text.splitlines()[-2000:] if "ACCESS_LOG" not in line)[-6000:])
+            good &= attempt(name, scenario, folder)
     print(f"{'ok  ' if good else 'FAIL'} {time.monotonic() - began:.0f} s")
     return 0 if good else 1
 

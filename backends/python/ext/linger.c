@@ -36,7 +36,7 @@ void sc_linger_begin(struct sc_linger *l, int64_t now_ns)
     l->free_ns = now_ns;
     l->until_ns = l->since_ns = 0;
     l->found = 0;
-    l->empty = l->decided = false;
+    l->empty = false;
 }
 
 void sc_linger_found(struct sc_linger *l)
@@ -61,8 +61,7 @@ static int64_t budget(const struct sc_linger *l, int64_t now_ns)
 int64_t sc_linger_until(struct sc_linger *l, uint32_t n, int64_t now_ns)
 {
     l->empty = true;
-    if (!l->decided) {
-        l->decided = true;
+    if (!l->until_ns) {
         l->had = n;
         l->wanted = SC_MIN(l->batch_size, l->found + l->answered);
         l->until_ns = l->free_ns + budget(l, now_ns);

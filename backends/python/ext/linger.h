@@ -30,9 +30,9 @@ struct sc_linger {
     int64_t off_until_ns, off_for_ns;
 
     /* the batch that is being formed */
-    int64_t free_ns, until_ns, since_ns; /* since_ns: of a wait; 0: there was none */
+    int64_t free_ns, until_ns, since_ns; /* 0: it is not decided; there was no wait */
     uint32_t answered, found, had, wanted;
-    bool empty, decided;
+    bool empty;
 };
 
 /* The last batch, of n requests, took that long. */
