@@ -66,6 +66,7 @@ enum sc_host_event {
     SC_HE_MPS_FAULT,    /* sconce_mps_faults_total: all MPS clients of a GPU were lost */
     SC_HE_MPS_RECOVERY, /* sconce_mps_recoveries_total: all of them are back */
     SC_HE_GPU_AGENT,    /* sconce_gpu_agent_restarts_total */
+    SC_HE_GPU_STALL,    /* sconce_gpu_stalls_total: the driver did not answer for a while */
     SC_HE_COUNT
 };
 void sc_metrics_event(struct sc_metrics *m, enum sc_host_event event);

@@ -240,6 +240,8 @@ static void write_own(struct writing *t)
         [SC_HE_MPS_FAULT] = {"sconce_mps_faults_total", "Times that all MPS clients of a GPU were lost"},
         [SC_HE_MPS_RECOVERY] = {"sconce_mps_recoveries_total", "Times that all of them came back"},
         [SC_HE_GPU_AGENT] = {"sconce_gpu_agent_restarts_total", "Times that the gpu agent was started again"},
+        [SC_HE_GPU_STALL] = {"sconce_gpu_stalls_total",
+                             "Times that the driver of the GPUs did not answer for a while"},
     };
     uint64_t sent, dropped;
     for (unsigned k = 0; k < SC_HE_COUNT; k++)

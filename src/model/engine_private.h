@@ -292,6 +292,8 @@ struct sc_engine {
     unsigned nloops;
     struct sc_plane planes[SC_LOOPS_MAX];
     atomic_bool healthy;
+    atomic_llong stall_from,
+        stall_to; /* [atomic] ns of the driver's last stall (gpus.c); 0: none, not over */
     /* [0] */
     struct sc_model **models; /* sorted by name */
     unsigned nmodels;

@@ -29,6 +29,7 @@ struct sc_gpus {
                                       report on */
     uint64_t life;
     int64_t heard_ns, record_ns; /* the last report; when metrics are due */
+    int64_t reported_ns;         /* the last report of this life; 0: none yet */
     struct sc_gpu_report report;
 };
 
@@ -161,6 +162,47 @@ static void record(struct sc_engine *e)
     }
 }
 
+/* ---- stalls of the driver --------------------------------------------------------------------------- */
+
+static bool is_stalled(const struct sc_engine *e)
+{
+    return atomic_load(&e->stall_from) && !atomic_load(&e->stall_to);
+}
+
+static void stall_is_over(struct sc_engine *e, int64_t now)
+{
+    if (!is_stalled(e))
+        return;
+    atomic_store(&e->stall_to, now);
+    sc_log(SC_LOG_WARN, "the GPUs' driver answers again, %.1f s after its last answer",
+           (double)(now - atomic_load(&e->stall_from)) / 1e9);
+}
+
+static void look_for_stall(struct sc_engine *e, int64_t now)
+{
+    const struct sc_gpus *g = e->gpus;
+    if (!g->reported_ns || is_stalled(e) || now - g->reported_ns < SC_GPU_STALL_MS * INT64_C(1000000))
+        return;
+    atomic_store(&e->stall_to, 0);
+    atomic_store(&e->stall_from, g->reported_ns);
+    sc_metrics_event(e->spec.metrics, SC_HE_GPU_STALL);
+    sc_log(SC_LOG_WARN,
+           "the GPUs' driver has not answered for %.1f s; until it does, at most %d s, no worker on a GPU is "
+           "replaced for being slow (responseTimeout)",
+           (double)(now - g->reported_ns) / 1e9, SC_GPU_STALL_MAX_MS / 1000);
+}
+
+int64_t sc_gpus_stalled(const struct sc_version *v, int64_t since, int64_t now)
+{
+    int64_t from = atomic_load(&v->engine->stall_from), to = atomic_load(&v->engine->stall_to);
+    if (!from || !sc_gpus_used(v))
+        return 0;
+    to = SC_MIN(to ? to : now, from + SC_GPU_STALL_MAX_MS * INT64_C(1000000));
+    return SC_MAX(SC_MIN(to, now) - SC_MAX(from, since), 0);
+}
+
+/* ---- what the agent says ---------------------------------------------------------------------------- */
+
 static void take_line(void *engine, struct sc_span line)
 {
     struct sc_engine *e = engine;
@@ -171,7 +213,8 @@ static void take_line(void *engine, struct sc_span line)
         return;
     }
     g->known = g->report.error[0] == '\0';
-    g->heard_ns = sc_clock_ns();
+    g->heard_ns = g->reported_ns = sc_clock_ns();
+    stall_is_over(e, g->heard_ns);
     if (g->known) {
         map_numbers(g);
         take_trouble(e);
@@ -227,9 +270,11 @@ void sc_gpus_state(struct sc_engine *e, const struct sc_ctl_slot *s, int *fds, u
         read_from(e, fds);
     g->life = s->life;
     g->heard_ns = sc_clock_ns();
+    g->reported_ns = 0;
     g->over = s->state == SC_SLOT_GONE || (s->state == SC_SLOT_EXITED && s->delay_ms < 0);
     if (s->state == SC_SLOT_EXITED) {
         g->known = false;
+        stall_is_over(e, g->heard_ns);
         if (s->delay_ms < 0)
             sc_log(SC_LOG_WARN,
                    "the gpu agent has ended and is not started again: GPUs are used, not watched");
@@ -244,7 +289,10 @@ void sc_gpus_state(struct sc_engine *e, const struct sc_ctl_slot *s, int *fds, u
 void sc_gpus_tick(struct sc_engine *e, int64_t now)
 {
     struct sc_gpus *g = e->gpus;
-    if (!g || !g->running || !g->life || now - g->heard_ns < SILENT_NS)
+    if (!g || !g->running || !g->life)
+        return;
+    look_for_stall(e, now);
+    if (now - g->heard_ns < SILENT_NS)
         return;
     sc_log(SC_LOG_WARN, "the gpu agent has been silent for %d s: the driver hangs? It is started again",
            (int)(SILENT_NS / 1000000000));

@@ -26,7 +26,7 @@ void sc_gpus_start(struct sc_engine *e);
 /* A state of a slot with the agent's tag. */
 void sc_gpus_state(struct sc_engine *e, const struct sc_ctl_slot *s, int *fds, unsigned nfds);
 #define SC_GPUS_TAG "\tgpu-agent"
-/* Ends an agent that hangs. */
+/* Notes a driver that does not answer; ends an agent that hangs. */
 void sc_gpus_tick(struct sc_engine *e, int64_t now);
 void sc_gpus_close(struct sc_engine *e);
 void sc_gpus_free(struct sc_engine *e);
@@ -34,6 +34,12 @@ void sc_gpus_free(struct sc_engine *e);
 const char *sc_gpus_trouble(const struct sc_engine *e, unsigned index);
 /* False: there is no agent that could report. */
 bool sc_gpus_hoped_for(const struct sc_engine *e);
+/*
+ * Of the time since `since`, the ns in which the GPUs' driver answered nobody; 0 for a model without GPUs.
+ * Any loop. A fault after which the driver resets a GPU stops all there is on it, for 4 to 30 s (seen on an
+ * H100, driver 580), and is no worker's doing. At most SC_GPU_STALL_MAX_MS of a stall.
+ */
+int64_t sc_gpus_stalled(const struct sc_version *v, int64_t since, int64_t now);
 /* The latest report; NULL: none yet. */
 const struct sc_gpu_report *sc_gpus_report(const struct sc_engine *e);
 

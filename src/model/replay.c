@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "model/engine_private.h"
+#include "model/gpus.h"
 
 /* Workers that must have died alone with a request before it gets the blame. */
 #define DEATHS_ALONE 2
@@ -138,12 +139,18 @@ void sc_replay_hung(struct sc_plane *p, struct sc_attachment *att, const uint64_
     k->broken = true; /* it is being killed: nothing more is sent or read */
 }
 
+/* ns since then, but for those in which nothing on a GPU can go on. */
+static int64_t time_since(const struct sc_link *k, int64_t since, int64_t now)
+{
+    return now - since - sc_gpus_stalled(k->shard->version, since, now);
+}
+
 /* A worker that neither answers nor keeps a running page: the page's clock is its own word, this one is ours.
  */
 static void look_for_silence(struct sc_link *k, int64_t now)
 {
     int64_t limit = (int64_t)k->shard->version->spec.response_timeout * 1000000000;
-    if (k->nsent == 0 || k->broken || limit <= 0 || now - k->heard_ns < 2 * limit)
+    if (k->nsent == 0 || k->broken || limit <= 0 || time_since(k, k->heard_ns, now) < 2 * limit)
         return;
     struct sc_job *j = SC_CONTAINER(k->sent.next, struct sc_job, node);
     if (j->hangs++)
@@ -163,7 +170,7 @@ static void look_for_late(struct sc_link *k, int64_t now)
     for (struct sc_node *n = k->sent.next, *next; n != &k->sent; n = next) {
         struct sc_job *j = SC_CONTAINER(n, struct sc_job, node);
         next = n->next;
-        if (j->gone || now - SC_MAX(j->sent_ns, j->heard_ns) < limit)
+        if (j->gone || time_since(k, SC_MAX(j->sent_ns, j->heard_ns), now) < limit)
             continue;
         sc_log(SC_LOG_ERROR, "model %s: a request was not answered in %d s (responseTimeout)",
                k->shard->version->spec.name, k->shard->version->spec.response_timeout);

@@ -43,7 +43,7 @@ static void look_for_hang(struct sc_worker *w, int64_t now)
             continue;
         if (!sc_running_credible(&page, sc_clock_ns()))
             atomic_store(&w->att->distrusted, true);
-        else if (now - page.since_ns < limit)
+        else if (now - page.since_ns - sc_gpus_stalled(w->version, page.since_ns, now) < limit)
             continue;
         if (atomic_load(&w->att->distrusted))
             sc_log(SC_LOG_ERROR, "model %s: a worker wrote a running page that cannot be and is replaced",

@@ -195,6 +195,37 @@ def test_a_driver_that_hangs_later_holds_nothing_up(gpus):
     assert described(server, "m")["workers"][0]["status"] == "READY"
 
 
+SLOW = """
+    import time
+    def handle(data, context):
+        if data is None:
+            return None
+        time.sleep(4)
+        return ["done"] * len(data)
+"""
+
+
+def test_a_worker_is_not_replaced_for_what_the_driver_kept_it_waiting(gpus):
+    """A driver that resets a GPU answers nobody until it has done so: responseTimeout waits. That of a model on the CPU does not."""
+    server = gpus("gpus=1")
+    for name, config in (("slow", {}), ("cpu", {"deviceType": "cpu"})):
+        folder(server.store, name, SLOW, config={"responseTimeout": 2, "minWorkers": 1, "maxWorkers": 1, **config})
+        assert server.post("/models", api="management", params={"url": name, "initial_workers": 1, "synchronous": "true"}).status_code == 200
+    wait_for(lambda: "::" in described(server, "slow")["workers"][0]["gpuUsage"], 10, "a report")
+    before = described(server, "slow")["workers"][0]["pid"]
+    agent = server.pid("gpu agent")
+    send(agent, signal.SIGSTOP)
+    wait_for(lambda: any("driver has not answered for" in text for text in server.logs().values()), 10, "the line that says so")
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(server.post, f"/predictions/{name}", data=b"x") for name in ("slow", "cpu")]
+        assert [a.result().status_code for a in answers] == [200, 500]
+    assert described(server, "slow")["workers"][0]["pid"] == before
+    send(agent, signal.SIGCONT)
+    wait_for(lambda: any("driver answers again" in text for text in server.logs().values()), 10, "the line that says so")
+    assert server.metric("sconce_gpu_stalls_total") == 1
+    assert server.post("/predictions/slow", data=b"x").status_code == 500
+
+
 # ---- refusals ----
 
 
