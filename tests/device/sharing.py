@@ -9,11 +9,13 @@ happens N times under one load, and the seconds are the worst of them. Ends with
 left alone. Needs torch with CUDA in this interpreter; with --native, the native model alone, without.
 """
 import argparse
+import datetime
 import http.client
 import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,11 +226,12 @@ class Bed:
                                           check=False).stdout)
         return state["gpus"][0] if "gpus" in state else state
 
-    def news(self, lines=60):
-        """The last lines of the logs, but for those of requests and of loading."""
+    def news(self, lines=60, since=""):
+        """Lines of the logs, but for those of requests and of loading: the last ones, or the first since a time as it stands there."""
         dull = (' HTTP/1.1" ', "Backend received", "]   File ", "^^^^", "TS_METRICS", "Torch worker", "Python runtime", "[PID]")
         with open(self.server.log, errors="replace") as f:
-            return "\n".join([t.rstrip() for t in f if not any(w in t for w in dull)][-lines:])
+            found = [t.rstrip() for t in f if not any(w in t for w in dull) and t[:len(since)] >= since]
+        return "\n".join(found[:lines] if since else found[-lines:])
 
 
 class Wrong(Exception):
@@ -322,12 +325,13 @@ def run(bed, name, connections, times):
     bed.clients()
     before, replays = used(), bed.replays()
     load = Load(bed.server, bed.models, connections)
-    said, wrong, when, settled = "", "", [], 0.0
+    said, wrong, when, clock, settled = "", "", [], [], 0.0
     try:
         time.sleep(SEEN)
         try:
             for _ in range(times):
                 when.append(time.monotonic())
+                clock.append(f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%dT%H:%M:%S}")
                 said = what(bed) or ""
                 time.sleep(0.3)
                 bed.clients()
@@ -342,13 +346,17 @@ def run(bed, name, connections, times):
     recovered = [recovery(came, *span, usual) for span in zip(when, [*when[1:], float("inf")])]
     first, full = (max(column) for column in zip(*recovered))
     again = max(0, bed.replays() - replays)  # a new frontend counts anew
+    at = len(when) - 1
     if len(bad) > allowed * times:
-        wrong = wrong or f"failed, +{bad[0][0] - when[0]:.2f} s: {bad[0][1]}"
+        at = max(0, sum(w <= bad[0][0] for w in when) - 1)
+        wrong = wrong or f"failed, {at + 1}: +{bad[0][0] - when[at]:.2f} s: {bad[0][1]}"
     sent = sum(map(len, came.values())) + len(bad)
     print(f"{'FAIL' if wrong else 'ok  '} {name:13} {len(when):2} x {connections}: {sent:7} sent {len(bad):4} failed {again:5.0f} again; first answer "
           f"{first:5.2f} s, rate {full:5.2f} s, all clients {settled:5.2f} s; {before} -> {used()} MiB {said} {wrong}", flush=True)
     if times > 1:
         print("     first answers, s: " + " ".join(f"{f:.2f}" for f, _ in recovered), flush=True)
+    if wrong:
+        print(bed.news(since=clock[at]), flush=True)
     return not wrong
 
 
@@ -455,6 +463,7 @@ def main():
     p.add_argument("build")
     p.add_argument("--times", type=int, default=1)
     p.add_argument("--connections", type=int, default=64)
+    p.add_argument("--log", metavar="FILE", help="keeps the server's log there")
     p.add_argument("--native", action="store_true", help="without the Python model")
     p.add_argument("scenario", nargs="*", help=f"of {' '.join(SCENARIOS)} external stop supervisor")
     a = p.parse_intermixed_args()
@@ -474,13 +483,13 @@ def main():
                 bed.clients(seconds=90)
                 print(f"ok   start         all clients after {time.monotonic() - began:.1f} s; {start} -> {used()} MiB", flush=True)
                 for name in mine:
-                    if not run(bed, name, a.connections, a.times):
-                        good = False
-                        print(bed.news(), flush=True)
+                    good &= run(bed, name, a.connections, a.times)
             except Wrong as e:
                 good = False
                 print(f"FAIL {e}\n{bed.news(60)}", flush=True)
             finally:
+                if a.log:
+                    shutil.copyfile(bed.server.log, a.log)
                 bed.server.stop()
         if "external" in chosen:
             good &= external(temporary)
