@@ -1,4 +1,5 @@
 """The document and its pictures, from a state file."""
+import json
 import math
 import re
 import statistics
@@ -184,8 +185,18 @@ def machines(state):
     return "\n".join(f"- {what}\n" + "\n".join(f"  - {c}" for c in calls) for what, calls in seen.items())
 
 
+def keep(state, path):
+    """What the document says, for a later call to go on from: a state file without histograms, a line for each point."""
+    def slim(point):
+        return {**point, "runs": [{k: v for k, v in run.items() if k != "histogram"} for run in point["runs"]]}
+
+    lines = ",\n".join(f"{json.dumps(n)}: {json.dumps(slim(p))}" for n, p in state["points"].items() if p["runs"] or p["error"])
+    calls = ",\n".join(json.dumps(c) for c in state["calls"])
+    path.write_text(f'{{"version": {state["version"]}, "calls": [\n{calls}\n], "points": {{\n{lines}\n}}}}\n')
+
+
 def write(state, path):
-    """The document, its pictures in a folder of its name; what stands between the marks of the old one stays."""
+    """The document, its pictures and results.json in a folder of its name; what stands between the marks of the old one stays."""
     results = Results(state)
     folder = path.with_suffix("")
     pictures = drawings(results)
@@ -194,6 +205,7 @@ def write(state, path):
         old.unlink()
     for name, svg in pictures.items():
         (folder / f"{name}.svg").write_text(svg)
+    keep(state, folder / "results.json")
     hand = KEEP.search(path.read_text()) if path.exists() else None
 
     def shown(prefix):
