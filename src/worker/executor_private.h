@@ -71,11 +71,12 @@ struct sc_executor {
     struct sconce_request *pool;
     unsigned lanes;     /* whose threads run: those that end are among them until they have */
     unsigned computing; /* lanes that compute a batch */
-    unsigned waiting;   /* lanes at `wake` */
-    unsigned resting;   /* helpers at `help` */
-    bool polling;       /* a thread sleeps on the port's descriptor */
-    bool helper_polls;  /* it is a helper */
-    bool filling;       /* a lane waits for its batch to fill */
+    uint64_t computing_cost;
+    unsigned waiting;  /* lanes at `wake` */
+    unsigned resting;  /* helpers at `help` */
+    bool polling;      /* a thread sleeps on the port's descriptor */
+    bool helper_polls; /* it is a helper */
+    bool filling;      /* a lane waits for its batch to fill */
     bool stopping;
     int kick_fd; /* eventfd: makes the polling thread look at what has changed */
     unsigned helpers;
@@ -91,6 +92,7 @@ struct sc_lane_thread {
     unsigned index;
     pthread_t thread;
     bool ending, ended; /* with the lock: there are to be fewer lanes; it takes no more */
+    uint64_t cost;      /* of its batch */
     struct sconce_lane *lane;
     struct sconce_slice batch[SC_BATCH_SIZE_MAX];
     struct sconce_request *done[SC_BATCH_SIZE_MAX];

@@ -166,6 +166,23 @@ static bool may_wait(const struct sc_executor *ex, int64_t *deadline)
     return sc_clock_ns() < *deadline;
 }
 
+/*
+ * What a lane takes of what waits, in cost: lanes that are free get their share, since on a CPU two half
+ * batches at once beat a whole one. And no lane gets more than its share of all there is, once what a batch
+ * costs beside its items is known: clients that ask again when they are answered would else stay as they once
+ * fell, a few with one lane and all others with the next, and the small batches cost what the large ones
+ * gain.
+ */
+static uint64_t batch_share(const struct sc_executor *ex)
+{
+    uint64_t share = ex->ready.cost / (ex->lanes - ex->computing);
+    if (ex->fill)
+        return batch_limit(ex);
+    if (ex->info.batch_overhead)
+        share = SC_MIN(share, (ex->ready.cost + ex->computing_cost + ex->lanes - 1) / ex->lanes);
+    return SC_MIN(SC_MAX(share, SC_MAX(ex->info.batch_overhead, 1u)), batch_limit(ex));
+}
+
 /* Fills t->batch; returns the number of slices (0: every request taken was answered by prepare). Lock held at
  * start and end. */
 static size_t form_batch(struct sc_lane_thread *t)
@@ -190,10 +207,10 @@ static size_t form_batch(struct sc_lane_thread *t)
             return 0; /* who is kicked by its end goes on */
         sc_intake(ex);
     }
-    /* Lanes that are free get their share: on a CPU two half batches at once beat a whole one. */
-    uint64_t share = ex->ready.cost / (ex->lanes - ex->computing);
-    uint64_t want = ex->fill ? batch_limit(ex) : SC_MAX(share, SC_MAX(ex->info.batch_overhead, 1u));
-    size_t n = sc_ready_take(&ex->ready, SC_MIN(want, batch_limit(ex)), ex->batch_size, t->batch);
+    t->cost = ex->ready.cost;
+    size_t n = sc_ready_take(&ex->ready, batch_share(ex), ex->batch_size, t->batch);
+    t->cost -= ex->ready.cost;
+    ex->computing_cost += t->cost;
     ex->computing += n > 0;
     /* Others may go on with what is left, or take over the polling. */
     if (has_work(ex))
@@ -294,6 +311,7 @@ static void serve_lane(struct sc_lane_thread *t)
             n = run_batch(t, n);
             pthread_mutex_lock(&ex->lock);
             ex->computing--;
+            ex->computing_cost -= t->cost;
             for (size_t i = 0; i < n; i++)
                 sc_intake_recycle(ex, t->done[i]);
         }

@@ -349,6 +349,26 @@ static void lanes_share_one_list(void **state)
     close_bench();
 }
 
+static void no_lane_takes_more_than_its_share_of_all_there_is(void **state)
+{
+    (void)state;
+    open_bench(2, 0, true);
+    b.ex.info.batch_overhead = 10;
+    for (uint64_t i = 1; i <= 2; i++) {
+        submit(i, "1 10");
+        wait_begun((unsigned)i);
+    }
+    for (uint64_t i = 3; i <= 10; i++)
+        submit(i, "1 10");
+    permit(1);
+    wait_begun(3); /* 80 wait and 10 are being computed: 45 for each lane */
+    assert_int_equal(look(&b.slices_of_last), 4);
+    open_gate();
+    wait_answers(10);
+    close_bench();
+    assert_int_equal(b.ex.computing_cost, 0);
+}
+
 static void one_preparation_is_spread(void **state)
 {
     (void)state;
@@ -515,6 +535,7 @@ int main(void)
         cmocka_unit_test(two_lists_progress_side_by_side),
         cmocka_unit_test(every_lane_computes_and_no_more),
         cmocka_unit_test(lanes_share_one_list),
+        cmocka_unit_test(no_lane_takes_more_than_its_share_of_all_there_is),
         cmocka_unit_test(one_preparation_is_spread),
         cmocka_unit_test(long_preparation_delays_nobody),
         cmocka_unit_test(helpers_prepare_while_lanes_compute),
