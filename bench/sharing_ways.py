@@ -26,7 +26,7 @@ STORE = Path(os.environ.get("STORE", "/tmp/mps-benchmark-store"))
 TEXT = ROOT / "examples" / "transformers-seqclass" / "sample_text.txt"
 # What is compared -> (name, server, archive, the `gpuSharing` that its workers must show), the better one last.
 PAIRS = {"the page's handler": ((("hand-made MPS", "external", "page", "mps"), ("managed MPS", "managed", "page", "mps")), 0.98),
-         "the encoder": ((("processes under MPS", "managed", "encoder_process", "mps"), ("lanes", "lanes", "encoder", "lanes")), 1.05)}
+         "the encoder": ((("processes under MPS", "processes", "encoder_process", "mps"), ("lanes", "lanes", "encoder", "lanes")), 1.05)}
 
 
 def measure(where):
@@ -36,12 +36,13 @@ def measure(where):
 
 
 def start(up):
-    """The three servers, each with its models; `up` and the daemon are for the caller to stop."""
+    """A server for each, so that none has idle workers of another beside it; `up` and the daemon are for the caller to stop."""
     daemon = servers.Mps()
     python = shutil.which("python3")
-    ports = free_ports(3 * servers.Server.PORTS)
-    for i, (name, settings, env) in enumerate((("managed", {"mps": "managed"}, {}), ("external", {}, daemon.env),
-                                               ("lanes", {"mps": "off"}, {}))):
+    how = {"managed": ({"mps": "managed"}, {}), "external": ({}, daemon.env), "processes": ({"mps": "managed"}, {}),
+           "lanes": ({"mps": "off"}, {})}
+    ports = free_ports(len(how) * servers.Server.PORTS)
+    for i, (name, (settings, env)) in enumerate(how.items()):
         at = ports[i * servers.Server.PORTS:(i + 1) * servers.Server.PORTS]
         up[name] = servers.Server(name, STORE, python, at, settings=settings, env=env)
     asked = {}
