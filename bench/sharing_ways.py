@@ -35,9 +35,8 @@ def measure(where):
     return load(f"{server.inference}/predictions/{model}", connections=600, seconds=SECONDS, warmup=0.5, core=None, more=more)
 
 
-def start(up):
-    """A server for each, so that none has idle workers of another beside it; `up` and the daemon are for the caller to stop."""
-    daemon = servers.Mps()
+def start(up, daemon):
+    """A server for each, so that none has idle workers of another beside it; `up` is for the caller to stop."""
     python = shutil.which("python3")
     how = {"managed": ({"mps": "managed"}, {}), "external": ({}, daemon.env), "processes": ({"mps": "managed"}, {}),
            "lanes": ({"mps": "off"}, {})}
@@ -53,15 +52,15 @@ def start(up):
         for name, wrong in up[server].register_all(models).items():
             if wrong:
                 die(f"{server}, {name}: {wrong}\n{up[server].tail()}")
-    return daemon
 
 
 def main():
     if not (STORE / "expected.txt").exists():
         subprocess.run([sys.executable, str(ROOT / "examples/mps-benchmark/make_models.py"), str(STORE)], check=True)
-    up, daemon, rows, good = {}, None, [], True
+    up, rows, good = {}, [], True
+    daemon = servers.Mps()
     try:
-        daemon = start(up)
+        start(up, daemon)
         for what, (entries, least) in PAIRS.items():
             for name, server, archive, way in entries:
                 ways = {w.get("gpuSharing") for w in up[server].workers(archive)}
@@ -84,8 +83,7 @@ def main():
     finally:
         for server in up.values():
             server.stop()
-        if daemon:
-            daemon.stop()
+        daemon.stop()
     write_section("sharing_ways", "Ways to share a GPU, beside each other",
                   f"{WORKERS} workers, batch {BATCH}, one text of 15 tokens, 600 connections; requests a second, median and range of {ROUNDS} rounds of "
                   f"{SECONDS:g} s in turns; the ratio is the geometric mean of the rounds', with its 95 % interval.\n\n"
