@@ -207,7 +207,7 @@ static void spend(struct tuner *u, double seconds, bool load)
 static int have_loaded(struct tuner *u, struct sc_msg *msg)
 {
     const unsigned branch = u->step->branch;
-    if (u->loaded == (int)branch && sc_bench_server_alive(&u->model.server))
+    if (u->loaded == (int)branch && !u->step->reload && sc_bench_server_alive(&u->model.server))
         return 0;
     u->loaded = -1;
     if (u->terminal)

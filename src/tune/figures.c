@@ -6,8 +6,7 @@
 #include "base/array.h"
 #include "tune/parts.h"
 
-/* Student's t for 95 %, two sides, by degrees of freedom. */
-static double student(unsigned freedom)
+double sc_tune_student(unsigned freedom)
 {
     static const double t[] = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
                                2.201,  2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086};
@@ -37,7 +36,8 @@ struct sc_tune_interval sc_tune_interval(const struct sc_tune_point *p)
     for (unsigned k = 0; k < n; k++)
         squares += (v[k] - mean) * (v[k] - mean);
     if (n > 1)
-        i.half = student(kept - 1) * sqrt(squares / (n - 1) / n) * n / kept;
+        i.half = fmax(sc_tune_student(kept - 1) * sqrt(squares / (n - 1) / n) * n / kept,
+                      p->luck * i.mean / sqrt(sc_tune_loads(p)));
     return i;
 }
 

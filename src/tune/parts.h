@@ -24,6 +24,12 @@ double sc_tune_reach(const struct sc_tune *t, const struct sc_tune_branch *b);
 /* The notes on a search that a reader must not miss, for people; false: this one does not apply. */
 #define SC_TUNE_NOTES 4
 bool sc_tune_note(const struct sc_tune *t, unsigned which, struct sc_msg *text);
+/* Student's t for 95 %, two sides, by degrees of freedom (from 1). */
+double sc_tune_student(unsigned freedom);
+/* Under how many loads of the model the point was measured. */
+unsigned sc_tune_loads(const struct sc_tune_point *p);
+/* Sets `luck` of all points by what is known. */
+void sc_tune_learn_luck(struct sc_tune *t);
 /* The branch's point under so many requests at once; NULL: there is none. */
 struct sc_tune_point *sc_tune_point(struct sc_tune_branch *b, unsigned concurrency);
 /* The same, made if need be; NULL: there are SC_TUNE_POINTS_MAX. */

@@ -18,6 +18,7 @@
 #define TRIES_MAX 6     /* of a step in which no answer came */
 #define BATCHES_MIN 6.0 /* that a worker completes in a run, so that one more or less matters little */
 #define VISITS 18       /* of the final, as it is planned */
+#define STAYS 2         /* of them, at most, under one load of the model */
 
 /* Where a phase ends at the latest, as a share of the budget; as planned, the screening does before. */
 static const double ends[] = {0.7, 0.9, 1.0, 1.0};
@@ -374,8 +375,11 @@ static double end_of(const struct sc_tune *t)
 {
     const int leader = t->phase == SC_TUNE_CURVES ? sc_tune_leader(t) : -1;
     bool any = false;
-    for (unsigned i = 0; i < t->n; i++)
-        any |= t->branches[i].npoints > 0 || t->branches[i].out;
+    for (unsigned i = 0; i < t->n; i++) {
+        any |= t->branches[i].out;
+        for (unsigned k = 0; k < t->branches[i].npoints; k++)
+            any |= t->branches[i].points[k].nruns > 0; /* a step that was too short leaves none */
+    }
     if (!any)
         return INFINITY;
     return leader >= 0 && t->branches[leader].npoints < 3 ? 1.2 : ends[t->phase];
@@ -389,8 +393,12 @@ bool sc_tune_next(struct sc_tune *t, struct sc_tune_step *step)
             t->visit_steps = t->slices = 0;
             t->again = t->settling = t->resettled = false;
             t->least = 0;
-            if (t->settled_branch != t->visiting)
+            t->reload = t->phase == SC_TUNE_FINAL && t->settled_branch == t->visiting && t->stays >= STAYS;
+            t->stays = t->settled_branch == t->visiting && !t->reload ? t->stays + 1 : 1;
+            if (t->reload || !t->loads || t->settled_branch != t->visiting) {
                 t->settled = -1;
+                t->loads++;
+            }
             t->settled_branch = t->visiting;
         }
         if (t->visiting < 0 || no_time) {
@@ -415,6 +423,8 @@ bool sc_tune_next(struct sc_tune *t, struct sc_tune_step *step)
             end_phase(t);
             continue;
         }
+        step->reload = t->reload;
+        t->reload = false;
         t->settling |= step->settle;
         return true;
     }
@@ -498,7 +508,8 @@ void sc_tune_take(struct sc_tune *t, const struct sc_tune_step *step, const stru
         p->saturated |= saturated;
         if (p->nruns == SC_TUNE_RUNS_MAX)
             continue;
-        p->runs[p->nruns++] = (struct sc_tune_run){sc_load_rate(&runs[i]), runs[i].seconds};
+        p->runs[p->nruns++] = (struct sc_tune_run){sc_load_rate(&runs[i]), runs[i].seconds, t->loads};
         sc_hist_merge(p->latency, &runs[i].latency);
     }
+    sc_tune_learn_luck(t);
 }

@@ -29,7 +29,8 @@ static json_t *point(const struct sc_tune *t, const struct sc_tune_point *p)
     struct sc_tune_interval i = sc_tune_interval(p);
     json_t *runs = json_array();
     for (unsigned k = 0; k < p->nruns; k++)
-        json_array_append_new(runs, json_pack("[f, f]", p->runs[k].rate, p->runs[k].seconds));
+        json_array_append_new(
+            runs, json_pack("[f, f, i]", p->runs[k].rate, p->runs[k].seconds, (int)p->runs[k].load));
     return json_pack("{s:i, s:f, s:o, s:f, s:f, s:b, s:b, s:I, s:o, s:o}", "concurrency", (int)p->concurrency,
                      "rate", i.mean, "half_interval", number(i.half), "p50_ms",
                      (double)sc_hist_at(p->latency, 0.5) / 1e6, "p99_ms", sc_tune_p99(p) / 1e6, "keeps_goal",
@@ -128,7 +129,7 @@ static bool read_histogram(const json_t *j, struct sc_hist *h)
 
 static bool read_point(const json_t *j, struct sc_tune_branch *b)
 {
-    int64_t concurrency, failed;
+    int64_t concurrency, failed, load;
     const json_t *runs = json_object_get(j, "runs"), *one;
     size_t i;
     if (!whole(j, "concurrency", 1, SC_LOAD_CONNECTIONS_MAX, &concurrency) ||
@@ -141,9 +142,12 @@ static bool read_point(const json_t *j, struct sc_tune_branch *b)
     json_array_foreach(runs, i, one)
     {
         struct sc_tune_run *r = &p->runs[p->nruns++];
+        const json_t *of = json_array_get(one, 2);
         if (!real(json_array_get(one, 0), 0, 1e12, &r->rate) ||
-            !real(json_array_get(one, 1), 0, 1e9, &r->seconds))
+            !real(json_array_get(one, 1), 0, 1e9, &r->seconds) || !json_is_integer(of) ||
+            (load = json_integer_value(of)) < 0 || load > INT32_MAX)
             return false;
+        r->load = (unsigned)load;
     }
     return read_histogram(json_object_get(j, "latency_ns"), p->latency);
 }
@@ -189,6 +193,11 @@ static bool read_all(struct sc_tune *t, const json_t *j, double *loading, int64_
     for (unsigned i = 0; i < t->n; i++)
         if (!read_branch(json_array_get(all, i), &t->branches[i]))
             return false;
+    for (unsigned i = 0; i < t->n; i++)
+        for (unsigned k = 0; k < t->branches[i].npoints; k++)
+            for (unsigned r = 0; r < t->branches[i].points[k].nruns; r++)
+                t->loads = SC_MAX(t->loads, t->branches[i].points[k].runs[r].load);
+    sc_tune_learn_luck(t);
     return true;
 }
 

@@ -10,8 +10,9 @@
  *               p99 at half of that, and again, until it is kept. A line of growing batches ends after two
  *               that lost
  *   final       again and again the leader or the one that reaches highest of those whose interval reaches
- *               up to the leader's, whichever of the two is known less; until there is none, or all are
- *               known as well as the precision wants. Then those that had no turn in the screening
+ *               up to the leader's, whichever of the two is known less, each time loaded anew; until there is
+ *               none, or all are known as well as the precision wants. Then those that had no turn in the
+ *               screening
  *   curves      the best few at the other numbers of requests at once
  *
  * Before a branch is measured after another one, or under a new load, its rate has to *settle*: what is done
@@ -36,6 +37,7 @@ struct sc_tune_config {
 
 struct sc_tune_run {
     double rate, seconds; /* right answers a second, in so many seconds */
+    unsigned load;        /* of the model: runs with one number had the same */
 };
 
 struct sc_tune_point {
@@ -45,6 +47,7 @@ struct sc_tune_point {
     struct sc_hist *latency; /* ns, of all its runs */
     uint64_t failed;         /* requests; then it is not kept */
     bool saturated;          /* the generator may have set the figures */
+    double luck; /* half of the 95 % interval of a load's rate, as a share of it (luck.c); 0: not known */
 };
 
 struct sc_tune_branch {
@@ -75,11 +78,13 @@ struct sc_tune {
     double spent;   /* seconds of the budget: the caller's to count */
     double loading; /* seconds of the budget that it takes to change to another branch: the caller's to say */
     enum sc_tune_phase phase;
-    unsigned round;
+    unsigned round, loads; /* loads of the model so far */
     /* private: where the visit stands */
     int visiting;
     unsigned visit_steps, visit_concurrency;
     bool again;      /* the last step was too short */
+    bool reload;     /* the visit begins with another load, though the branch stays */
+    unsigned stays;  /* visits under this load */
     double least;    /* seconds of a run of this visit, so that it has enough answers */
     unsigned slices; /* of settling, so far; answers in the last two */
     double slice[2];
@@ -92,6 +97,7 @@ struct sc_tune_step {
     unsigned branch, concurrency, runs;
     double seconds, warmup; /* of each run; before each */
     bool settle;            /* nothing of it is kept */
+    bool reload;            /* first the model is loaded anew, though the branch was measured last */
 };
 
 /* No branches yet. */
@@ -121,7 +127,8 @@ bool sc_tune_weigh(struct sc_tune *t, unsigned branch, int64_t bytes);
  * that a stray run does not count, and half of its 95 % interval, infinite below two runs. By Tukey and
  * McLaughlin 1963 (R. Wilcox, Introduction to Robust Estimation and Hypothesis Testing, 4.3): of n runs g at
  * each end are left out, s is the deviation of all with those g set to the nearest that stays, and
- * half = t(0.975; n - 2g - 1) s / ((1 - 2g/n) sqrt(n)); with g = 0 that is Student's.
+ * half = t(0.975; n - 2g - 1) s / ((1 - 2g/n) sqrt(n)); with g = 0 that is Student's. No narrower than what
+ * loads differ by leaves unknown: luck / sqrt(loads), as a share of the mean.
  */
 struct sc_tune_interval {
     double mean, half;

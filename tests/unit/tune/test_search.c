@@ -237,6 +237,26 @@ static void a_budget_that_is_over_at_once_says_what_was_not_measured(void **stat
     sc_tune_free(&t);
 }
 
+/* Interrupted there, a search that goes on with a budget that is spent has to measure something first. */
+static void a_step_that_was_too_short_does_not_count_as_measured(void **state)
+{
+    (void)state;
+    struct model m = {.fixed = 3, .each = 0, .cores = 4, .worse = 1000};
+    struct sc_tune t;
+    struct sc_tune_step s;
+    sc_rng_init(&m.rng, 7);
+    sc_tune_init(&t, &plain);
+    add_all(&t);
+    while (t.branches[0].npoints == 0 && sc_tune_next(&t, &s))
+        measure(&m, &t, &s);
+    assert_int_equal(t.branches[0].points[0].nruns, 0);
+    t.spent = 2 * plain.budget;
+    while (sc_tune_next(&t, &s))
+        measure(&m, &t, &s);
+    assert_int_equal(sc_tune_recommended(&t), 0);
+    sc_tune_free(&t);
+}
+
 static void a_run_without_an_answer_is_made_longer(void **state)
 {
     (void)state;
@@ -282,6 +302,7 @@ int main(void)
         cmocka_unit_test(growing_batches_that_lose_twice_are_not_tried_further),
         cmocka_unit_test(noise_that_stays_wide_is_told_and_ends_with_the_budget),
         cmocka_unit_test(a_budget_that_is_over_at_once_says_what_was_not_measured),
+        cmocka_unit_test(a_step_that_was_too_short_does_not_count_as_measured),
         cmocka_unit_test(a_run_without_an_answer_is_made_longer),
         cmocka_unit_test(intervals_are_students),
     };

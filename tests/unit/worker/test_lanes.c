@@ -353,7 +353,9 @@ static void no_lane_takes_more_than_its_share_of_all_there_is(void **state)
 {
     (void)state;
     open_bench(2, 0, true);
+    pthread_mutex_lock(&b.ex.lock);
     b.ex.info.batch_overhead = 10;
+    pthread_mutex_unlock(&b.ex.lock);
     for (uint64_t i = 1; i <= 2; i++) {
         submit(i, "1 10");
         wait_begun((unsigned)i);
