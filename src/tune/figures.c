@@ -13,7 +13,7 @@ double sc_tune_student(unsigned freedom)
     return freedom <= SC_COUNT(t) ? t[freedom - 1] : freedom <= 40 ? 2.05 : 2.0;
 }
 
-static int by_value(const void *a, const void *b)
+int sc_tune_by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -26,7 +26,7 @@ struct sc_tune_interval sc_tune_interval(const struct sc_tune_point *p)
     double v[SC_TUNE_RUNS_MAX], mean = 0, squares = 0;
     for (unsigned k = 0; k < n; k++)
         v[k] = p->runs[k].rate;
-    qsort(v, n, sizeof *v, by_value);
+    qsort(v, n, sizeof *v, sc_tune_by_value);
     for (unsigned k = cut; k < n - cut; k++)
         i.mean += v[k] / kept;
     for (unsigned k = 0; k < n; k++) {

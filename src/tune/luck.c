@@ -16,12 +16,6 @@
 #define PRIOR 0.01 /* deviation of a load, as a share of the rate */
 #define PRIOR_FREEDOM 4
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 unsigned sc_tune_loads(const struct sc_tune_point *p)
 {
     unsigned n = p->nruns > 0;
@@ -37,7 +31,7 @@ static double median_of_load(const struct sc_tune_point *p, unsigned *at)
     unsigned n = 0, load = p->runs[*at].load;
     for (; *at < p->nruns && p->runs[*at].load == load; ++*at)
         v[n++] = p->runs[*at].rate;
-    qsort(v, n, sizeof *v, by_value);
+    qsort(v, n, sizeof *v, sc_tune_by_value);
     return (v[n / 2] + v[(n - 1) / 2]) / 2;
 }
 

@@ -24,6 +24,8 @@ double sc_tune_reach(const struct sc_tune *t, const struct sc_tune_branch *b);
 /* The notes on a search that a reader must not miss, for people; false: this one does not apply. */
 #define SC_TUNE_NOTES 4
 bool sc_tune_note(const struct sc_tune *t, unsigned which, struct sc_msg *text);
+/* For qsort of doubles. */
+int sc_tune_by_value(const void *a, const void *b);
 /* Student's t for 95 %, two sides, by degrees of freedom (from 1). */
 double sc_tune_student(unsigned freedom);
 /* Under how many loads of the model the point was measured. */
