@@ -105,7 +105,7 @@ def test_the_planted_best_is_recommended_applied_and_obeyed(tune, serve):
 def test_wrong_answers_are_never_recommended(tune):
     mar(tune.store, "mixed", MIXED)
     (tune.folder / "lines").write_text("one\ntwo\nthree\n")
-    out, _ = tune.run("store/mixed.mar", "--lines", "lines", "--echo", "--batches", "1,8", "-w", "1", "--budget", 3, "-o", "out")
+    out, _ = tune.run("store/mixed.mar", "--lines", "lines", "--echo", "--batches", "1,8", "-w", "1", "--budget", 8, "-o", "out")
     j, best = tune.found()
     assert best["batchSize"] == 1
     other = j["configurations"][1]
