@@ -31,6 +31,7 @@ HANDLER = """
     class Handler:
         def initialize(self, context):
             self.gpu = context.system_properties.get("gpu_id")
+            time.sleep(float(os.environ.get("TEST_INITS_AFTER", "0")))  # what comes before a context
             try:
                 if os.environ.get("TEST_OUTSIDE"):
                     raise OSError
@@ -495,7 +496,8 @@ def test_an_mps_server_that_dies_takes_all_with_it(mps):
 
 
 def test_a_keeper_that_dies_takes_its_daemon_along_and_both_come_back(mps):
-    server = mps(env={"TEST_DIES_AFTER": "30"})
+    # Workers and keeper start at the same moment; who finds no daemon is no client, which only a real driver's list tells.
+    server = mps(env={"TEST_DIES_AFTER": "30", "TEST_INITS_AFTER": "1"})
     register(server, workers=2)
     settled(server, 2)
     daemon = int((Path(ask(server)["CUDA_MPS_PIPE_DIRECTORY"]) / f"{PROGRAM}.pid").read_text())
