@@ -143,7 +143,8 @@ class Server:
         self.command += map(str, args)
         reports = f"log_path={self.folder}/sanitizer:exitcode=97:allocator_may_return_null=1"
         self.env = {**os.environ, MARK: self.mark, "ASAN_OPTIONS": f"detect_leaks=1:{reports}",
-                    "UBSAN_OPTIONS": f"print_stacktrace=1:{reports}", "TSAN_OPTIONS": reports, **(env or {})}
+                    "UBSAN_OPTIONS": f"print_stacktrace=1:{reports}",
+                    "TSAN_OPTIONS": f"{reports}:suppressions={Path(__file__).resolve().parents[1] / 'tsan.supp'}", **(env or {})}
 
     # ---- life ----
 
