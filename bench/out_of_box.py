@@ -8,30 +8,22 @@ TORCHSERVE: its program or an unpacked folder, as of examples/mps-benchmark. End
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples" / "mps-benchmark"))
 import servers  # noqa: E402
-from common import die, free_ports, load  # noqa: E402
+from common import die, free_ports  # noqa: E402
 
 WORKERS, BATCH, ROUNDS, SECONDS, FLOOR = 4, 8, 3, 6, 1.6
 STORE = Path(os.environ.get("STORE", "/tmp/mps-benchmark-store"))
-TEXT = ROOT / "examples" / "transformers-seqclass" / "sample_text.txt"
-
-
-def measure(server, seconds):
-    more = ("-t", 4, "-i", TEXT, "-H", "content-type: text/plain", "--timeout", 300, "--expect", (STORE / "expected.txt").read_text())
-    return load(f"{server.inference}/predictions/page", connections=600, seconds=seconds, warmup=0.5, core=None, more=more)
 
 
 def main():
     where = os.environ.get("TORCHSERVE") or shutil.which("torchserve") or die("TORCHSERVE names no TorchServe")
     python = shutil.which("python3")
-    if not (STORE / "expected.txt").exists():
-        subprocess.run([python, str(ROOT / "examples/mps-benchmark/make_models.py"), str(STORE)], check=True)
+    servers.make_store(STORE, python)
     ports = free_ports(2 * servers.Server.PORTS)
     command, env = servers.torchserve(where, python)
     peer = servers.Server("torchserve", STORE, python, ports[:servers.Server.PORTS], command=command, env=env)
@@ -41,11 +33,11 @@ def main():
         for server in rates:
             if bad := server.register_all([("page", "page", WORKERS, BATCH)])["page"]:
                 die(f"{server.name}: {bad}\n{server.tail()}")
-            measure(server, 2)
+            servers.measure(server, "page", STORE, 2)
         print("Sconce's workers: " + ", ".join(w.get("gpuSharing", "no GPU") for w in ours.workers("page")), flush=True)
         for turn in range(ROUNDS):
             for server in (peer, ours) if turn % 2 else (ours, peer):
-                report = measure(server, SECONDS)
+                report = servers.measure(server, "page", STORE, SECONDS)
                 rates[server].append(report["rate"])
                 print(f"{server.name:10} {report['rate']:8.1f} /s, p99 {report['latency_us']['p99'] / 1e3:6.0f} ms", flush=True)
     finally:

@@ -10,29 +10,25 @@ import math
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples" / "mps-benchmark"))
 import servers  # noqa: E402
-from common import die, floor, free_ports, load, rounds, say, table, write_section  # noqa: E402
+from common import die, floor, free_ports, rounds, say, table, write_section  # noqa: E402
 from document import interval  # noqa: E402
 
 WORKERS, BATCH = 4, 8
 ROUNDS, SECONDS = int(os.environ.get("ROUNDS", 4)), float(os.environ.get("SECONDS", 4))
 STORE = Path(os.environ.get("STORE", "/tmp/mps-benchmark-store"))
-TEXT = ROOT / "examples" / "transformers-seqclass" / "sample_text.txt"
 # What is compared -> (name, server, archive, the `gpuSharing` that its workers must show), the better one last.
 PAIRS = {"the page's handler": ((("hand-made MPS", "external", "page", "mps"), ("managed MPS", "managed", "page", "mps")), 0.98),
          "the encoder": ((("processes under MPS", "processes", "encoder_process", "mps"), ("lanes", "lanes", "encoder", "lanes")), 1.05)}
 
 
 def measure(where):
-    server, model = where
-    more = ("-t", 4, "-i", TEXT, "-H", "content-type: text/plain", "--timeout", 300, "--expect", (STORE / "expected.txt").read_text())
-    return load(f"{server.inference}/predictions/{model}", connections=600, seconds=SECONDS, warmup=0.5, core=None, more=more)
+    return servers.measure(*where, STORE, SECONDS)
 
 
 def start(up, daemon):
@@ -55,8 +51,7 @@ def start(up, daemon):
 
 
 def main():
-    if not (STORE / "expected.txt").exists():
-        subprocess.run([sys.executable, str(ROOT / "examples/mps-benchmark/make_models.py"), str(STORE)], check=True)
+    servers.make_store(STORE, sys.executable)
     up, rows, good = {}, [], True
     daemon = servers.Mps()
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
-from common import TICKS, Process, die, fetch, program, read_proc  # noqa: E402
+from common import TICKS, Process, die, fetch, load, program, read_proc  # noqa: E402
 
 # The page's config.properties (of TorchServe's benchmarks folder) on free ports; more time for workers that start together.
 CONFIG = """inference_address={inference}
@@ -29,6 +29,7 @@ install_py_dep_per_model=true
 python={python}
 """
 START_SECONDS = 300  # of a worker: dozens start together
+TEXT = Path(__file__).resolve().parents[1] / "transformers-seqclass" / "sample_text.txt"
 
 
 def gpu_query(what, of="gpu"):
@@ -124,6 +125,18 @@ class Server(Process):
 
     def tail(self):
         return self.log.read_text(errors="replace")[-3000:]
+
+
+def make_store(store, python, *more):
+    """The models of make_models.py, if they are not there; more: its further words."""
+    if not (store / "expected.txt").exists():
+        subprocess.run([python, str(Path(__file__).with_name("make_models.py")), str(store), *more], check=True)
+
+
+def measure(server, model, store, seconds):
+    """A report of the page's 600 requests at once, every answer compared; fails when one does."""
+    more = ("-t", 4, "-i", TEXT, "-H", "content-type: text/plain", "--timeout", 300, "--expect", (store / "expected.txt").read_text())
+    return load(f"{server.inference}/predictions/{model}", connections=600, seconds=seconds, warmup=0.5, core=None, more=more)
 
 
 def cpu_seconds(pids):

@@ -10,9 +10,9 @@
  *               p99 at half of that, and again, until it is kept. A line of growing batches ends after two
  *               that lost
  *   final       again and again the leader or the one that reaches highest of those whose interval reaches
- *               up to the leader's, whichever of the two is known less, each time loaded anew; until there is
- *               none, or all are known as well as the precision wants. Then those that had no turn in the
- *               screening
+ *               up to the leader's, whichever of the two is known less, loaded anew after two visits;
+ *               until there is none, or all are known as well as the precision wants. Then those that had
+ *               no turn in the screening
  *   curves      the best few at the other numbers of requests at once
  *
  * Before a branch is measured after another one, or under a new load, its rate has to *settle*: what is done
