@@ -5,8 +5,9 @@ A server with MPS of its own, a Python model (four processes that run kernels of
 under load from 64 connections all the time. Each scenario breaks something or changes something; but for what
 docs/gpu-sharing.md allows, every request must be answered with 200. A line for each: what was sent, failed and run again,
 seconds until the first answer and until 0.8 of the rate were back, the GPU's memory before and after. With --times N it
-happens N times under one load, and the seconds are the worst of them. Ends with 1 if anything is wrong. The compute mode is
-left alone. Needs torch with CUDA in this interpreter; with --native, the native model alone, without.
+happens N times under one load, and the seconds are the worst of them; with --limit, as often as there is time for. Ends with
+1 if anything is wrong. The compute mode is left alone. Needs torch with CUDA in this interpreter; with --native, the native
+model alone, without.
 """
 import argparse
 import datetime
@@ -102,7 +103,8 @@ def named(name):
 
 
 def client(host, model, connections, over, results):
-    """A process of the load: closed loops, what came and when."""
+    """A process of the load: closed loops, what came and when. An interrupt is for the parent, which wants to know."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     came, bad = [], []
 
     def loop(seed):
@@ -319,7 +321,7 @@ SCENARIOS = {
 PYTHON = ("kill-python", "poison", "memory", "hang", "scale-python")  # need the Python model
 
 
-def run(bed, name, connections, times):
+def run(bed, name, connections, times, until):
     what, allowed = SCENARIOS[name]
     allowed = connections if allowed is None else allowed
     bed.clients()
@@ -329,7 +331,7 @@ def run(bed, name, connections, times):
     try:
         time.sleep(SEEN)
         try:
-            for _ in range(times):
+            while len(when) < times and (time.monotonic() < until or not when):
                 when.append(time.monotonic())
                 clock.append(f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%dT%H:%M:%S}")
                 said = what(bed) or ""
@@ -337,7 +339,7 @@ def run(bed, name, connections, times):
                 bed.clients()
                 settled = max(settled, time.monotonic() - when[-1])
                 time.sleep(BETWEEN)
-        except (Wrong, IndexError, KeyError) as e:
+        except (Wrong, IndexError, KeyError, KeyboardInterrupt) as e:
             wrong = f"{len(when)}: {type(e).__name__} {e}"
         time.sleep(SEEN - BETWEEN)
     finally:
@@ -347,7 +349,7 @@ def run(bed, name, connections, times):
     first, full = (max(column) for column in zip(*recovered))
     again = max(0, bed.replays() - replays)  # a new frontend counts anew
     at = len(when) - 1
-    if len(bad) > allowed * times:
+    if len(bad) > allowed * len(when):
         at = max(0, sum(w <= bad[0][0] for w in when) - 1)
         wrong = wrong or f"failed, {at + 1}: +{bad[0][0] - when[at]:.2f} s: {bad[0][1]}"
     sent = sum(map(len, came.values())) + len(bad)
@@ -462,6 +464,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("build")
     p.add_argument("--times", type=int, default=1)
+    p.add_argument("--limit", type=float, default=float("inf"), metavar="SECONDS", help="nothing is repeated after so long")
     p.add_argument("--connections", type=int, default=64)
     p.add_argument("--log", metavar="FILE", help="keeps the server's log there")
     p.add_argument("--native", action="store_true", help="without the Python model")
@@ -470,7 +473,7 @@ def main():
     chosen = a.scenario or ([n for n in SCENARIOS if n not in PYTHON] if a.native else [*SCENARIOS, "external", "stop", "supervisor"])
     models = ("enc",) if a.native else ("py", "enc")
     good = True
-    start = used()
+    start, until = used(), time.monotonic() + a.limit
     print(f"{smi('name,driver_version,compute_mode')}; {start} MiB in use", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         temporary = Path(temporary)
@@ -483,7 +486,7 @@ def main():
                 bed.clients(seconds=90)
                 print(f"ok   start         all clients after {time.monotonic() - began:.1f} s; {start} -> {used()} MiB", flush=True)
                 for name in mine:
-                    good &= run(bed, name, a.connections, a.times)
+                    good &= run(bed, name, a.connections, a.times, until)
             except Wrong as e:
                 good = False
                 print(f"FAIL {e}\n{bed.news(60)}", flush=True)
