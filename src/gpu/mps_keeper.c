@@ -38,6 +38,7 @@ struct keeper {
     struct sc_buf line;
     struct sc_mps_state state;
     unsigned starts, faults;
+    pid_t faulted;      /* the last server that said that it had one */
     int64_t lost_until; /* ms: a fault has just taken every client's context */
     bool answers, told, gone;
     int control_fd;
@@ -187,10 +188,12 @@ static void take_line(struct keeper *k, struct sc_span line)
     if (!sc_mps_is_news(line, &fault))
         return;
     fprintf(stderr, "MPS: %.*s\n", (int)SC_MIN(line.n, 300u), line.p);
-    if (!fault)
-        return;
+    pid_t server = sc_mps_line_server(line);
+    if (!fault || (server && server == k->faulted))
+        return; /* two lines tell of each: whose it was, and that it is handled */
+    k->faulted = server;
     k->faults++;
-    end_server(k, sc_mps_line_server(line));
+    end_server(k, server);
     report(k);
 }
 

@@ -161,6 +161,9 @@ static void terminate(int fd, int of, int pid)
 
 static void fault(void)
 {
+    printf(
+        "[2026-11-23 05:00:00.000 Server   %d] Client {PID: %d, Context: 1} encountered a fatal GPU error.\n",
+        server, (int)getpid());
     printf("[2026-11-23 05:00:00.000 Server   %d] Server is handling a fatal GPU error.\n", server);
     faulted = true; /* until the server's end: the real one may never get over it */
     drop_clients(0);

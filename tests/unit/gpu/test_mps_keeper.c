@@ -413,6 +413,7 @@ static void a_fault_and_the_death_of_a_server_are_told(void **state)
     gone(first); /* it would take no other client */
     me = become_client((int)getpid());
     UNTIL(p.seen.nclients == 1);
+    assert_int_equal(p.seen.faults, 1); /* though two lines told of it */
     int server = p.seen.server;
     assert_int_not_equal(server, first);
     kill(server, SIGKILL);
