@@ -123,7 +123,7 @@
 #define SC_GPU_LOOK_MS 10000           /* for the driver to tell a person how the GPUs are */
 #define SC_GPU_INTERVAL_MS 1000        /* between two lines */
 #define SC_GPU_STALL_MS 2500           /* without a report the driver is held to be stalled */
-#define SC_GPU_STALL_MAX_MS 60000      /* of a stall, for which responseTimeout waits */
+#define SC_GPU_STALL_MAX_MS 120000     /* of a stall, for which time limits of workers wait; 49 s were seen */
 #define SC_MPS_CLIENTS_MAX 48          /* of one MPS server, as the driver has it */
 #define SC_MPS_END_MS 1500     /* for a keeper to take a client off the GPU; then it is signalled anyway */
 #define SC_MPS_LOOK_MS 1000    /* between two looks at a daemon */

@@ -179,7 +179,7 @@ struct sc_worker {
     int pid;
     uint64_t life;
     int64_t made_ms;              /* wall clock */
-    int64_t load_deadline_ns;     /* 0: none */
+    int64_t loading_ns;           /* since when it loads; 0: it does not */
     unsigned first_id;            /* of its first lane, or its own: the newest worker has the highest */
     unsigned drained;             /* loops */
     unsigned instance, instances; /* of the CPU launcher's division of the cores; 0: not divided */

@@ -188,7 +188,7 @@ static void look_for_stall(struct sc_engine *e, int64_t now)
     sc_metrics_event(e->spec.metrics, SC_HE_GPU_STALL);
     sc_log(SC_LOG_WARN,
            "the GPUs' driver has not answered for %.1f s; until it does, at most %d s, no worker on a GPU is "
-           "replaced for being slow (responseTimeout)",
+           "replaced for being slow (responseTimeout, startupTimeout)",
            (double)(now - g->reported_ns) / 1e9, SC_GPU_STALL_MAX_MS / 1000);
 }
 

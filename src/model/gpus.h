@@ -36,7 +36,7 @@ const char *sc_gpus_trouble(const struct sc_engine *e, unsigned index);
 bool sc_gpus_hoped_for(const struct sc_engine *e);
 /*
  * Of the time since `since`, the ns in which the GPUs' driver answered nobody; 0 for a model without GPUs.
- * Any loop. A fault after which the driver resets a GPU stops all there is on it, for 4 to 30 s (seen on an
+ * Any loop. A fault after which the driver resets a GPU stops all there is on it, for 4 to 50 s (seen on an
  * H100, driver 580), and is no worker's doing. At most SC_GPU_STALL_MAX_MS of a stall.
  */
 int64_t sc_gpus_stalled(const struct sc_version *v, int64_t since, int64_t now);

@@ -108,8 +108,9 @@ static bool look_at_worker(void *time, struct sc_worker *w)
     if (w->att)
         sc_attachment_count(w->att);
     look_for_hang(w, now);
-    if (w->load_deadline_ns && now > w->load_deadline_ns) {
-        w->load_deadline_ns = 0;
+    if (w->loading_ns && now - w->loading_ns - sc_gpus_stalled(w->version, w->loading_ns, now) >
+                             (int64_t)s->startup_timeout * 1000000000) {
+        w->loading_ns = 0;
         snprintf(w->failure, sizeof w->failure, "the model did not load within %d s (startupTimeout)",
                  s->startup_timeout);
         sc_log(SC_LOG_ERROR, "Backend worker did not respond in given time: model %s: %s", s->name,

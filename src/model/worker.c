@@ -172,7 +172,7 @@ static void loaded(struct sc_worker *w, struct sc_span text)
         return;
     w->loaded = true;
     v->group_load_deaths = 0;
-    w->load_deadline_ns = 0;
+    w->loading_ns = 0;
     w->failure[0] = '\0';
     sc_attachment_grant(w, text);
     sc_weights_told(w, text);
@@ -303,7 +303,7 @@ static void exited(struct sc_worker *w, const struct sc_ctl_slot *s, struct sc_s
     w->loaded = false;
     count_capacity(v);
     read_output(w);
-    w->load_deadline_ns = 0;
+    w->loading_ns = 0;
     w->pid = -1;
     w->told_rss = 0;
     if (w->draining && !w->stopping) {
@@ -481,7 +481,7 @@ void sc_worker_state(struct sc_engine *e, const struct sc_ctl_slot *s, struct sc
         w->pid = s->pid;
         w->given_up = false;
         w->failure[0] = '\0';
-        w->load_deadline_ns = sc_clock_ns() + (int64_t)w->version->spec.startup_timeout * 1000000000;
+        w->loading_ns = sc_clock_ns();
         break;
     case SC_SLOT_CONNECTED:
     case SC_SLOT_LOADED:

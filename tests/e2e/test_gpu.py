@@ -205,8 +205,18 @@ SLOW = """
 """
 
 
+LATE = """
+    import time
+    def handle(data, context):
+        if data is None:
+            time.sleep(4)
+            return None
+        return ["done"] * len(data)
+"""
+
+
 def test_a_worker_is_not_replaced_for_what_the_driver_kept_it_waiting(gpus):
-    """A driver that resets a GPU answers nobody until it has done so: responseTimeout waits. That of a model on the CPU does not."""
+    """A driver that resets a GPU answers nobody until it has done so: time limits wait. Those of a model on the CPU do not."""
     server = gpus("gpus=1")
     for name, config in (("slow", {}), ("cpu", {"deviceType": "cpu"})):
         folder(server.store, name, SLOW, config={"responseTimeout": 2, "minWorkers": 1, "maxWorkers": 1, **config})
@@ -220,6 +230,12 @@ def test_a_worker_is_not_replaced_for_what_the_driver_kept_it_waiting(gpus):
         answers = [pool.submit(server.post, f"/predictions/{name}", data=b"x") for name in ("slow", "cpu")]
         assert [a.result().status_code for a in answers] == [200, 500]
     assert described(server, "slow")["workers"][0]["pid"] == before
+    for name, config in (("late", {}), ("late_cpu", {"deviceType": "cpu"})):
+        folder(server.store, name, LATE, config={"startupTimeout": 2, "minWorkers": 1, "maxWorkers": 1, **config})
+        assert server.post("/models", api="management", params={"url": name, "initial_workers": 1, "synchronous": "false"}).ok
+    wait_for(lambda: described(server, "late")["workers"][0]["status"] == "READY", 20, "a worker that had 2 s to load")
+    assert not any("model late: the model did not load within 2 s" in text for text in server.logs().values())
+    assert any("model late_cpu: the model did not load within 2 s" in text for text in server.logs().values())
     send(agent, signal.SIGCONT)
     wait_for(lambda: any("driver answers again" in text for text in server.logs().values()), 10, "the line that says so")
     assert server.metric("sconce_gpu_stalls_total") == 1
