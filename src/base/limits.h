@@ -129,6 +129,7 @@
 #define SC_MPS_LOOK_MS 1000    /* between two looks at a daemon */
 #define SC_MPS_ASK_MS 10000    /* for a daemon to answer a command */
 #define SC_MPS_START_MS 30000  /* for a daemon to come up */
+#define SC_MPS_AWAIT_MS 3000   /* for which a worker waits for one that is started again */
 #define SC_MPS_DECIDE_MS 10000 /* for the gpu agent's first report, which the choice waits for */
 #define SC_GPU_COUNT_MS 20000  /* for the driver to say how many GPUs there are */
 #define SC_GPU_FACTS_MS 2000   /* a worker waits for the first report, to know whether there is room for it */

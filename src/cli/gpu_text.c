@@ -106,7 +106,7 @@ static json_t *gather_processes(const struct sc_gpu_view *v, const struct sc_gpu
 static int nearness(const struct sc_gpu_view *v, const struct sc_mps_daemon *d)
 {
     char mark[64];
-    snprintf(mark, sizeof mark, "/sconce-mps-%d-", v->status.models ? (int)v->status.server.pid : 0);
+    snprintf(mark, sizeof mark, "/" SC_MPS_FOLDER "%d-", v->status.models ? (int)v->status.server.pid : 0);
     if (d->managed && strstr(d->pipe, mark))
         return 4;
     if (d->known && strcmp(d->pipe, sc_mps_pipe()) == 0)

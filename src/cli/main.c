@@ -5,6 +5,7 @@
 
 #include "cli/roles.h"
 #include "gpu/agent.h"
+#include "gpu/mps_find.h"
 #include "gpu/mps_keeper.h"
 #include "worker/executor.h"
 
@@ -52,10 +53,12 @@ int main(int argc, char **argv)
     }
     if (strcmp(command, "--role=executor") == 0) {
         name_process("sconce-executor");
+        sc_mps_await();
         return sc_executor_main();
     }
     if (strcmp(command, "--role=executor-group") == 0) {
         name_process("sconce-executor");
+        sc_mps_await();
         return sc_executor_group_main();
     }
     if (strcmp(command, "--role=gpu-agent") == 0) {

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/span.h"
 #include "gpu/mps_keeper.h"
 
@@ -153,6 +154,37 @@ bool sc_mps_is_stale(const char *pipe)
     char path[512];
     return snprintf(path, sizeof path, "%s/control", pipe) < (int)sizeof path && access(path, F_OK) == 0 &&
            !sc_mps_find_at(pipe, &d);
+}
+
+/*
+ * Whether a socket is bound at a path that ends so: the file of a dead daemon's stays, its line goes. A
+ * connection would tell, too, but is the daemon's to end. (proc(5), /proc/net/unix)
+ */
+static bool is_bound(const char *end)
+{
+    char line[512];
+    bool found = false;
+    size_t n = strlen(end);
+    FILE *f = fopen("/proc/net/unix", "re");
+    while (f && !found && fgets(line, sizeof line, f)) {
+        size_t all = strcspn(line, "\n");
+        found = all >= n && memcmp(line + all - n, end, n) == 0;
+    }
+    if (f)
+        fclose(f);
+    return found;
+}
+
+void sc_mps_await(void)
+{
+    char socket[288];
+    const char *folder = strrchr(sc_mps_pipe(), '/');
+    int64_t until = sc_clock_ms() + SC_MPS_AWAIT_MS;
+    if (!folder || strncmp(folder + 1, SC_MPS_FOLDER, sizeof SC_MPS_FOLDER - 1) != 0 ||
+        snprintf(socket, sizeof socket, "%s/control", folder) >= (int)sizeof socket)
+        return;
+    while (!is_bound(socket) && sc_clock_ms() < until)
+        usleep(10000);
 }
 
 int sc_mps_find_external(struct sc_mps_daemon *out, struct sc_msg *msg)

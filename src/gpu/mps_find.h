@@ -16,6 +16,7 @@
 #define SC_MPS_ENV_PIPE "CUDA_MPS_PIPE_DIRECTORY" /* which is told by this */
 #define SC_MPS_PID_FILE "nvidia-cuda-mps-control.pid" /* in that folder; digits without a newline */
 #define SC_MPS_KEEPER_TITLE "sconce: mps "            /* our process that runs one, then whose GPU it is */
+#define SC_MPS_FOLDER "sconce-mps-" /* the folder of a daemon of ours; then the server's pid, -, the GPU */
 #define SC_MPS_FOUND_MAX 64
 
 struct sc_mps_daemon {
@@ -38,6 +39,13 @@ bool sc_mps_find_at(const char *pipe, struct sc_mps_daemon *out);
 
 /* Files of a daemon that is dead lie in that folder: CUDA then runs without MPS and says nothing. */
 bool sc_mps_is_stale(const char *pipe);
+
+/*
+ * For a worker before its first call into CUDA: where it is to be the client of a daemon of ours, waits until
+ * that has its socket, SC_MPS_AWAIT_MS at most. A daemon that has died is started again, and who makes a
+ * context before gets one outside of MPS, without a word from CUDA.
+ */
+void sc_mps_await(void);
 
 /*
  * The daemon that processes with our environment would be clients of, if we may use it. SC_ENOTFOUND: none

@@ -48,7 +48,8 @@ static struct sc_keeper *make(struct sc_engine *e, unsigned key, uint32_t slot)
         snprintf(k->pipe, sizeof k->pipe, "%s", sc_mps_pipe());
         k->narrow = sc_mps_find_at(k->pipe, &d) && *d.devices;
     } else /* by the supervisor's number: the next frontend finds the same */
-        snprintf(k->pipe, sizeof k->pipe, "%s/sconce-mps-%d-%u", e->spec.settings->temp, (int)getppid(), key);
+        snprintf(k->pipe, sizeof k->pipe, "%s/" SC_MPS_FOLDER "%d-%u", e->spec.settings->temp, (int)getppid(),
+                 key);
     return k;
 }
 

@@ -1,11 +1,16 @@
 /* MPS without a daemon: the rule of who is a client, and what a daemon's and a keeper's words mean. */
 #include "test.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "gpu/mps_control.h"
 #include "gpu/mps_find.h"
 #include "gpu/mps_keeper.h"
@@ -148,6 +153,50 @@ static void files_without_their_daemon_are_stale(void **state)
     rmdir(folder);
 }
 
+/* Binds the socket of a daemon a moment after this process has begun to wait for it. */
+static pid_t bind_later(const char *folder)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid > 0)
+        return pid;
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    alarm(30); /* should the test fail */
+    usleep(300000);
+    snprintf(a.sun_path, sizeof a.sun_path, "%s/control", folder);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 1) < 0)
+        _exit(1);
+    pause();
+    _exit(0);
+}
+
+static int64_t awaited(const char *folder)
+{
+    int64_t began = sc_clock_ms();
+    setenv(SC_MPS_ENV_PIPE, folder, 1);
+    sc_mps_await();
+    unsetenv(SC_MPS_ENV_PIPE);
+    return sc_clock_ms() - began;
+}
+
+static void a_worker_waits_for_a_daemon_of_ours(void **state)
+{
+    (void)state;
+    char ours[] = "/tmp/sconce-mps-XXXXXX", path[64];
+    assert_non_null(mkdtemp(ours));
+    assert_in_range(awaited("/tmp/nvidia-mps"), 0, 250); /* nobody's to wait for */
+    pid_t daemon = bind_later(ours);
+    assert_in_range(awaited(ours), 200, SC_MPS_AWAIT_MS - 500);
+    assert_in_range(awaited(ours), 0, 250);
+    kill(daemon, SIGKILL);
+    waitpid(daemon, NULL, 0);
+    assert_in_range(awaited(ours), SC_MPS_AWAIT_MS, 60000); /* its file is there, and it is not */
+    snprintf(path, sizeof path, "%s/control", ours);
+    unlink(path);
+    rmdir(ours);
+}
+
 static bool serves(const char *devices)
 {
     static const struct sc_gpu_info g = {.index = 1, .uuid = "GPU-abc-1"};
@@ -179,6 +228,7 @@ int main(void)
         cmocka_unit_test(a_keepers_report_is_read),
         cmocka_unit_test(a_folder_too_deep_for_a_socket_is_refused),
         cmocka_unit_test(files_without_their_daemon_are_stale),
+        cmocka_unit_test(a_worker_waits_for_a_daemon_of_ours),
         cmocka_unit_test(a_daemon_serves_what_its_variable_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
