@@ -158,14 +158,15 @@ bool sc_mps_is_stale(const char *pipe)
 
 /*
  * Whether a socket is bound at a path that ends so: the file of a dead daemon's stays, its line goes. A
- * connection would tell, too, but is the daemon's to end. (proc(5), /proc/net/unix)
+ * connection would tell, too, but is the daemon's to end. True, too, where nothing is listed. (proc(5),
+ * /proc/net/unix)
  */
 static bool is_bound(const char *end)
 {
     char line[512];
-    bool found = false;
     size_t n = strlen(end);
     FILE *f = fopen("/proc/net/unix", "re");
+    bool found = !f;
     while (f && !found && fgets(line, sizeof line, f)) {
         size_t all = strcspn(line, "\n");
         found = all >= n && memcmp(line + all - n, end, n) == 0;
