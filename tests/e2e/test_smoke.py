@@ -3,9 +3,11 @@ import json
 import os
 import re
 import signal
+import time
 
 import pytest
 from harness import alive, wait_for, wire
+from test_death import faulty, wait_ready
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -98,10 +100,19 @@ def test_a_stopped_server_leaves_nothing_behind(serve):
     assert server.stop(signal.SIGTERM) == 0  # looks for processes, shared memory and sanitizer reports
 
 
-def test_a_second_interrupt_quits_at_once(serve):
-    server = serve(models={"echo": "identity"})
-    os.kill(server.process.pid, signal.SIGINT)
-    assert server.stop(signal.SIGINT, seconds=2) in (0, 130)
+def test_a_second_interrupt_quits_at_once(serve, tmp_path):
+    store = tmp_path / "store"
+    faulty(store)
+    server = serve(models={"f": "f"}, store=store)
+    wait_ready(server, "f")
+    with wire(server) as w:
+        w.send(b"POST /predictions/f HTTP/1.1\r\nhost: x\r\ncontent-length: 11\r\n\r\nsleep 25000")
+        server.wait_accepted(1)
+        os.kill(server.process.pid, signal.SIGINT)
+        wait_for(lambda: "SIGINT: draining" in server.logs()[server.output.name], 10, "the first one's word")
+        time.sleep(0.5)
+        assert server.process.poll() is None  # it waits for the request
+        assert server.stop(signal.SIGINT, seconds=10) in (0, 130)
 
 
 def test_a_killed_supervisor_takes_everything_with_it(serve):
