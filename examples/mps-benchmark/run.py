@@ -17,7 +17,6 @@ import plan
 import servers
 from common import die, fetch, free_ports, program, say
 
-HERE = Path(__file__).resolve().parent
 MORE = 3
 
 
@@ -51,7 +50,6 @@ class Experiment:
         self.a, self.points, self.state = a, points, state
         self.end = time.monotonic() + a.limit if a.limit else float("inf")
         self.expected = (a.store / "expected.txt").read_text()
-        self.text = HERE.parent / "transformers-seqclass" / "sample_text.txt"
         self.clock = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
     def left(self):
@@ -131,7 +129,7 @@ class Experiment:
         say(f"{point.name}: {why[:300]}")
 
     def check(self, server, point):
-        status, _, body = fetch(f"{server.inference}/predictions/{point.model}", self.text.read_bytes(), timeout=300,
+        status, _, body = fetch(f"{server.inference}/predictions/{point.model}", servers.TEXT.read_bytes(), timeout=300,
                                 headers={"Content-Type": "text/plain"})
         return "" if (status, body.decode(errors="replace")) == (200, self.expected) else f"answer: {status} {body[:300]}"
 
@@ -139,7 +137,7 @@ class Experiment:
 
     def load(self, server, point, *more):
         command = [program("sconce"), "bench", "--json", "--quiet", "-c", self.a.concurrency, "-t", self.a.load_threads,
-                   "-i", self.text, "-H", "content-type: text/plain", "--expect", self.expected, "--timeout", 300, *more,
+                   "-i", servers.TEXT, "-H", "content-type: text/plain", "--expect", self.expected, "--timeout", 300, *more,
                    f"{server.inference}/predictions/{point.model}"]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
         if done.returncode not in (0, 1) or not done.stdout:
@@ -272,13 +270,6 @@ def arguments():
     return a
 
 
-def make_store(a):
-    if (a.store / "expected.txt").exists():
-        return
-    say(f"models are made in {a.store}")
-    subprocess.run([a.python, str(HERE / "make_models.py"), str(a.store), *(["tiny"] if a.tiny else [])], check=True)
-
-
 def main():
     a = arguments()
     state = State(a.state)
@@ -304,7 +295,7 @@ def main():
             record = state.point(p)
             say(f"{p.name:36} {len(record['runs'])} runs {record['error'][:100]}")
         return 0
-    make_store(a)
+    servers.make_store(a.store, a.python, *(["tiny"] if a.tiny else []))
     state.all["calls"].append(facts(a))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     experiment = Experiment(a, points, state)

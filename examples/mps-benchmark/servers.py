@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
-from common import TICKS, Process, die, fetch, load, program, read_proc  # noqa: E402
+from common import TICKS, Process, die, fetch, load, program, read_proc, say  # noqa: E402
 
 # The page's config.properties (of TorchServe's benchmarks folder) on free ports; more time for workers that start together.
 CONFIG = """inference_address={inference}
@@ -130,6 +130,7 @@ class Server(Process):
 def make_store(store, python, *more):
     """The models of make_models.py, if they are not there; more: its further words."""
     if not (store / "expected.txt").exists():
+        say(f"models are made in {store}")
         subprocess.run([python, str(Path(__file__).with_name("make_models.py")), str(store), *more], check=True)
 
 

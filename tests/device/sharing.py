@@ -103,7 +103,7 @@ def named(name):
 
 
 def client(host, model, connections, over, results):
-    """A process of the load: closed loops, what came and when. An interrupt is for the parent, which wants to know."""
+    """A process of the load: closed loops, what came and when. An interrupt is for the parent, which ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     came, bad = [], []
 
@@ -339,7 +339,7 @@ def run(bed, name, connections, times, until):
                 bed.clients()
                 settled = max(settled, time.monotonic() - when[-1])
                 time.sleep(BETWEEN)
-        except (Wrong, IndexError, KeyError, KeyboardInterrupt) as e:
+        except (Wrong, IndexError, KeyError) as e:
             wrong = f"{len(when)}: {type(e).__name__} {e}"
         time.sleep(SEEN - BETWEEN)
     finally:

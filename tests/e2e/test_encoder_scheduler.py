@@ -80,8 +80,13 @@ def test_workers_are_lanes(serve, tmp_path):
     name = put(store, "tiny", minWorkers=3, maxWorkers=3)
     server = serve(models={"tiny": name}, store=store)
     pid = server.pid("executor")  # waits for it: a server is healthy before its models are there
-    workers = wait_for(lambda: [w for w in server.get("/models/tiny", api="management").json()[0]["workers"] if w["pid"] == pid], 10, "its pid")
-    assert len(workers) == 3
+
+    def workers():
+        return server.get("/models/tiny", api="management").json()[0]["workers"]
+
+    wait_for(lambda: pid in [w["pid"] for w in workers()], 10, "its pid")
+    assert [w["pid"] for w in workers()] == [pid] * 3
+    assert len(server.pids("executor")) == 1
     assert server.put("/models/tiny?min_worker=2&synchronous=true").status_code == 200
-    wait_for(lambda: len(server.get("/models/tiny", api="management").json()[0]["workers"]) == 2, 30, "two lanes")
+    wait_for(lambda: len(workers()) == 2, 30, "two lanes")
     assert one(server, "tiny", 0)["label"]

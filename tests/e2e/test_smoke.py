@@ -112,7 +112,7 @@ def test_a_second_interrupt_quits_at_once(serve, tmp_path):
         wait_for(lambda: "SIGINT: draining" in server.logs()[server.output.name], 10, "the first one's word")
         time.sleep(0.5)
         assert server.process.poll() is None  # it waits for the request
-        assert server.stop(signal.SIGINT, seconds=10) in (0, 130)
+        assert server.stop(signal.SIGINT, seconds=2) in (0, 130)
 
 
 def test_a_killed_supervisor_takes_everything_with_it(serve):
