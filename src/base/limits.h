@@ -42,7 +42,8 @@
 #define SC_H2_PATIENCE_PER_S 200       /* ... and how many more each second */
 
 /* --- net --- */
-#define SC_LOOPS_MAX 16 /* event loops of the frontend */
+#define SC_LOOPS_MAX 16       /* event loops of the frontend */
+#define SC_LOOPS_CHOSEN_MAX 8 /* of its own choice: half of the CPUs, more gained nothing */
 #define SC_LISTENERS_MAX 8
 #define SC_CONNECTIONS_MAX 65536         /* per loop; beyond it new connections are closed at once */
 #define SC_CONN_READ_BYTES 16384         /* read buffer of a busy connection */
@@ -86,6 +87,7 @@
 #define SC_LANES_MAX 64       /* lanes of one executor */
 #define SC_PRIORITY_NS (INT64_C(1000000000)) /* that a request of high priority is treated as older */
 #define SC_LOOPS_APART_NS (INT64_C(2000000)) /* of age, until a loop makes way for another (shard.c) */
+#define SC_LOOPS_WAIT_NS (INT64_C(1000000))  /* for that one to send */
 #define SC_LANE_RUNNING_MAX 1024             /* requests on one lane's running page */
 #define SC_SLOTS_MAX 1024                    /* worker slots of the supervisor */
 #define SC_CTL_BYTES 16384                   /* one control message */

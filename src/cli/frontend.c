@@ -365,7 +365,8 @@ int sc_cli_frontend(void)
     else
         sc_place_plugins(f.backend_dir, sizeof f.backend_dir);
     unsigned cpus = cpu_count();
-    unsigned n = f.settings.loops > 0 ? (unsigned)f.settings.loops : SC_MIN(SC_MAX(cpus / 4, 1u), 4u);
+    unsigned chosen = SC_MIN(SC_MAX(cpus / 2, 1u), (unsigned)SC_LOOPS_CHOSEN_MAX);
+    unsigned n = f.settings.loops > 0 ? (unsigned)f.settings.loops : chosen;
     if (sc_loops_new(&f.loops, SC_MIN(n, (unsigned)SC_LOOPS_MAX), &msg) < 0) {
         sc_log(SC_LOG_ERROR, "%s", msg.text);
         sc_log_close();

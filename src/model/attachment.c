@@ -92,6 +92,27 @@ void sc_attachment_kick(struct sc_attachment *att, unsigned except)
             sc_shard_kick(att->version->shards[i]);
 }
 
+void sc_attachment_kick_first(struct sc_attachment *att, unsigned except)
+{
+    if (att->version->sequences) { /* what waits for its turn is not in first_ns */
+        sc_attachment_kick(att, except);
+        return;
+    }
+    unsigned loops = atomic_load(&att->waiting) & ~except;
+    struct sc_shard *first = NULL;
+    long long first_ns = 0;
+    for (unsigned i = 0; loops; i++, loops >>= 1) {
+        struct sc_shard *s = att->version->shards[i];
+        long long ns = loops & 1 ? atomic_load_explicit(&s->first_ns, memory_order_relaxed) : 0;
+        if ((loops & 1) && (!first || ns < first_ns)) {
+            first = s;
+            first_ns = ns;
+        }
+    }
+    if (first)
+        sc_shard_kick(first);
+}
+
 /* Two batches per lane: one computing, one ready. */
 void sc_attachment_grant(struct sc_worker *w, struct sc_span text)
 {

@@ -154,8 +154,17 @@ struct sc_shard {
     bool closing;            /* no new jobs; report when jobs is 0 */
     struct sc_task kick;     /* posted by a loop that gave credit back */
     atomic_bool kicked;
+    /* For other loops to read, on a line of its own: mostly nobody waits, and nothing is written. */
+    char apart[64];
     atomic_llong first_ns; /* [atomic] when the first that waits came; SC_NOBODY_WAITS */
-    bool made_way;         /* for another loop, since it last sent anything */
+    atomic_uint passes;    /* [atomic] dispatches that left something waiting */
+    char apart_too[64];
+    struct sc_way { /* made for another loop last */
+        struct sc_shard *to;
+        long long since; /* its first_ns then */
+        unsigned passes; /* its own then */
+        int64_t asked_ns;
+    } way;
 };
 #define SC_NOBODY_WAITS LLONG_MAX
 
@@ -513,6 +522,9 @@ void sc_attachment_credit(struct sc_attachment *att, long long lanes);
 /* Any loop. Takes the bits of those that wait for credit, and has them dispatch, but for the bits `except`.
  */
 void sc_attachment_kick(struct sc_attachment *att, unsigned except);
+/* Any loop. Has the loop dispatch whose first request waits longest of those that wait for credit, but for
+ * the bits `except`; what that one leaves it passes on. */
+void sc_attachment_kick_first(struct sc_attachment *att, unsigned except);
 /* The worker is loaded: every loop may use it. */
 void sc_attachment_use(struct sc_attachment *att);
 /* The worker is dead: its running pages are read, its requests go back. */

@@ -204,8 +204,15 @@ struct sc_job *sc_shard_first(struct sc_shard *s)
 
 /* ---- fair among loops ----------------------------------------------------------------------- */
 
-/* The loop of which the first request has waited clearly longer than `first`; NULL: there is none. */
-static struct sc_shard *who_waits_longer(const struct sc_shard *s, const struct sc_job *first)
+/*
+ * A loop that is given credit back has requests of its own at hand, and would keep a busy worker to itself:
+ * requests of one loop would wait several times as long as those of another. So the loop whose first request
+ * has waited clearly longer goes first, and this one goes on when that one has come as far.
+ */
+
+/* The loop that waits clearly longer than `first`, and since when; NULL: there is none. */
+static struct sc_shard *who_waits_longer(const struct sc_shard *s, const struct sc_job *first,
+                                         long long *since)
 {
     struct sc_version *v = s->version;
     struct sc_shard *oldest = NULL;
@@ -218,34 +225,45 @@ static struct sc_shard *who_waits_longer(const struct sc_shard *s, const struct 
         }
     }
     long long waited = oldest ? sc_clock_ns() - mine : 0;
+    *since = came_ns;
     return mine - came_ns > waited / 8 + SC_LOOPS_APART_NS ? oldest : NULL;
 }
 
 /*
- * A loop that is given credit back has requests of its own at hand, and would keep a busy worker to itself:
- * requests of one loop would wait several times as long as those of another. So the one that waits longest
- * goes first. Once: then this loop sends, whatever the other one did.
+ * True: another loop is asked to send, and this one waits until it is told of credit. Not for a loop that
+ * was asked and has sent nothing since: after two dispatches (one may have been under way) it cannot, and
+ * before that it is busy with something else, which others wait for no longer than SC_LOOPS_WAIT_NS.
  */
-static bool make_way(struct sc_shard *s)
+static bool make_way(struct sc_shard *s, const struct sc_job *first)
 {
-    struct sc_job *first = s->made_way || s->version->engine->nloops == 1 ? NULL : sc_shard_first(s);
-    struct sc_shard *other = first ? who_waits_longer(s, first) : NULL;
-    if (!other || !choose_link(s))
+    long long since;
+    struct sc_shard *other = who_waits_longer(s, first, &since);
+    if (!other)
         return false;
-    s->made_way = true;
+    unsigned passes = atomic_load_explicit(&other->passes, memory_order_relaxed);
+    int64_t now = sc_clock_ns();
+    if (s->way.to != other || s->way.since != since)
+        s->way = (struct sc_way){.to = other, .since = since, .passes = passes, .asked_ns = now};
+    else if (passes - s->way.passes >= 2 || now - s->way.asked_ns > SC_LOOPS_WAIT_NS)
+        return false;
     for (unsigned i = 0; i < s->nlinks; i++)
         atomic_fetch_or(&s->links[i]->att->waiting, bit_of(s));
     sc_shard_kick(other);
     return true;
 }
 
-/* What this loop has left is for those that wait, or made way. */
+/* What this loop leaves is for those that wait. They are those that found no credit or made way, so that none
+ * is told twice of what it cannot use: this one need not be told. */
 static void pass_on(struct sc_shard *s)
 {
+    bool turns = s->version->sequences != NULL; /* which wait elsewhere */
     for (unsigned i = 0; i < s->nlinks; i++) {
-        struct sc_attachment *att = s->links[i]->att;
-        if ((atomic_load(&att->waiting) & ~bit_of(s)) && atomic_load(&att->credit) > 0)
-            sc_attachment_kick(att, bit_of(s));
+        struct sc_link *k = s->links[i];
+        unsigned waiting = atomic_load(&k->att->waiting);
+        if ((waiting & bit_of(s)) && !turns)
+            atomic_fetch_and(&k->att->waiting, ~bit_of(s));
+        if ((waiting & ~bit_of(s)) && !k->draining && !k->broken && atomic_load(&k->att->credit) > 0)
+            sc_attachment_kick_first(k->att, bit_of(s));
     }
 }
 
@@ -253,14 +271,15 @@ static void note_first(struct sc_shard *s)
 {
     struct sc_job *first = sc_shard_first(s);
     long long now = first ? came(first) : SC_NOBODY_WAITS;
-    if (atomic_load_explicit(&s->first_ns, memory_order_relaxed) !=
-        now) /* others read it: mostly none waits */
+    if (atomic_load_explicit(&s->first_ns, memory_order_relaxed) != now)
         atomic_store_explicit(&s->first_ns, now, memory_order_relaxed);
-    if (!first)
-        pass_on(s);
+    if (first)
+        atomic_store_explicit(&s->passes, atomic_load_explicit(&s->passes, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
 }
 
-static void send_short(struct sc_shard *s)
+/* True: it waits for credit, or has made way. False: nothing is left, or what is left waits for room. */
+static bool send_short(struct sc_shard *s)
 {
     struct sc_job *j;
     bool late = s->version->spec.client_timeout > 0 || !sc_list_empty(&s->plane->timed);
@@ -273,19 +292,22 @@ static void send_short(struct sc_shard *s)
             continue;
         }
         struct sc_link *k = choose_link(s);
-        if (!k || !sc_link_offer(k, j))
-            break;
-        s->made_way = false;
+        if (!k || make_way(s, j))
+            return true;
+        if (!sc_link_offer(k, j))
+            return false;
     }
+    return false;
 }
 
 void sc_shard_dispatch(struct sc_shard *s)
 {
     if (s->version->sequences)
         sc_turns_dispatch(s);
-    if (!make_way(s))
-        send_short(s);
+    bool waits = send_short(s);
     note_first(s);
+    if (!waits)
+        pass_on(s);
     while (!sc_list_empty(&s->longs)) {
         struct sc_link *k = choose_long(s);
         if (!k || !sc_link_offer(k, SC_CONTAINER(s->longs.next, struct sc_job, node)))
@@ -351,8 +373,12 @@ static void give_credit(struct sc_link *k, atomic_llong *credit, long long taken
 {
     struct sc_attachment *att = k->att;
     atomic_fetch_add(credit, taken);
-    if (atomic_load(&att->waiting))
-        sc_attachment_kick(att, bit_of(k->shard)); /* this loop dispatches anyway */
+    if ((atomic_load(&att->waiting) & ~bit_of(k->shard)) == 0)
+        return; /* this loop dispatches anyway */
+    if (credit == &att->credit)
+        sc_attachment_kick_first(att, bit_of(k->shard));
+    else
+        sc_attachment_kick(att, bit_of(k->shard));
 }
 
 /* ---- completions ---------------------------------------------------------------------------- */

@@ -97,6 +97,13 @@ enum {
     SC_SUBMIT_CANCEL = 2, /* no request: nobody waits for the answer to `id` any more (sc_chan_cancel) */
 };
 
+/* When it is a submission's turn among others: its arrival, as its priority makes it. */
+static inline int64_t sc_submission_turn(uint32_t flags, int64_t arrival_ns)
+{
+    return arrival_ns - (flags & SC_SUBMIT_HIGH  ? SC_PRIORITY_NS
+                         : flags & SC_SUBMIT_LOW ? -SC_PRIORITY_NS
+                                                 : 0);
+}
 /*
  * Appends a submission; the worker may see it at once but is not woken before
  * sc_chan_flush. SC_AGAIN if the ring (or the socket, for a large body: it takes about ten) is full;
@@ -174,9 +181,9 @@ struct sc_work {
     uint32_t batch;   /* requests of its batch: the same */
     uint64_t cost;
 };
-/* The next submission of any channel, fairly: 1, 0 if there is none, or an error (SC_EPROTO, SC_ESYS:
- * detach). With SC_SUBMIT_CANCEL only the id counts, which may be that of any request of this channel,
- * answered ones included. One thread at a time. */
+/* The first submission of a channel, of that where its turn comes first (sc_submission_turn): 1, 0 if there
+ * is none, or an error (SC_EPROTO, SC_ESYS: detach). With SC_SUBMIT_CANCEL only the id counts, which may be
+ * that of any request of this channel, answered ones included. One thread at a time. */
 int sc_port_next(struct sc_port *p, struct sc_work *out) SC_MUST_USE;
 /* Unmaps what sc_port_next mapped for this work; call before the answer is sent. Any thread. */
 void sc_port_done(struct sc_port *p, struct sc_work *w);

@@ -39,7 +39,10 @@ struct end {
     int wake_fd;
     int sock;
 
-    struct sc_ring_end sub; /* of the thread that calls sc_port_next */
+    /* Of the thread that calls sc_port_next. */
+    struct sc_ring_end sub;
+    struct sc_sub_desc first; /* of the ring, if it was looked at: still there */
+    bool has_first;
 
     _Alignas(SC_APART) pthread_mutex_t lock; /* of all below */
     struct sc_arena arena;
@@ -215,8 +218,8 @@ bool sc_port_closed(const struct sc_port *port)
 static int take(struct sc_port *p, unsigned channel, struct sc_work *out)
 {
     struct end *e = &p->ends[channel];
-    struct sc_sub_desc d;
-    sc_slot_read(&e->shared->subs[e->sub.mine % SC_RING_ENTRIES], &d);
+    struct sc_sub_desc d = e->first;
+    e->has_first = false;
     sc_ring_consumed(&e->sub, &e->shared->sub);
 
     bool large = d.flags & SC_DESC_LARGE;
@@ -246,19 +249,41 @@ static int take(struct sc_port *p, unsigned channel, struct sc_work *out)
     return 1;
 }
 
+/* The first of a ring, which stays there. 1, 0 when there is none, or SC_EPROTO. */
+static int look(struct end *e)
+{
+    if (e->has_first)
+        return 1;
+    uint32_t waiting = sc_ring_waiting(&e->sub, &e->shared->sub);
+    if (waiting > SC_RING_ENTRIES)
+        return SC_EPROTO;
+    if (waiting == 0)
+        return 0;
+    sc_slot_read(&e->shared->subs[e->sub.mine % SC_RING_ENTRIES], &e->first);
+    e->has_first = true;
+    return 1;
+}
+
 int sc_port_next(struct sc_port *p, struct sc_work *out)
 {
+    unsigned best = p->channels, channel = p->turn;
+    int64_t oldest = INT64_MAX;
     for (unsigned i = 0; i < p->channels; i++) {
-        unsigned channel = p->turn;
-        p->turn = p->turn + 1 == p->channels ? 0 : p->turn + 1;
         struct end *e = &p->ends[channel];
-        uint32_t waiting = sc_ring_waiting(&e->sub, &e->shared->sub);
-        if (waiting > SC_RING_ENTRIES)
-            return SC_EPROTO;
-        if (waiting)
-            return take(p, channel, out);
+        int rc = look(e);
+        if (rc < 0)
+            return rc;
+        int64_t turn = rc == 1 ? sc_submission_turn(e->first.flags, e->first.arrival_ns) : INT64_MAX;
+        if (turn < oldest) {
+            best = channel;
+            oldest = turn;
+        }
+        channel = channel + 1 == p->channels ? 0 : channel + 1;
     }
-    return 0;
+    if (best == p->channels)
+        return 0;
+    p->turn = best + 1 == p->channels ? 0 : best + 1; /* of those that came at once each has its turn */
+    return take(p, best, out);
 }
 
 void sc_port_done(struct sc_port *p, struct sc_work *w)

@@ -25,7 +25,7 @@ void sc_requests_push(struct sc_request_list *l, struct sconce_request *r)
 {
     struct sc_request_class *c = &l->of[class_of(r)];
     if (r->turn == 0)
-        r->turn = r->work.arrival_ns + ((int64_t)class_of(r) - 1) * SC_PRIORITY_NS;
+        r->turn = sc_submission_turn(r->work.flags, r->work.arrival_ns);
     if (c->head) /* in order, whatever thread was first */
         r->turn = SC_MAX(r->turn, SC_CONTAINER(c->tail, struct sconce_request, next)->turn);
     r->next = NULL;

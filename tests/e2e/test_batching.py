@@ -113,17 +113,18 @@ def test_high_priority_overtakes_low(serve, tmp_path):
 
 
 def test_loops_share_a_busy_worker(serve, build, tmp_path):
-    """A loop that gets credit back has requests of its own at hand; those of others come before them when they are older."""
+    """A loop that gets credit back has requests of its own at hand; those of others come before them when they are older.
+    Before they did, p99 was 1.6 to 3 times the median."""
     folder(tmp_path / "store", "f", """
         import time
         def handle(data, context):
-            time.sleep(0.004)
+            time.sleep(0.03)
             return ["ok"] * len(data or ())
-    """, config={"minWorkers": 1, "maxWorkers": 1, "batchSize": 4})
+    """, config={"minWorkers": 1, "maxWorkers": 1, "batchSize": 16})
     server = serve(models={"f": "f"}, store=tmp_path / "store",
-                   config={**PYTHON, "number_of_netty_threads": 4, "job_queue_size": 1000})
+                   config={**PYTHON, "number_of_netty_threads": 8, "job_queue_size": 1000})
     wait_ready(server, "f")
-    run = subprocess.run([build / "sconce", "bench", "--json", "--quiet", "-c", "400", "--warmup", "2", "-d", "4", "-b", "x",
+    run = subprocess.run([build / "sconce", "bench", "--json", "--quiet", "-c", "300", "--warmup", "2", "-d", "4", "-b", "x",
                           "--expect", "ok", server.url("/predictions/f")], capture_output=True, text=True, timeout=120)
     took = json.loads(run.stdout)["latency_us"]
-    assert took["p99"] < 1.8 * took["p50"], took
+    assert took["p99"] < 1.35 * took["p50"], took

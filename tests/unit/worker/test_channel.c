@@ -201,6 +201,52 @@ static void rings_wrap_and_say_when_they_are_full(void **state)
     pair_free(&p);
 }
 
+static void of_several_rings_the_one_whose_turn_is_first_comes_first(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned channel;
+        int64_t arrival_ns;
+        uint32_t flags;
+    } sent[] = {{0, 30, 0},
+                {0, 40, 0},
+                {1, 10, 0},
+                {1, 60, 0},
+                {2, 20, SC_SUBMIT_LOW},
+                {2, 70, 0},
+                {3, SC_PRIORITY_NS + 35, SC_SUBMIT_HIGH},
+                {3, 50, 0}};
+    /* A ring is in order, whatever its first waits for. */
+    static const uint64_t want[] = {2, 0, 6, 1, 7, 3, 4, 5};
+    struct pair p;
+    pair_make(&p, 4, ARENA);
+    for (size_t i = 0; i < SC_COUNT(sent); i++) {
+        struct sc_submission s = {
+            .id = i, .body_fd = -1, .arrival_ns = sent[i].arrival_ns, .flags = sent[i].flags};
+        assert_int_equal(sc_chan_submit(p.chan[sent[i].channel], &s), 0);
+    }
+    struct sc_work w;
+    for (size_t i = 0; i < SC_COUNT(want); i++) {
+        assert_int_equal(sc_port_next(p.port, &w), 1);
+        assert_int_equal(w.id, want[i]);
+        assert_int_equal(w.channel, sent[want[i]].channel);
+    }
+    assert_int_equal(sc_port_next(p.port, &w), 0);
+    /* Those of one moment: each ring has its turn. */
+    for (uint64_t i = 0; i < 8; i++) {
+        struct sc_submission s = {.id = i, .body_fd = -1, .arrival_ns = 5};
+        assert_int_equal(sc_chan_submit(p.chan[i / 2], &s), 0);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(sc_port_next(p.port, &w), 1);
+        assert_int_equal(w.channel, (2 + 1 + i) % 4);
+        if (i == 2) /* what was looked at is still there */
+            assert_false(sc_port_sleep(p.port));
+    }
+    assert_true(sc_port_sleep(p.port));
+    pair_free(&p);
+}
+
 static void blocks_outside_the_arena_are_not_submitted(void **state)
 {
     (void)state;
@@ -528,6 +574,7 @@ int main(void)
         cmocka_unit_test(a_cancellation_carries_an_id_alone),
         cmocka_unit_test(a_page_follows_what_is_open),
         cmocka_unit_test(rings_wrap_and_say_when_they_are_full),
+        cmocka_unit_test(of_several_rings_the_one_whose_turn_is_first_comes_first),
         cmocka_unit_test(blocks_outside_the_arena_are_not_submitted),
         cmocka_unit_test(answers_of_every_size_arrive_whole),
         cmocka_unit_test(a_full_arena_overflows_into_memory_files_and_recovers),
