@@ -241,12 +241,16 @@ def median(values):
 
 
 def rounds(n, contestants, measure):
-    """Runs measure(contestant) in turns, n times, every other round backwards. name -> list of what it returned."""
+    """Runs measure(contestant) in turns, n times, every other round backwards. name -> list of what it returned. Numbers and
+    rates are told as they come: a run that is interrupted has not been for nothing."""
     results = {name: [] for name, _ in contestants}
     for i in range(n):
         for name, contestant in contestants if i % 2 == 0 else reversed(contestants):
             results[name].append(measure(contestant))
-        say(f"  round {i + 1} of {n}")
+        last = [results[name][-1] for name, _ in contestants]
+        figures = [v.get("rate") if isinstance(v, dict) else v for v in last]
+        told = "  ".join(f"{v:,.6g}" for v in figures if isinstance(v, (int, float)))
+        say(f"  round {i + 1} of {n}  {told}".rstrip())
     return results
 
 
@@ -264,13 +268,13 @@ def table(head, rows):
     return "\n".join(lines + ["| " + " | ".join(str(c) for c in row) + " |" for row in rows])
 
 
-def write_section(name, title, text, part=""):
+def write_section(name, title, text, part="", keep=True):
     """Prints a section and puts it between its markers in docs/performance.md, behind the others if it is new; `part` tells
-    sections of one program apart. SCONCE_BENCH_DRY=1 only prints."""
+    sections of one program apart. keep=False and SCONCE_BENCH_DRY=1 only print."""
     body = (f"## {title}\n\n`./dev bench {name}` · {datetime.date.today().isoformat()} · {machine()}\n\n"
             f"{text.strip()}\n")
     say("\n" + body)
-    if os.environ.get("SCONCE_BENCH_DRY"):
+    if not keep or os.environ.get("SCONCE_BENCH_DRY"):
         return
     begin, end = f"<!-- bench {name}{part}: written by ./dev bench {name} -->", f"<!-- end {name}{part} -->"
     old = DOCUMENT.read_text() if DOCUMENT.exists() else "# Performance\n"

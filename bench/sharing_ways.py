@@ -83,8 +83,6 @@ def main():
     models = sys.argv[1:] or list(PAIRS)
     if unknown := set(models) - set(PAIRS):
         die(f"there is nothing to compare for {' '.join(sorted(unknown))}: {', '.join(PAIRS)}")
-    if sys.argv[1:]:
-        os.environ["SCONCE_BENCH_DRY"] = "1"
     servers.make_store(STORE, sys.executable)
     up, rows, good = {}, [], True
     daemon = servers.Mps()
@@ -102,7 +100,7 @@ def main():
     write_section("sharing_ways", "Ways to share a GPU, beside each other",
                   f"One text of 15 tokens, 600 connections; requests a second, median and range of {ROUNDS} rounds of {SECONDS:g} s in turns; "
                   "the ratio is the geometric mean of the rounds', with its 95 % interval.\n\n"
-                  + table(HEAD, rows))
+                  + table(HEAD, rows), keep=not sys.argv[1:])
     return 0 if good else 1
 
 

@@ -134,9 +134,9 @@ def make_store(store, python, *more):
         subprocess.run([python, str(Path(__file__).with_name("make_models.py")), str(store), *more], check=True)
 
 
-def measure(server, model, store, seconds):
+def measure(server, model, store, seconds, threads=4):
     """A report of the page's 600 requests at once, every answer compared; fails when one does."""
-    more = ("-t", 4, "-i", TEXT, "-H", "content-type: text/plain", "--timeout", 300, "--expect", (store / "expected.txt").read_text())
+    more = ("-t", threads, "-i", TEXT, "-H", "content-type: text/plain", "--timeout", 300, "--expect", (store / "expected.txt").read_text())
     return load(f"{server.inference}/predictions/{model}", connections=600, seconds=seconds, warmup=0.5, core=None, more=more)
 
 

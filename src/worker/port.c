@@ -9,7 +9,6 @@
 #include "worker/channel.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -19,205 +18,19 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "worker/channel_layout.h"
+#include "worker/port_parts.h"
 #include "worker/shm.h"
 
-#define COPY_LOCKED 4096       /* bytes */
-#define META_ROOM 256          /* kept free behind a reserved body */
-#define CLOSED_LOOK_NS 1000000 /* how often sc_port_closed asks the kernel */
-#define WAIT_FIRST_NS 20000    /* first pause of a sender without room; doubled up to */
+#define COPY_LOCKED 4096    /* bytes */
+#define META_ROOM 256       /* kept free behind a reserved body */
+#define WAIT_FIRST_NS 20000 /* first pause of a sender without room; doubled up to */
 #define WAIT_LONGEST_NS 1000000
-
-/* The worker's end of one channel. */
-struct end {
-    struct sc_chan_shared *shared;
-    const char *request;
-    size_t request_bytes;
-    void *response;
-    size_t response_bytes;
-    uint64_t max_response;
-    int wake_fd;
-    int sock;
-
-    /* Of the thread that calls sc_port_next. */
-    struct sc_ring_end sub;
-    struct sc_sub_desc first; /* of the ring, if it was looked at: still there */
-    bool has_first;
-
-    _Alignas(SC_APART) pthread_mutex_t lock; /* of all below */
-    struct sc_arena arena;
-    struct sc_ring_end comp, rel;
-    uint32_t out;   /* answers sent whose release has not come back */
-    uint32_t large; /* those of them in memory files */
-    _Alignas(SC_APART) _Atomic uint32_t unflushed;
-};
-
-struct sc_port {
-    struct sc_board_shared *board;
-    size_t board_bytes;
-    uint32_t lanes;
-    int wake_fd;
-    uint64_t epoch;
-    unsigned channels;
-    unsigned turn;
-    _Atomic bool closed;
-    _Atomic int64_t looked_ns;
-    struct end *ends;
-};
-
-/* ---- attaching ----------------------------------------------------------------------- */
-
-static void *map_all(int fd, bool write, uint64_t *size)
-{
-    if (sc_shm_size(fd, size) < 0 || *size == 0 || *size > SIZE_MAX / 2)
-        return NULL;
-    return sc_shm_map(fd, (size_t)*size, write);
-}
-
-static int attach_board(struct sc_port *p, int memory_fd, struct sc_msg *msg)
-{
-    uint64_t size;
-    p->board = map_all(memory_fd, true, &size);
-    if (!p->board)
-        return sc_fail(msg, SC_ESYS, "the board cannot be mapped: %s", strerror(errno));
-    p->board_bytes = (size_t)size;
-    if (size < sizeof *p->board || p->board->magic != SC_BOARD_MAGIC || p->board->version != SC_CHAN_VERSION)
-        return sc_fail(msg, SC_EVERSION, "the frontend's board has another version; restart the server");
-    p->lanes = p->board->lanes;
-    if (p->lanes == 0 || p->lanes > SC_LANES_MAX || size < sc_board_bytes(p->lanes) ||
-        p->board->epoch != p->epoch)
-        return sc_fail(msg, SC_EPROTO, "the frontend's board does not fit this attachment");
-    return 0;
-}
-
-static int attach_channel(struct sc_port *p, struct end *e, const int fds[SC_CHAN_FDS], struct sc_msg *msg)
-{
-    uint64_t rings, response, request;
-    e->shared = map_all(fds[0], true, &rings);
-    if (e->shared && rings != SC_CHAN_BYTES) {
-        sc_shm_unmap(e->shared, (size_t)rings);
-        e->shared = NULL;
-        return sc_fail(msg, SC_EVERSION, "the frontend's channel has another version; restart the server");
-    }
-    if (!e->shared)
-        return sc_fail(msg, SC_ESYS, "the channel cannot be mapped: %s", strerror(errno));
-    const struct sc_chan_shared *s = e->shared;
-    if (s->magic != SC_CHAN_MAGIC || s->version != SC_CHAN_VERSION || s->ring_entries != SC_RING_ENTRIES ||
-        s->held_max != SC_CHAN_HELD_MAX || s->block_min != SC_ARENA_BLOCK_MIN)
-        return sc_fail(msg, SC_EVERSION, "the frontend's channel has another version; restart the server");
-    e->response = map_all(fds[1], true, &response);
-    if (e->response)
-        e->response_bytes = (size_t)response;
-    e->request = map_all(fds[2], false, &request);
-    if (e->request)
-        e->request_bytes = (size_t)request;
-    if (!e->response || !e->request)
-        return sc_fail(msg, SC_ESYS, "an arena cannot be mapped: %s", strerror(errno));
-    if (s->epoch != p->epoch || s->response_bytes != response || s->request_bytes > request)
-        return sc_fail(msg, SC_EPROTO, "the frontend's channel does not fit this attachment");
-    e->max_response = s->max_response;
-    return sc_arena_init(&e->arena, e->response, e->response_bytes);
-}
-
-int sc_port_new(struct sc_port **out, const int *fds, unsigned channels, uint64_t epoch, struct sc_msg *msg)
-{
-    *out = NULL;
-    int rc = SC_ENOMEM;
-    unsigned made = 0;
-    struct sc_port *p = calloc(1, sizeof *p);
-    if (p && channels > 0 && channels <= SC_LOOPS_MAX)
-        p->ends = aligned_alloc(SC_APART, channels * sizeof *p->ends);
-    if (!p || !p->ends) {
-        for (unsigned i = 0; i < SC_BOARD_FDS + channels * SC_CHAN_FDS; i++)
-            close(fds[i]);
-        free(p);
-        return channels == 0 || channels > SC_LOOPS_MAX
-                   ? sc_fail(msg, SC_EPROTO, "an attachment of %u channels", channels)
-                   : sc_fail(msg, SC_ENOMEM, "no memory for the channels");
-    }
-    memset(p->ends, 0, channels * sizeof *p->ends);
-    p->epoch = epoch;
-    p->channels = channels;
-    p->wake_fd = fds[1];
-    rc = attach_board(p, fds[0], msg);
-    close(fds[0]);
-    for (; made < channels; made++) {
-        const int *f = fds + SC_BOARD_FDS + made * SC_CHAN_FDS;
-        struct end *e = &p->ends[made];
-        e->wake_fd = f[3];
-        e->sock = f[4];
-        pthread_mutex_init(&e->lock, NULL);
-        if (rc == 0)
-            rc = attach_channel(p, e, f, msg);
-        close(f[0]);
-        close(f[1]);
-        close(f[2]);
-    }
-    if (rc < 0) {
-        sc_port_del(p);
-        return rc;
-    }
-    *out = p;
-    return 0;
-}
-
-void sc_port_del(struct sc_port *p)
-{
-    if (!p)
-        return;
-    for (unsigned i = 0; i < p->channels; i++) {
-        struct end *e = &p->ends[i];
-        sc_arena_free(&e->arena);
-        if (e->shared)
-            sc_shm_unmap(e->shared, SC_CHAN_BYTES);
-        sc_shm_unmap(e->response, e->response_bytes);
-        sc_shm_unmap((void *)(uintptr_t)e->request, e->request_bytes);
-        close(e->wake_fd);
-        close(e->sock);
-        pthread_mutex_destroy(&e->lock);
-    }
-    sc_shm_unmap(p->board, p->board_bytes);
-    close(p->wake_fd);
-    free(p->ends);
-    free(p);
-}
-
-unsigned sc_port_channels(const struct sc_port *p)
-{
-    return p->channels;
-}
-
-int sc_port_wake_fd(const struct sc_port *p)
-{
-    return p->wake_fd;
-}
-
-int sc_port_hup_fd(const struct sc_port *p)
-{
-    return p->ends[0].sock;
-}
-
-bool sc_port_closed(const struct sc_port *port)
-{
-    struct sc_port *p = (struct sc_port *)(uintptr_t)port; /* only its memory of what it saw */
-    if (atomic_load_explicit(&p->closed, memory_order_relaxed))
-        return true;
-    int64_t now = sc_clock_ns();
-    if (now - atomic_load_explicit(&p->looked_ns, memory_order_relaxed) < CLOSED_LOOK_NS)
-        return false;
-    atomic_store_explicit(&p->looked_ns, now, memory_order_relaxed);
-    struct pollfd f = {.fd = p->ends[0].sock};
-    if (poll(&f, 1, 0) != 1 || !(f.revents & (POLLHUP | POLLERR | POLLNVAL)))
-        return false;
-    atomic_store_explicit(&p->closed, true, memory_order_relaxed);
-    return true;
-}
 
 /* ---- submissions --------------------------------------------------------------------- */
 
 static int take(struct sc_port *p, unsigned channel, struct sc_work *out)
 {
-    struct end *e = &p->ends[channel];
+    struct sc_port_end *e = &p->ends[channel];
     struct sc_sub_desc d = e->first;
     e->has_first = false;
     sc_ring_consumed(&e->sub, &e->shared->sub);
@@ -250,7 +63,7 @@ static int take(struct sc_port *p, unsigned channel, struct sc_work *out)
 }
 
 /* The first of a ring, which stays there. 1, 0 when there is none, or SC_EPROTO. */
-static int look(struct end *e)
+static int look(struct sc_port_end *e)
 {
     if (e->has_first)
         return 1;
@@ -269,7 +82,7 @@ int sc_port_next(struct sc_port *p, struct sc_work *out)
     unsigned best = p->channels, channel = p->turn;
     int64_t oldest = INT64_MAX;
     for (unsigned i = 0; i < p->channels; i++) {
-        struct end *e = &p->ends[channel];
+        struct sc_port_end *e = &p->ends[channel];
         int rc = look(e);
         if (rc < 0)
             return rc;
@@ -380,14 +193,14 @@ void sc_port_touch(struct sc_port *p, uint32_t lane)
 
 /* ---- answers --------------------------------------------------------------------------- */
 
-static void wake_host(struct end *e)
+static void wake_host(struct sc_port_end *e)
 {
     if (sc_sleep_claim(&e->shared->host_sleeps))
         eventfd_write(e->wake_fd, 1);
 }
 
 /* Takes up what the host has released. With the lock. */
-static void reclaim(struct end *e)
+static void reclaim(struct sc_port_end *e)
 {
     for (uint32_t n = sc_ring_waiting(&e->rel, &e->shared->rel); n > 0 && n <= SC_CHAN_HELD_MAX; n--) {
         uint64_t entry =
@@ -423,7 +236,7 @@ static bool reserve_large(size_t n, struct sc_answer *a)
 }
 
 /* Room for n body bytes and `behind` of metadata. With the lock or (locked = false) taking it. */
-static bool reserve(struct end *e, size_t n, size_t behind, bool locked, struct sc_answer *a)
+static bool reserve(struct sc_port_end *e, size_t n, size_t behind, bool locked, struct sc_answer *a)
 {
     if (n <= SC_ARENA_BLOCK_MAX && behind <= SC_ARENA_BLOCK_MAX - n) {
         if (!locked)
@@ -439,7 +252,7 @@ static bool reserve(struct end *e, size_t n, size_t behind, bool locked, struct 
 
 void *sc_port_reserve(struct sc_port *p, const struct sc_work *w, size_t size, struct sc_answer *a)
 {
-    struct end *e = &p->ends[w->channel];
+    struct sc_port_end *e = &p->ends[w->channel];
     *a = (struct sc_answer){.fd = -1, .channel = w->channel};
     if (size > e->max_response || !reserve(e, size, META_ROOM, false, a))
         return NULL;
@@ -448,7 +261,7 @@ void *sc_port_reserve(struct sc_port *p, const struct sc_work *w, size_t size, s
 
 void sc_port_cancel(struct sc_port *p, struct sc_answer *a)
 {
-    struct end *e = &p->ends[a->channel];
+    struct sc_port_end *e = &p->ends[a->channel];
     if (a->inside) {
         pthread_mutex_lock(&e->lock);
         sc_arena_release(&e->arena, a->off);
@@ -464,7 +277,7 @@ void sc_port_cancel(struct sc_port *p, struct sc_answer *a)
  * With the lock, which is given up meanwhile: a pause, because there is no room. False if the port is closed.
  * What is published has to be known to the host first, or both would wait.
  */
-static bool pause_for_room(struct sc_port *p, struct end *e, long *pause_ns)
+static bool pause_for_room(struct sc_port *p, struct sc_port_end *e, long *pause_ns)
 {
     pthread_mutex_unlock(&e->lock);
     wake_host(e);
@@ -477,7 +290,7 @@ static bool pause_for_room(struct sc_port *p, struct end *e, long *pause_ns)
 }
 
 /* With the lock: publishes the descriptor. 0, also when the port is closed, or SC_ESYS. */
-static int push(struct sc_port *p, struct end *e, struct sc_comp_desc *d, int fd)
+static int push(struct sc_port *p, struct sc_port_end *e, struct sc_comp_desc *d, int fd)
 {
     long pause_ns = WAIT_FIRST_NS;
     bool holds = d->body_len + d->meta_len > 0;
@@ -504,7 +317,7 @@ static int push(struct sc_port *p, struct end *e, struct sc_comp_desc *d, int fd
     return 0;
 }
 
-static int send_inside(struct sc_port *p, struct end *e, struct sc_comp_desc *d, struct sc_answer *a)
+static int send_inside(struct sc_port *p, struct sc_port_end *e, struct sc_comp_desc *d, struct sc_answer *a)
 {
     if (a->p) {
         d->off = a->off;
@@ -516,7 +329,7 @@ static int send_inside(struct sc_port *p, struct end *e, struct sc_comp_desc *d,
     return rc;
 }
 
-static int send_large(struct sc_port *p, struct end *e, struct sc_comp_desc *d, struct sc_answer *a)
+static int send_large(struct sc_port *p, struct sc_port_end *e, struct sc_comp_desc *d, struct sc_answer *a)
 {
     int fd = a->fd;
     a->fd = -1;
@@ -533,7 +346,8 @@ static int send_large(struct sc_port *p, struct end *e, struct sc_comp_desc *d, 
 }
 
 /* Metadata that has no room behind a reserved body: both move. */
-static int move_reserved(struct sc_port *p, struct end *e, struct sc_answer *a, size_t body, size_t behind)
+static int move_reserved(struct sc_port *p, struct sc_port_end *e, struct sc_answer *a, size_t body,
+                         size_t behind)
 {
     struct sc_answer bigger = {.fd = -1, .channel = a->channel};
     if (!reserve(e, body, behind, false, &bigger))
@@ -547,7 +361,7 @@ static int move_reserved(struct sc_port *p, struct end *e, struct sc_answer *a, 
 static int complete(struct sc_port *p, const struct sc_work *w, uint32_t status, uint32_t flags,
                     struct sc_span meta, struct sc_answer *reserved, struct sc_span body)
 {
-    struct end *e = &p->ends[w->channel];
+    struct sc_port_end *e = &p->ends[w->channel];
     struct sc_comp_desc d = {.id = w->id,
                              .epoch = p->epoch,
                              .body_len = body.n,
@@ -617,7 +431,7 @@ int sc_port_part(struct sc_port *p, const struct sc_work *w, uint32_t status, st
 void sc_port_flush(struct sc_port *p)
 {
     for (unsigned i = 0; i < p->channels; i++) {
-        struct end *e = &p->ends[i];
+        struct sc_port_end *e = &p->ends[i];
         if (atomic_load_explicit(&e->unflushed, memory_order_relaxed) &&
             atomic_exchange_explicit(&e->unflushed, 0, memory_order_acquire))
             wake_host(e);
