@@ -87,7 +87,7 @@
 #define SC_LANES_MAX 64       /* lanes of one executor */
 #define SC_PRIORITY_NS (INT64_C(1000000000)) /* that a request of high priority is treated as older */
 #define SC_LOOPS_APART_NS (INT64_C(2000000)) /* of age, until a loop makes way for another (shard.c) */
-#define SC_LOOPS_WAIT_NS (INT64_C(1000000))  /* for that one to send */
+#define SC_LOOPS_WAIT_NS (INT64_C(5000000))  /* for a loop that is told of credit */
 #define SC_LANE_RUNNING_MAX 1024             /* requests on one lane's running page */
 #define SC_SLOTS_MAX 1024                    /* worker slots of the supervisor */
 #define SC_CTL_BYTES 16384                   /* one control message */

@@ -104,7 +104,7 @@ void sc_attachment_kick_first(struct sc_attachment *att, unsigned except)
     for (unsigned i = 0; loops; i++, loops >>= 1) {
         struct sc_shard *s = att->version->shards[i];
         long long ns = loops & 1 ? atomic_load_explicit(&s->first_ns, memory_order_relaxed) : 0;
-        if ((loops & 1) && (!first || ns < first_ns)) {
+        if ((loops & 1) && (!first || ns < first_ns) && !sc_shard_is_late(s)) {
             first = s;
             first_ns = ns;
         }

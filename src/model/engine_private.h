@@ -153,7 +153,7 @@ struct sc_shard {
     atomic_size_t nsuspects; /* [atomic] */
     bool closing;            /* no new jobs; report when jobs is 0 */
     struct sc_task kick;     /* posted by a loop that gave credit back */
-    atomic_bool kicked;
+    atomic_llong kicked_ns;  /* [atomic] when, and not run since; 0: it is not posted */
     /* For other loops to read, on a line of its own: mostly nobody waits, and nothing is written. */
     char apart[64];
     atomic_llong first_ns; /* [atomic] when the first that waits came; SC_NOBODY_WAITS */
@@ -163,7 +163,6 @@ struct sc_shard {
         struct sc_shard *to;
         long long since; /* its first_ns then */
         unsigned passes; /* its own then */
-        int64_t asked_ns;
     } way;
 };
 #define SC_NOBODY_WAITS LLONG_MAX
@@ -393,6 +392,8 @@ bool sc_link_has_credit(struct sc_link *k);
 bool sc_link_offer(struct sc_link *k, struct sc_job *j);
 /* Dispatches on that shard's loop soon. Any thread. */
 void sc_shard_kick(struct sc_shard *s);
+/* It was to dispatch SC_LOOPS_WAIT_NS ago, and has not: its loop is busy with something else. Any thread. */
+bool sc_shard_is_late(const struct sc_shard *s);
 /* Answers the job if its client's time is over (clientTimeoutInMills). It waits. */
 bool sc_job_expire(struct sc_job *j, int64_t now);
 

@@ -210,7 +210,13 @@ struct sc_job *sc_shard_first(struct sc_shard *s)
  * has waited clearly longer goes first, and this one goes on when that one has come as far.
  */
 
-/* The loop that waits clearly longer than `first`, and since when; NULL: there is none. */
+bool sc_shard_is_late(const struct sc_shard *s)
+{
+    long long since = atomic_load_explicit(&s->kicked_ns, memory_order_relaxed);
+    return since && sc_clock_ns() - since > SC_LOOPS_WAIT_NS;
+}
+
+/* The loop that waits clearly longer than `first`, and since when; NULL: there is none, or it is late. */
 static struct sc_shard *who_waits_longer(const struct sc_shard *s, const struct sc_job *first,
                                          long long *since)
 {
@@ -219,7 +225,7 @@ static struct sc_shard *who_waits_longer(const struct sc_shard *s, const struct 
     long long mine = came(first), came_ns = mine;
     for (unsigned i = 0; i < v->engine->nloops; i++) {
         long long other = atomic_load_explicit(&v->shards[i]->first_ns, memory_order_relaxed);
-        if (v->shards[i] != s && other < came_ns) {
+        if (v->shards[i] != s && other < came_ns && !sc_shard_is_late(v->shards[i])) {
             came_ns = other;
             oldest = v->shards[i];
         }
@@ -231,8 +237,7 @@ static struct sc_shard *who_waits_longer(const struct sc_shard *s, const struct 
 
 /*
  * True: another loop is asked to send, and this one waits until it is told of credit. Not for a loop that
- * was asked and has sent nothing since: after two dispatches (one may have been under way) it cannot, and
- * before that it is busy with something else, which others wait for no longer than SC_LOOPS_WAIT_NS.
+ * was asked and has sent nothing since: after two dispatches (one may have been under way) it cannot.
  */
 static bool make_way(struct sc_shard *s, const struct sc_job *first)
 {
@@ -241,10 +246,9 @@ static bool make_way(struct sc_shard *s, const struct sc_job *first)
     if (!other)
         return false;
     unsigned passes = atomic_load_explicit(&other->passes, memory_order_relaxed);
-    int64_t now = sc_clock_ns();
     if (s->way.to != other || s->way.since != since)
-        s->way = (struct sc_way){.to = other, .since = since, .passes = passes, .asked_ns = now};
-    else if (passes - s->way.passes >= 2 || now - s->way.asked_ns > SC_LOOPS_WAIT_NS)
+        s->way = (struct sc_way){.to = other, .since = since, .passes = passes};
+    else if (passes - s->way.passes >= 2)
         return false;
     for (unsigned i = 0; i < s->nlinks; i++)
         atomic_fetch_or(&s->links[i]->att->waiting, bit_of(s));
@@ -357,13 +361,14 @@ void sc_shard_no_worker(struct sc_shard *s)
 static void kicked(struct sc_task *t)
 {
     struct sc_shard *s = SC_CONTAINER(t, struct sc_shard, kick);
-    atomic_store(&s->kicked, false);
+    atomic_store(&s->kicked_ns, 0);
     sc_shard_dispatch(s);
 }
 
 void sc_shard_kick(struct sc_shard *s)
 {
-    if (atomic_exchange(&s->kicked, true))
+    long long none = 0;
+    if (atomic_load(&s->kicked_ns) || !atomic_compare_exchange_strong(&s->kicked_ns, &none, sc_clock_ns()))
         return;
     s->kick.run = kicked;
     sc_loop_post(s->plane->loop, &s->kick);
